@@ -1,0 +1,254 @@
+"""The house rules that a machine can hold: sizes, imports, words, exports, changelog."""
+
+import ast
+import io
+import re
+import subprocess
+import sys
+import tokenize
+import tomllib
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SRC = ROOT / "src" / "pullback"
+MODULES = sorted(SRC.rglob("*.py"))
+NAMES = [str(path.relative_to(SRC)) for path in MODULES]
+TREES = {name: ast.parse(path.read_text()) for name, path in zip(NAMES, MODULES, strict=True)}
+
+MAX_FILE_LINES = 600
+MAX_FUNCTION_LINES = 60
+MAX_CORE_LINES = 1500
+MAX_SCRIPT_LINES = 20
+MAX_README_LINES = 150
+
+# Third-party packages that are loaded when first used, each in one file.
+OPTIONAL = {"llvmlite", "matplotlib", "rich", "safetensors", "scipy", "sklearn"}
+# Modules that `import pullback` must leave alone.
+LAZY = (*sorted(OPTIONAL), "typer", "autograd", "hypothesis", "mpmath")
+
+# Words that the glossary replaces by one other word.
+BANNED = {"grad_output", "adjoint", "dout", "g", "ctx", "backward_fn", "frule", "rrule", "aval"}
+NUMBERED = re.compile(r".*(_v\d+|(jvp|vjp|grad|bind|transpose)_?\d)$")
+
+# Module-level state that changes while the program runs.
+MUTABLE = {
+    "core/primitive.py: registry",
+}
+
+# Modules without a mirrored test file, and the tests of the family that cover them instead.
+COVERED_BY: dict[str, str] = {}
+
+
+def functions(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+
+
+def code_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Lines from ``def`` to the end, without the docstring."""
+    lines = (function.end_lineno or function.lineno) - function.lineno + 1
+    first = function.body[0]
+    if ast.get_docstring(function) is not None:
+        lines -= (first.end_lineno or first.lineno) - first.lineno + 1
+    return lines
+
+
+def imported(node: ast.AST) -> list[str]:
+    """Dotted names that an import statement loads."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+        return [f"{node.module}.{alias.name}" for alias in node.names]
+    return []
+
+
+@pytest.mark.parametrize(
+    "path",
+    [p for d in ("src", "tests", "benchmarks", "examples") for p in (ROOT / d).rglob("*.py")],
+    ids=lambda p: str(p.relative_to(ROOT)),
+)
+def test_files_are_short(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= MAX_FILE_LINES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_functions_are_short(name: str) -> None:
+    long = {f.name: code_lines(f) for f in functions(TREES[name])}
+    assert {n: k for n, k in long.items() if k > MAX_FUNCTION_LINES} == {}
+
+
+def test_the_core_can_be_read_in_one_sitting() -> None:
+    core = [*(SRC / "core").rglob("*.py")]
+    core += [SRC / "transforms" / f"{name}.py" for name in ("evaluate", "jvp", "vjp")]
+    assert sum(len(path.read_text().splitlines()) for path in core) <= MAX_CORE_LINES
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "scripts").iterdir()), ids=lambda p: p.name)
+def test_scripts_are_short_and_executable(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= MAX_SCRIPT_LINES
+    assert path.stat().st_mode & 0o111
+
+
+def test_the_readme_is_a_page() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= MAX_README_LINES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_only_optional_packages_are_imported_inside_functions(name: str) -> None:
+    hidden = [
+        f"{function.name}: {target}"
+        for function in functions(TREES[name])
+        for node in ast.walk(function)
+        for target in imported(node) or (["relative"] if isinstance(node, ast.ImportFrom) else [])
+        if target.split(".")[0] not in OPTIONAL
+    ]
+    assert hidden == []
+
+
+def test_an_optional_package_is_imported_in_one_file() -> None:
+    files = defaultdict(set)
+    for name, tree in TREES.items():
+        for node in ast.walk(tree):
+            for target in imported(node):
+                top, *rest = target.split(".")
+                if top in OPTIONAL:
+                    # llvmlite has two halves: the builder of text and the machine behind it.
+                    files[f"{top}.{rest[0]}" if top == "llvmlite" and rest else top].add(name)
+    assert {package: sorted(names) for package, names in files.items() if len(names) > 1} == {}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_are_those_of_the_glossary(name: str) -> None:
+    text = (SRC / name).read_text()
+    used = {
+        token.string
+        for token in tokenize.generate_tokens(io.StringIO(text).readline)
+        if token.type == tokenize.NAME
+    }
+    assert sorted(used & BANNED) == []
+    assert sorted(word for word in used if NUMBERED.fullmatch(word)) == []
+
+
+def exports(tree: ast.Module) -> list[str] | None:
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__all__":
+            names: list[str] = ast.literal_eval(node.value)
+            return names
+    return None
+
+
+def bindings(tree: ast.Module) -> set[str]:
+    """Names bound at the top of a module."""
+    names: set[str] = set()
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names |= {alias.asname or alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            for target in targets:
+                names |= {n.id for n in ast.walk(target) if isinstance(n, ast.Name)}
+    return names
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if not n.endswith("__init__.py")])
+def test_every_module_says_what_it_exports(name: str) -> None:
+    exported = exports(TREES[name])
+    assert exported is not None, "no __all__"
+    assert len(exported) == len(set(exported))
+    assert set(exported) <= bindings(TREES[name])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_exported_is_documented(name: str) -> None:
+    tree = TREES[name]
+    assert ast.get_docstring(tree), "no module docstring"
+    public = set(exports(tree) or ())
+    bare = [
+        node.name
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef | ast.ClassDef)
+        and node.name in public
+        and not ast.get_docstring(node)
+    ]
+    assert bare == []
+
+
+MUTATORS = {"add", "append", "clear", "extend", "insert", "pop", "remove", "setdefault", "update"}
+
+
+def mutated_names(tree: ast.Module) -> set[str]:
+    """Module-level names that code inside functions changes, judged without running it."""
+    top = bindings(tree)
+    changed: set[str] = set()
+    for function in functions(tree):
+        local = {arg.arg for arg in ast.walk(function) if isinstance(arg, ast.arg)}
+        local |= {
+            node.id
+            for node in ast.walk(function)
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+        }
+        for node in ast.walk(function):
+            if isinstance(node, ast.Global):
+                changed |= set(node.names)
+            target: ast.expr | None = None
+            if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store | ast.Del):
+                target = node.value
+            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                target = node.func.value if node.func.attr in MUTATORS else None
+            if isinstance(target, ast.Name) and target.id in top - local:
+                changed.add(target.id)
+    return changed
+
+
+def test_global_state_is_listed() -> None:
+    found = {f"{name}: {word}" for name in NAMES for word in mutated_names(TREES[name])}
+    assert found == MUTABLE
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if not n.endswith("__init__.py")])
+def test_every_module_has_tests(name: str) -> None:
+    module = Path(name)
+    mirror = ROOT / "tests" / module.parent / f"test_{module.name}"
+    family = COVERED_BY.get(name) or COVERED_BY.get(f"{module.parent}/")
+    assert mirror.exists() or (family and (ROOT / family).exists()), f"no {mirror}"
+
+
+def test_importing_pullback_loads_nothing_optional() -> None:
+    code = "import sys, pullback; print(*sorted({name.split('.')[0] for name in sys.modules}))"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    ).stdout.split()
+    assert sorted(set(loaded) & set(LAZY)) == []
+
+
+def test_every_export_of_the_package_exists_and_is_documented() -> None:
+    import pullback
+
+    for name in pullback.__all__:
+        assert getattr(pullback, name).__doc__, name
+
+
+@pytest.mark.parametrize(
+    "path",
+    [p for p in sorted((ROOT / "changelog.d").iterdir()) if p.name != "README.md"],
+    ids=lambda p: p.name,
+)
+def test_changelog_fragments_are_well_formed(path: Path) -> None:
+    assert re.fullmatch(r"[a-z0-9-]+\.(added|changed|fixed|removed)\.md", path.name)
+    text = path.read_text()
+    assert text.endswith(".\n")
+    assert len(text.splitlines()) <= 5
+    assert not text.startswith(("-", "#", " "))
+
+
+def test_the_changelog_knows_the_version() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    headings = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert headings[0] == version
