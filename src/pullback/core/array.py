@@ -1,0 +1,480 @@
+"""The traced array, the stack of active traces, and ``bind``, which sends an operation to a trace.
+
+A :class:`Trace` gives one meaning to operations (record for reverse mode, carry a tangent, stage
+a graph, ...). Traces nest: an operation belongs to the innermost trace among its operands, all
+other operands are constants to it, and its own values are computed one level further out. That
+rule alone keeps nested derivatives apart (no perturbation confusion).
+
+An :class:`Array` is a *handle*: the user-visible name of an immutable traced value. In-place
+code rebinds the handle; views remember their base, so aliases see each other's writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar, Token
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+
+from pullback.core.source import here
+from pullback.core.types import ArrayType, Shape, type_of
+from pullback.errors import (
+    DTypeError,
+    LeakedTracerError,
+    MutationError,
+    PullbackError,
+    TracedValueError,
+    UnsupportedError,
+)
+
+if TYPE_CHECKING:
+    from pullback.core.primitive import Primitive
+
+__all__ = ["EVALUATE", "Array", "Trace", "bind", "current_trace", "functions", "methods",
+           "ufunc_methods", "ufuncs", "view", "write"]
+
+# NumPy's names -> traced functions; filled by the floors above while they are imported.
+ufuncs: dict[np.ufunc, Callable[..., Any]] = {}
+ufunc_methods: dict[str, Callable[..., Any]] = {}
+functions: dict[Any, Callable[..., Any]] = {}
+methods: dict[str, Callable[..., Any]] = {}
+
+
+class Trace:
+    """One meaning of operations, active inside its ``with`` block."""
+
+    name = "trace"
+
+    def __init__(self) -> None:
+        self.level = 0
+        self.alive = False
+
+    def __enter__(self) -> Any:
+        self.level = _current.get().level + 1
+        self.alive = True
+        self._token: Token[Trace] = _current.set(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.alive = False
+        _current.reset(self._token)
+        # NumPy hides the refusal of float(x) behind "setting an array element with a sequence".
+        if error is not None and isinstance(error.__cause__, PullbackError):
+            raise error.__cause__ from None
+
+    def process(self, primitive: Primitive, args: Any, params: dict[str, Any]) -> Any:
+        """Give ``primitive`` its meaning here; at least one operand belongs to this trace."""
+        raise NotImplementedError
+
+    def type_of(self, array: Array) -> ArrayType:
+        return type_of(array.value)
+
+    def shape_of(self, array: Array) -> Shape:
+        shape: Shape = array.value.shape
+        return shape
+
+    def concrete(self, array: Array, purpose: str) -> Any:
+        """The plain value behind ``array``, for control flow and printing; or an error."""
+        value = array.value
+        return value.trace.concrete(value, purpose) if type(value) is Array else value
+
+
+class EvaluateTrace(Trace):
+    """Outermost meaning: NumPy computes. Its arrays are buffers that may later hold traced values."""
+
+    name = "evaluate"
+
+    def process(self, primitive: Primitive, args: Any, params: dict[str, Any]) -> Any:
+        result = primitive.numpy(
+            *[a.value if type(a) is Array else a for a in args], **params)
+        if primitive.multiple:
+            return tuple(Array(self, np.asarray(part)) for part in result)
+        return Array(self, np.asarray(result))
+
+
+EVALUATE = EvaluateTrace()
+EVALUATE.alive = True
+_current: ContextVar[Trace] = ContextVar("current_trace", default=EVALUATE)
+current_trace = _current.get
+
+
+def bind(primitive: Primitive, args: Any, params: dict[str, Any]) -> Any:
+    """Apply ``primitive``: evaluate it on plain arrays, or let the innermost trace record it."""
+    top = None
+    for a in args:
+        if type(a) is Array:
+            if a.alias is not None:
+                a.alias.refresh(a)
+            trace = a.trace
+            if top is None or trace.level > top.level:
+                top = trace
+    if top is None:
+        return primitive.numpy(*args, **params)
+    if not top.alive:
+        _refuse_leaked(top, args)
+    return top.process(primitive, args, params)
+
+
+def _refuse_leaked(trace: Trace, args: Any) -> NoReturn:
+    leaked = next(a for a in args if type(a) is Array and a.trace is trace)
+    raise LeakedTracerError(
+        f"a traced value of a finished {trace.name} is used",
+        where=str(here()),
+        details=[f"value: {trace.type_of(leaked)}"],
+        fix=f"return the value from the function given to {trace.name} (has_aux=True keeps "
+        "extra outputs) instead of storing it elsewhere",
+    )
+
+
+class Alias:
+    """Link of a view to its base: how to read it from there and how to write it back."""
+
+    __slots__ = ("get", "key", "parent", "put", "seen", "version")
+
+    def __init__(self, parent: Array | None = None, get: Any = None, put: Any = None) -> None:
+        self.parent, self.get, self.put = parent, get, put
+        self.key: Any = None
+        self.version = 0
+        self.seen = self.root().version
+
+    def refers_to(self, parent: Array, key: Any) -> bool:
+        """Whether this is the view ``parent[key]``, for a basic static key."""
+        return self.parent is parent and self.key == key
+
+    def root(self) -> Alias:
+        alias = self
+        while alias.parent is not None:
+            assert alias.parent.alias is not None
+            alias = alias.parent.alias
+        return alias
+
+    def refresh(self, array: Array) -> None:
+        """Read the view again if its base was written since."""
+        if self.parent is not None:
+            version = self.root().version
+            if version != self.seen:
+                array.rebind(self.get(self.parent))
+                self.seen = version
+
+
+def view(parent: Any, get: Callable[[Any], Any], put: Callable[[Any, Any], Any] | None) -> Any:
+    """Read ``get(parent)`` as a NumPy view: later writes to either are seen by the other.
+
+    ``put(parent, new)`` is the parent after the view was overwritten by ``new``; ``None`` makes
+    the view read-only.
+    """
+    result = get(parent)
+    if type(result) is Array and type(parent) is Array:
+        if parent.alias is None:
+            parent.alias = Alias()
+        result.alias = Alias(parent, get, put)
+    return result
+
+
+def write(array: Array, new: Any) -> None:
+    """Overwrite the whole content of ``array`` by ``new`` (same shape), and of what it views."""
+    trace = current_trace()
+    if array.scope is not trace:
+        raise MutationError(
+            f"an array made outside of this {trace.name} is written inside it",
+            where=str(here()),
+            details=[f"array: {array.trace.type_of(array)}, made in: {array.scope.name}"],
+            fix="copy it inside the function first (buffer = array.copy()), or return the new values",
+        )
+    if new.dtype != array.dtype:
+        require_same_kind(new.dtype, array.dtype)
+        new = new.astype(array.dtype)
+    alias = array.alias
+    if alias is None:
+        array.rebind(new)
+        return
+    if alias.parent is None:
+        array.rebind(new)
+        alias.version += 1
+        return
+    if alias.put is None:
+        raise ValueError("assignment destination is read-only")
+    write(alias.parent, alias.put(alias.parent, new))
+    array.rebind(new)
+    alias.seen = alias.root().version
+
+
+def require_same_kind(new: np.dtype[Any], old: np.dtype[Any]) -> None:
+    """Refuse to write floats into integers, where their gradient would be cut."""
+    if not np.can_cast(new, old, "same_kind"):
+        raise DTypeError(
+            f"writing {new} values into an array of dtype {old} would cut their gradient",
+            where=str(here()),
+            fix="create the buffer with a floating dtype",
+        )
+
+
+class Array:
+    """An array whose operations are traced. Behaves like ``numpy.ndarray``; made by transforms.
+
+    ``value`` and ``aux`` belong to the trace: primal and tape node in reverse mode, primal and
+    tangent in forward mode, batched array and axis under vmap, value (if known) and variable
+    while staging.
+    """
+
+    __slots__ = ("__weakref__", "alias", "aux", "scope", "trace", "value")
+    __array_priority__ = 1000.0
+
+    def __init__(self, trace: Trace, value: Any, aux: Any = None) -> None:
+        self.trace = trace
+        self.value = value
+        self.aux = aux
+        self.alias: Alias | None = None
+        self.scope: Trace = _current.get()
+
+    def rebind(self, new: Any) -> None:
+        """Name another immutable value from now on."""
+        if type(new) is Array:
+            self.trace, self.value, self.aux = new.trace, new.value, new.aux
+        else:
+            self.trace, self.value, self.aux = EVALUATE, np.asarray(new), None
+
+    def frozen(self) -> Array:
+        """A second handle of the present value, which later writes cannot reach."""
+        if self.alias is not None:
+            self.alias.refresh(self)
+        return Array(self.trace, self.value, self.aux)
+
+    # -- what an array is ---------------------------------------------------------------------
+    @property
+    def shape(self) -> Shape:
+        return self.trace.shape_of(self)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.trace.type_of(self).dtype
+
+    @property
+    def ndim(self) -> int:
+        return len(self.trace.shape_of(self))
+
+    @property
+    def size(self) -> int:
+        return self.trace.type_of(self).size
+
+    @property
+    def itemsize(self) -> int:
+        return self.dtype.itemsize
+
+    @property
+    def nbytes(self) -> int:
+        return self.trace.type_of(self).nbytes
+
+    @property
+    def T(self) -> Any:
+        return functions[np.transpose](self)
+
+    @property
+    def mT(self) -> Any:
+        return functions[np.matrix_transpose](self)
+
+    @property
+    def real(self) -> Any:
+        return self
+
+    @property
+    def flat(self) -> Iterator[Any]:
+        return iter(functions[np.ravel](self))
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("len() of unsized object")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Any]:
+        if not self.shape:
+            raise TypeError("iteration over a 0-d array")
+        return (self[i] for i in range(self.shape[0]))
+
+    def __getattr__(self, name: str) -> Any:
+        method = methods.get(name)
+        if method is None:
+            raise AttributeError(
+                f"traced arrays have no attribute {name!r}"
+                + (" (numpy.ndarray has: not supported yet)" if hasattr(np.ndarray, name) else ""))
+        return method.__get__(self)
+
+    def __getitem__(self, key: Any) -> Any:
+        return methods["__getitem__"](self, key)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        methods["__setitem__"](self, key, value)
+
+    # -- NumPy's doors ------------------------------------------------------------------------
+    def __array_ufunc__(
+        self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any
+    ) -> Any:
+        if method == "__call__":
+            function = ufuncs.get(ufunc)
+            if function is None:
+                raise UnsupportedError(
+                    f"{ufunc.__name__} has no traced form",
+                    where=str(here()),
+                    fix="write it with supported functions, or wrap it in pullback.custom_vjp",
+                )
+            operands = [a if type(a) in PLAIN else operand(a) for a in inputs]
+            if not kwargs:
+                return function(*operands)
+            return ufunc_methods["__call__"](function, *operands, **kwargs)
+        if method not in ufunc_methods:
+            raise UnsupportedError(f"{ufunc.__name__}.{method} has no traced form", where=str(here()))
+        return ufunc_methods[method](ufunc, *inputs, **kwargs)
+
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        traced = functions.get(function)
+        if traced is None:
+            name = f"{getattr(function, '__module__', 'numpy')}.{function.__name__}"
+            raise UnsupportedError(
+                f"{name} has no traced form",
+                where=str(here()),
+                fix="write it with supported functions, or wrap it in pullback.custom_vjp",
+            )
+        return traced(*args, **kwargs)
+
+    # -- doors that would cut a gradient ------------------------------------------------------
+    def _plain(self, purpose: str) -> Any:
+        if self.alias is not None:
+            self.alias.refresh(self)
+        if self.trace is not EVALUATE:
+            source = here()
+            text = source.text if source else ""
+            if "math." in text:
+                fix = "use the NumPy function of the same name instead of math's"
+            elif "[" in text.partition("=")[0] and "=" in text:
+                fix = ("the buffer on the left is a plain NumPy array: use 'import pullback.numpy as "
+                       "np', whose zeros, empty and array record assignments")
+            else:
+                fix = ("keep it an array and use NumPy functions on it; pullback.stop_gradient(x) "
+                       "makes a constant on purpose")
+            raise TracedValueError(
+                f"{purpose} of a value traced by {self.trace.name} would cut its gradient",
+                where=str(source),
+                details=[f"value: {self.trace.type_of(self)}"],
+                fix=fix,
+            )
+        return self.value
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        plain = np.array(self._plain("the plain NumPy array"), dtype=dtype)
+        plain.flags.writeable = False
+        return plain
+
+    def __float__(self) -> float:
+        return float(self._plain("float()"))
+
+    def __int__(self) -> int:
+        return int(self._plain("int()"))
+
+    def __complex__(self) -> complex:
+        return complex(self._plain("complex()"))
+
+    def __index__(self) -> int:
+        index: int = self._plain("the integer index").__index__()
+        return index
+
+    def item(self, *args: Any) -> Any:
+        return self._plain("item()").item(*args)
+
+    def tolist(self) -> Any:
+        return self._plain("tolist()").tolist()
+
+    def __bool__(self) -> bool:
+        if self.alias is not None:
+            self.alias.refresh(self)
+        return bool(self.trace.concrete(self, "the truth value"))
+
+    # -- printing: the concrete value where there is one --------------------------------------
+    def __repr__(self) -> str:
+        shown = getattr(self.trace, "show", None)
+        if shown is not None:
+            return f"Array({shown(self)}, traced by {self.trace.name})"
+        return f"Array({self.trace.concrete(self, 'printing')}, traced by {self.trace.name})"
+
+    def __format__(self, spec: str) -> str:
+        return format(self.trace.concrete(self, "formatting"), spec) if spec else repr(self)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+PLAIN = {Array, np.ndarray, bool, int, float, np.float64, np.float32, np.int64, np.int32, np.bool_}
+
+
+def operand(value: Any) -> Any:
+    """``value`` as an operand: arrays and scalars as they are, nested sequences as arrays."""
+    if isinstance(value, (Array, np.generic, bool, int, float)):
+        return value
+    if isinstance(value, np.ndarray):
+        return np.asarray(value)
+    if any(type(part) is Array for part in _parts(value)):
+        return functions[np.array](value)
+    converted = np.asarray(value)
+    type_of(converted)
+    return converted
+
+
+def _parts(value: Any) -> Iterator[Any]:
+    if isinstance(value, (list, tuple)):
+        for part in value:
+            yield from _parts(part)
+    else:
+        yield value
+
+
+def _install_operators() -> None:
+    binary = {
+        "add": np.add, "sub": np.subtract, "mul": np.multiply, "truediv": np.divide,
+        "pow": np.power, "mod": np.remainder, "floordiv": np.floor_divide, "matmul": np.matmul,
+        "and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor,
+        "lshift": np.left_shift, "rshift": np.right_shift,
+    }
+    compare = {"lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal,
+               "eq": np.equal, "ne": np.not_equal}
+    unary = {"neg": np.negative, "pos": np.positive, "abs": np.absolute, "invert": np.invert}
+
+    def forward(ufunc: np.ufunc) -> Callable[..., Any]:
+        def operator(self: Array, other: Any) -> Any:
+            return ufuncs[ufunc](self, other if type(other) in PLAIN else operand(other))
+        return operator
+
+    def reflected(ufunc: np.ufunc) -> Callable[..., Any]:
+        def operator(self: Array, other: Any) -> Any:
+            return ufuncs[ufunc](other if type(other) in PLAIN else operand(other), self)
+        return operator
+
+    def in_place(ufunc: np.ufunc) -> Callable[..., Any]:
+        def operator(self: Array, other: Any) -> Any:
+            new = ufuncs[ufunc](self, other if type(other) in PLAIN else operand(other))
+            if not self.shape:  # NumPy scalars are immutable: the name is rebound, not the value
+                return new
+            if new.shape != self.shape:
+                raise ValueError(f"non-broadcastable output operand with shape {self.shape} "
+                                 f"doesn't match the broadcast shape {new.shape}")
+            write(self, new)
+            return self
+        return operator
+
+    def single(ufunc: np.ufunc) -> Callable[..., Any]:
+        return lambda self: ufuncs[ufunc](self)
+
+    for name, ufunc in binary.items():
+        setattr(Array, f"__{name}__", forward(ufunc))
+        setattr(Array, f"__r{name}__", reflected(ufunc))
+        setattr(Array, f"__i{name}__", in_place(ufunc))
+    for name, ufunc in compare.items():
+        setattr(Array, f"__{name}__", forward(ufunc))
+    for name, ufunc in unary.items():
+        setattr(Array, f"__{name}__", single(ufunc))
+    setattr(Array, "__divmod__", lambda self, other: (self // other, self % other))
+
+
+_install_operators()

@@ -1,0 +1,80 @@
+"""Fingerprints of the user's arrays that a derivative still needs.
+
+An array that Pullback did not make can be overwritten by its owner before the backward pass
+reads it. Residuals in such memory are fingerprinted when they are kept and checked when they are
+read; a difference is refused, because the gradient would be silently wrong.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any
+
+import numpy as np
+
+from pullback.core.source import Source
+from pullback.errors import MutationError
+
+__all__ = ["Guard", "root"]
+
+SMALL_BYTES = 1 << 14
+
+
+def root(array: np.ndarray[Any, Any]) -> Any:
+    """The object that owns the memory of ``array``."""
+    owner: Any = array
+    while isinstance(owner, np.ndarray) and owner.base is not None:
+        owner = owner.base
+    return owner
+
+
+def fingerprint(array: np.ndarray[Any, Any]) -> Any:
+    """Content of a small array, checksum of a large one."""
+    if array.nbytes <= SMALL_BYTES:
+        return array.tobytes()
+    contiguous = array if array.flags.c_contiguous else np.ascontiguousarray(array)
+    return zlib.crc32(contiguous)  # type: ignore[arg-type]
+
+
+class Guard:
+    """The foreign arrays of one trace and what they held when they were kept."""
+
+    __slots__ = ("kept", "owners")
+
+    def __init__(self) -> None:
+        self.owners: dict[int, Any] = {}
+        self.kept: dict[int, tuple[np.ndarray[Any, Any], Any, Source | None]] = {}
+
+    def foreign(self, array: np.ndarray[Any, Any]) -> None:
+        """Note that ``array`` came from outside, so that its memory may change."""
+        owner = root(array)
+        self.owners[id(owner)] = owner
+
+    def keep(self, array: Any, source: Source | None) -> None:
+        """Fingerprint ``array`` if it lies in foreign memory."""
+        if type(array) is np.ndarray and id(array) not in self.kept:
+            owner = array if array.base is None else root(array)
+            if id(owner) in self.owners or type(owner) is not np.ndarray:
+                self.kept[id(array)] = (array, fingerprint(array), source)
+
+    def expose(self, array: np.ndarray[Any, Any]) -> None:
+        """Note that ``array`` leaves for the user's hands; fingerprint it if it is kept as residual."""
+        self.foreign(array)
+        self.kept.setdefault(id(array), (array, fingerprint(array), None))
+
+    def check(self) -> None:
+        """Raise unless every kept array still holds what it held.
+
+        Raises:
+            MutationError: naming the line that used the array.
+        """
+        for array, content, source in self.kept.values():
+            if fingerprint(array) != content:
+                raise MutationError(
+                    "an array was changed after a traced operation used it, and before its "
+                    "gradient was computed",
+                    where=f"used at {source}",
+                    details=[f"array: {array.dtype}{list(array.shape)}"],
+                    fix="work on a copy: use array.copy() in the operation, or write the new values "
+                    "into another array",
+                )

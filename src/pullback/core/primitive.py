@@ -1,0 +1,189 @@
+"""The contract of an operation: one frozen object that holds everything known about it.
+
+A primitive takes arrays as positional arguments and static, hashable parameters as keywords.
+Its derivative rules are written once in NumPy terms: on plain arrays they compute, on traced
+arrays they record, so derivatives of derivatives and compiled derivatives need no second copy.
+
+**A rule's parameter names are its residuals.** ``lambda y: 1 - y * y`` keeps the output and
+nothing else; ``lambda ct, x2: ...`` keeps the second operand. Names are ``x`` (only operand) or
+``x1, x2, ...``, ``y`` (output), ``*x2`` (the second operand and all after it), ``x_type`` (shape and
+dtype of the operand that is being differentiated: free), and keyword-only static parameters.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from pullback.core.array import bind
+from pullback.core.types import ArrayType
+from pullback.errors import MissingRuleError, PullbackError
+
+__all__ = ["MISSING", "NO_DERIVATIVE", "ZERO", "ForwardRule", "Primitive", "Rule", "Sample",
+           "registry"]
+
+OUTPUT: Final = -1
+registry: Final[dict[str, "Primitive"]] = {}
+
+
+class Marker:
+    """Why an operand has no rule: its derivative is zero, is meaningless, or was not written."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+ZERO: Final = Marker("ZERO")
+NO_DERIVATIVE: Final = Marker("NO_DERIVATIVE")
+MISSING: Final = Marker("MISSING")
+
+
+class Rule:
+    """A derivative rule for one operand, with the residuals read off its parameter names.
+
+    ``reads`` holds operand positions (``-1``: the output); ``rest`` says from which operand on
+    all further ones are read (``None``: none).
+    """
+
+    __slots__ = ("function", "parameters", "reads", "rest", "takes_cotangent", "takes_type")
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        self.reads: tuple[int, ...] = ()
+        self.rest: int | None = None
+        self.takes_cotangent = self.takes_type = False
+        named: list[str] = []
+        for name, parameter in inspect.signature(function).parameters.items():
+            if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+                named.append(name)
+            elif parameter.kind is inspect.Parameter.VAR_KEYWORD:
+                continue
+            elif parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+                self.rest = int(name[1:]) - 1
+            elif name == "ct":
+                self.takes_cotangent = True
+            elif name == "x_type":
+                self.takes_type = True
+            else:
+                self.reads += (OUTPUT if name == "y" else int(name[1:] or 1) - 1,)
+        self.parameters = tuple(named)
+
+    def __call__(
+        self, ct: Any, x_type: ArrayType | None, saved: Sequence[Any], params: dict[str, Any]
+    ) -> Any:
+        """Apply to ``saved`` = operands followed by the output, ``None`` where not kept."""
+        values = [saved[position] for position in self.reads]
+        if self.takes_type:
+            values.insert(0, x_type)
+        if self.takes_cotangent:
+            values.insert(0, ct)
+        if self.rest is not None:
+            values += saved[self.rest : OUTPUT]
+        if self.parameters:
+            return self.function(*values, **{name: params[name] for name in self.parameters})
+        return self.function(*values)
+
+    def residuals(self, n_operands: int) -> set[int]:
+        """Positions that must be kept; ``-1`` is the output."""
+        kept = set(self.reads)
+        if self.rest is not None:
+            kept |= set(range(self.rest, n_operands))
+        return kept
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardRule:
+    """Reverse rule of a primitive that computes its own residuals (loops, calls, custom rules).
+
+    ``forward(operands, needs, params) -> (outputs, residuals)`` and
+    ``backward(residuals, cotangents, needs, types, params) -> one cotangent or None per operand``.
+    ``needs[i]`` tells whether operand ``i`` wants a cotangent.
+    """
+
+    forward: Callable[..., tuple[Any, Any]]
+    backward: Callable[..., Sequence[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Arguments to try a primitive on: arrays (or Python scalars) and static parameters.
+
+    ``kink`` marks points where only a subgradient exists; ``nonfinite_ok`` points where NaN or
+    infinity is the right answer; ``error`` the exception class that these arguments must raise.
+    """
+
+    args: tuple[Any, ...]
+    params: dict[str, Any] = field(default_factory=dict)
+    kink: bool = False
+    nonfinite_ok: bool = False
+    error: type[Exception] | None = None
+    match: str = ""
+
+
+VJP = tuple[Rule | Marker, ...] | ForwardRule | Callable[..., Sequence[Any]]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Primitive:
+    """One operation. Call it to apply it: on arrays it evaluates, on tracers it records.
+
+    Attributes:
+        name: unique name, also the printed one.
+        doc: formula and shapes.
+        numpy: evaluation on plain arrays, ``numpy(*arrays, **params)``.
+        type_rule: ``type_rule(*types, **params)`` -> output type, or tuple if ``multiple``.
+        jvp: ``jvp(primals, tangents, y, params)``; ``None`` tangents are zero.
+        vjp: one :class:`Rule` or marker per operand (the last repeats for further operands), a
+            :class:`ForwardRule`, or a joint rule ``vjp(ct, types, needs, params)`` of a primitive
+            that keeps nothing.
+        batch: ``batch(args, axes, params) -> (y, axis)``; axis ``None`` means not batched.
+        family: elementwise, linear, contraction, reduction, index or general: what lowering reads.
+        scalar: scalar expression on a builder (elementwise), or an :class:`Accumulator`.
+        flops: ``flops(types, out_types, params)``; elementwise ones count per output element.
+        samples: ``samples(rng, dtype) -> list[Sample]``.
+        kinks: where the derivative jumps, and the subgradient chosen there.
+        multiple: whether it returns a tuple of outputs.
+    """
+
+    name: str
+    doc: str
+    numpy: Callable[..., Any]
+    type_rule: Callable[..., Any]
+    jvp: Callable[..., Any]
+    vjp: VJP
+    batch: Callable[..., tuple[Any, Any]]
+    family: str
+    flops: Callable[..., int]
+    samples: Callable[..., list[Sample]]
+    scalar: Any = None
+    kinks: str = ""
+    source: str = ""
+    multiple: bool = False
+
+    def __post_init__(self) -> None:
+        if self.name in registry:
+            raise PullbackError(f"primitive {self.name} is defined twice")
+        registry[self.name] = self
+
+    def __call__(self, *args: Any, **params: Any) -> Any:
+        return bind(self, args, params)
+
+    def rule(self, position: int) -> Rule | Marker:
+        """The reverse rule of one operand, for primitives with a rule per operand."""
+        assert isinstance(self.vjp, tuple)
+        rule = self.vjp[min(position, len(self.vjp) - 1)]
+        if rule is MISSING:
+            raise MissingRuleError(
+                f"{self.name}: no derivative rule for operand {position + 1}",
+                fix="give it one with pullback.custom_vjp, or stop the gradient with "
+                "pullback.stop_gradient",
+            )
+        return rule
+
+    def __repr__(self) -> str:
+        return self.name

@@ -1,0 +1,67 @@
+"""Where in the user's code an operation comes from."""
+
+from __future__ import annotations
+
+import linecache
+import os
+import sys
+from types import CodeType, FrameType
+
+import numpy as np
+
+__all__ = ["Source", "here"]
+
+_OWN_FOLDERS = tuple(
+    os.path.dirname(os.path.abspath(path)) + os.sep
+    for path in (os.path.dirname(__file__), np.__file__)
+)
+_is_own: dict[CodeType, bool] = {}
+
+
+class Source:
+    """One line of user code, kept cheaply and spelled out only when asked for."""
+
+    __slots__ = ("code", "instruction")
+
+    def __init__(self, code: CodeType, instruction: int) -> None:
+        self.code = code
+        self.instruction = instruction
+
+    @property
+    def file(self) -> str:
+        return self.code.co_filename
+
+    @property
+    def line(self) -> int:
+        for position in list(self.code.co_positions())[self.instruction // 2 :: -1]:
+            if position[0] is not None:
+                return position[0]
+        return self.code.co_firstlineno
+
+    @property
+    def text(self) -> str:
+        return linecache.getline(self.file, self.line).strip()
+
+    @property
+    def short(self) -> str:
+        """``model.py:42``."""
+        return f"{os.path.basename(self.file)}:{self.line}"
+
+    def __str__(self) -> str:
+        text = self.text
+        return f"{self.short} in {self.code.co_name}" + (f": {text}" if text else "")
+
+
+def here() -> Source | None:
+    """The innermost line outside Pullback and NumPy that led to this call."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        code = frame.f_code
+        own = _is_own.get(code)
+        if own is None:
+            own = code.co_filename.startswith(_OWN_FOLDERS) or code.co_filename.startswith("<frozen")
+            _is_own[code] = own
+        if not own:
+            return Source(code, frame.f_lasti)
+        frame = frame.f_back
+    return None

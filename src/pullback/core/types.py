@@ -1,0 +1,83 @@
+"""What a value is without its numbers: shape and dtype."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from pullback.errors import DTypeError
+
+__all__ = ["ArrayType", "Shape", "is_differentiable", "type_of"]
+
+Shape = tuple[int, ...]
+
+
+class ArrayType:
+    """Shape and dtype of a value; ``weak`` marks a Python scalar, which NumPy promotes weakly."""
+
+    __slots__ = ("dtype", "shape", "weak")
+
+    def __init__(self, shape: Shape, dtype: Any, weak: bool = False) -> None:
+        self.shape = shape
+        self.dtype = np.dtype(dtype)
+        self.weak = weak
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        n = 1
+        for length in self.shape:
+            n *= length
+        return n
+
+    @property
+    def nbytes(self) -> int:
+        return self.size * self.dtype.itemsize
+
+    def with_shape(self, shape: Shape) -> ArrayType:
+        return ArrayType(shape, self.dtype)
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, ArrayType)
+            and self.shape == other.shape
+            and self.dtype == other.dtype
+            and self.weak == other.weak
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.shape, self.dtype, self.weak))
+
+    def __repr__(self) -> str:
+        return f"{self.dtype}[{','.join(map(str, self.shape))}]"
+
+
+def type_of(value: Any) -> ArrayType:
+    """Type of an array, a traced array, a NumPy scalar or a Python scalar.
+
+    Raises:
+        DTypeError: for objects, strings and complex numbers, which have no derivative here.
+    """
+    if isinstance(value, (bool, int, float)) and not isinstance(value, np.generic):
+        weak_dtype = np.bool_ if isinstance(value, bool) else (
+            np.int64 if isinstance(value, int) else np.float64)
+        return ArrayType((), weak_dtype, weak=True)
+    dtype = getattr(value, "dtype", None)
+    if not isinstance(dtype, np.dtype) or dtype.kind not in "biuf":
+        raise DTypeError(
+            f"a value of type {type(value).__name__}"
+            + (f" with dtype {dtype}" if dtype is not None else "")
+            + " takes part in a traced operation",
+            details=["expected: an array or scalar of float, integer or bool dtype"],
+            fix="convert it to a real NumPy array first, e.g. np.asarray(value, dtype=float)",
+        )
+    return ArrayType(value.shape, dtype)
+
+
+def is_differentiable(dtype: np.dtype[Any]) -> bool:
+    """Whether values of this dtype carry derivatives (floating point only)."""
+    return dtype.kind == "f"

@@ -1,0 +1,349 @@
+"""Families of primitives: what the members share is written once, here.
+
+``elementwise``  one scalar expression per element; derivatives from partial derivatives.
+``linear``       linear in one operand; its JVP is itself, its VJP is the transpose.
+``contraction``  linear in each of several operands; one transpose per operand.
+``reduction``    folds axes away; batching and lowering from an accumulator.
+
+A member states its mathematics; type rule, JVP, VJP, batching, flops and lowering follow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pullback.core.array import ufuncs
+from pullback.core.primitive import NO_DERIVATIVE, ZERO, Marker, Primitive, Rule, Sample
+from pullback.core.types import ArrayType, type_of
+from pullback.errors import NotDifferentiableError
+
+__all__ = ["Accumulator", "broadcast_like", "contraction", "elementwise", "linear", "move_axis",
+           "reduction", "unbroadcast"]
+
+Scalar = Callable[..., Any]
+Samples = Callable[..., list[Sample]]
+
+
+def unbroadcast(ct: Any, x_type: ArrayType) -> Any:
+    """Sum ``ct`` over the axes along which an operand of type ``x_type`` was broadcast."""
+    shape = x_type.shape
+    if ct.shape != shape:
+        extra = ct.ndim - len(shape)
+        if extra:
+            ct = ct.sum(axis=tuple(range(extra)))
+        stretched = tuple(i for i, n in enumerate(shape) if n == 1 and ct.shape[i] != 1)
+        if stretched:
+            ct = ct.sum(axis=stretched, keepdims=True)
+    return ct if ct.dtype == x_type.dtype else ct.astype(x_type.dtype)
+
+
+def broadcast_like(tangent: Any, y: Any) -> Any:
+    """A tangent with the shape and dtype of the output ``y`` that it belongs to."""
+    if np.shape(tangent) != np.shape(y):
+        tangent = np.broadcast_to(tangent, np.shape(y))
+    return tangent if tangent.dtype == y.dtype else tangent.astype(y.dtype)
+
+
+def add_tangents(terms: Sequence[Any]) -> Any:
+    total = None
+    for term in terms:
+        if term is not None:
+            total = term if total is None else total + term
+    return total
+
+
+def move_axis(x: Any, source: int, target: int) -> Any:
+    """``np.moveaxis`` without work when there is nothing to move."""
+    return x if source == target else np.moveaxis(x, source, target)
+
+
+# -- elementwise ----------------------------------------------------------------------------------
+def elementwise(
+    name: str,
+    numpy: Callable[..., Any],
+    *,
+    doc: str,
+    partials: Sequence[Callable[..., Any] | Marker | int],
+    scalar: Scalar,
+    domain: Sequence[tuple[float, float]] = (),
+    integers: bool = False,
+    out_dtype: type | None = None,
+    flops: int = 1,
+    kinks: str = "",
+    kink_samples: Sequence[tuple[float, ...]] = (),
+    source: str = "",
+) -> Primitive:
+    """A primitive that works element by element, with broadcasting.
+
+    Args:
+        numpy: a ufunc; it also becomes NumPy's name for this primitive.
+        partials: per operand, the partial derivative as a function whose parameter names are its
+            residuals; or a constant ``1``/``-1``; or a marker.
+        scalar: the same function on a scalar builder: ``scalar(builder, x, ...)``.
+        domain: per operand, an interval on which function and derivative are finite.
+        integers: whether integer and boolean operands are sampled too.
+        out_dtype: ``bool`` for comparisons.
+        flops: per output element.
+        kinks: where the derivative jumps and what is chosen; ``kink_samples`` are such points.
+    """
+    n = len(partials)
+    rules = tuple(_partial_rule(partial) for partial in partials)
+    intervals = list(domain) or [(-2.0, 2.0)] * n
+
+    def type_rule(*types: ArrayType) -> ArrayType:
+        shape = np.broadcast_shapes(*[t.shape for t in types])
+        if all(t.weak for t in types):
+            return ArrayType(shape, np.asarray(numpy(*[t.dtype.type(1) for t in types])).dtype)
+        return ArrayType(shape, _resolve(numpy, types) if out_dtype is None else out_dtype)
+
+    def jvp(primals: Any, tangents: Any, y: Any, params: Any) -> Any:
+        saved = [*primals, y]
+        terms = []
+        for tangent, partial, rule in zip(tangents, partials, rules, strict=True):
+            if tangent is None or isinstance(rule, Marker):
+                continue
+            if isinstance(partial, int):
+                term = tangent if partial == 1 else -tangent
+            else:
+                term = rule.partial(saved, tangent)  # type: ignore[attr-defined]
+            terms.append(broadcast_like(term, y))
+        return add_tangents(terms)
+
+    primitive = Primitive(
+        name=name, doc=doc, numpy=numpy, type_rule=type_rule, jvp=jvp, vjp=rules,
+        batch=lambda args, axes, params: _batch_elementwise(primitive, args, axes, params),
+        family="elementwise", scalar=scalar, kinks=kinks, source=source,
+        flops=lambda types, out_types, params: flops * out_types[0].size,
+        samples=lambda rng, dtype: _elementwise_samples(
+            rng, dtype, intervals, integers, kink_samples),
+    )
+    if isinstance(numpy, np.ufunc):
+        ufuncs[numpy] = primitive
+    return primitive
+
+
+class _PartialRule(Rule):
+    """VJP of one operand of an elementwise primitive: cotangent times partial, unbroadcast."""
+
+    __slots__ = ("selects",)
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        self.selects = self.takes_cotangent
+
+    def partial(self, saved: Sequence[Any], tangent: Any) -> Any:
+        """Partial times ``tangent``; a rule with a ``ct`` parameter multiplies by itself."""
+        values = [saved[position] for position in self.reads]
+        return self.function(tangent, *values) if self.selects else tangent * self.function(*values)
+
+    def __call__(self, ct: Any, x_type: Any, saved: Sequence[Any], params: Any) -> Any:
+        reads = self.reads
+        if self.selects:
+            ct = self.function(ct, *[saved[position] for position in reads])
+        elif len(reads) == 1:
+            ct = ct * self.function(saved[reads[0]])
+        else:
+            ct = ct * self.function(*[saved[position] for position in reads])
+        if ct.shape == x_type.shape and ct.dtype == x_type.dtype:
+            return ct
+        return unbroadcast(ct, x_type)
+
+
+class _ConstantRule(Rule):
+    """VJP where the partial derivative is 1 or -1."""
+
+    __slots__ = ("sign",)
+
+    def __init__(self, sign: int) -> None:
+        super().__init__(lambda: sign)
+        self.sign = sign
+
+    def __call__(self, ct: Any, x_type: Any, saved: Any, params: Any) -> Any:
+        ct = unbroadcast(ct, x_type)
+        return ct if self.sign == 1 else -ct
+
+
+def _partial_rule(partial: Callable[..., Any] | Marker | int) -> Rule | Marker:
+    if isinstance(partial, Marker):
+        return partial
+    return _ConstantRule(partial) if isinstance(partial, int) else _PartialRule(partial)
+
+
+def _resolve(ufunc: Any, types: Sequence[ArrayType]) -> Any:
+    """Output dtype by NumPy's promotion; Python scalars are weak (NEP 50)."""
+    if isinstance(ufunc, np.ufunc):
+        weak = {"b": bool, "i": int, "u": int, "f": float}
+        asked = [t.dtype if not t.weak or t.dtype.kind == "b" else weak[t.dtype.kind] for t in types]
+        return ufunc.resolve_dtypes((*asked, None))[-1]
+    return np.asarray(ufunc(*[t.dtype.type(1) if not t.weak else t.dtype.type(1).item()
+                              for t in types])).dtype
+
+
+def _batch_elementwise(primitive: Primitive, args: Any, axes: Any, params: Any) -> Any:
+    """Bring batch axes to the front and pad shapes so that they line up."""
+    ndim = max(np.ndim(a) - (axis is not None) for a, axis in zip(args, axes, strict=True))
+    aligned = []
+    for a, axis in zip(args, axes, strict=True):
+        if axis is not None:
+            a = move_axis(a, axis, 0)
+            missing = ndim - (a.ndim - 1)
+            if missing:
+                a = np.reshape(a, (a.shape[0], *(1,) * missing, *a.shape[1:]))
+        aligned.append(a)
+    return primitive(*aligned, **params), 0
+
+
+def _elementwise_samples(
+    rng: np.random.Generator, dtype: np.dtype[Any], intervals: Any, integers: bool, kink_points: Any,
+) -> list[Sample]:
+    n = len(intervals)
+    if dtype.kind != "f":
+        if not integers:
+            return []
+        draws = [rng.integers(0, 2 if dtype.kind == "b" else 6, (2, 3)).astype(dtype) for _ in range(n)]
+        return [Sample(tuple(draws))]
+
+    def draw(shape: tuple[int, ...], interval: tuple[float, float]) -> Any:
+        return np.asarray(rng.uniform(*interval, shape)).astype(dtype)
+
+    shapes = {1: [((3, 2),), ((),), ((0, 2),)],
+              2: [((3, 2), (3, 2)), ((3, 1), (2,)), ((), (4,)), ((2, 0), (1, 0))],
+              3: [((3, 2), (3, 2), (3, 2)), ((2, 1), (3,), ()), ((0,), (0,), (0,))]}[n]
+    samples = [Sample(tuple(draw(s, i) for s, i in zip(group, intervals, strict=True)))
+               for group in shapes]
+    ends = np.array(intervals, dtype=dtype)
+    samples.append(Sample(tuple(ends[i] for i in range(n))))
+    samples += [Sample(tuple(np.asarray(v, dtype) for v in point), kink=True)
+                for point in kink_points]
+    return samples
+
+
+# -- linear ---------------------------------------------------------------------------------------
+def linear(
+    name: str,
+    numpy: Callable[..., Any],
+    *,
+    doc: str,
+    type_rule: Callable[..., ArrayType],
+    transpose: Callable[..., Any],
+    batch: Callable[..., tuple[Any, Any]],
+    samples: Samples,
+    flops: Callable[..., int] = lambda types, out_types, params: 0,
+    family: str = "linear",
+    scalar: Any = None,
+    source: str = "",
+) -> Primitive:
+    """A primitive linear in its first operand; further operands are integer or boolean constants.
+
+    ``transpose(ct, x_type, *rest, **params)`` is the VJP.
+    """
+
+    def jvp(primals: Any, tangents: Any, y: Any, params: Any) -> Any:
+        return primitive(tangents[0], *primals[1:], **params)
+
+    primitive = Primitive(
+        name=name, doc=doc, numpy=numpy, type_rule=type_rule, jvp=jvp,
+        vjp=(Rule(transpose), NO_DERIVATIVE), batch=batch, family=family, scalar=scalar,
+        flops=flops, samples=samples, source=source)
+    return primitive
+
+
+def contraction(
+    name: str,
+    numpy: Callable[..., Any],
+    *,
+    doc: str,
+    type_rule: Callable[..., ArrayType],
+    transposes: Sequence[Callable[..., Any]],
+    batch: Callable[..., tuple[Any, Any]],
+    samples: Samples,
+    flops: Callable[..., int],
+    source: str = "",
+) -> Primitive:
+    """A primitive linear in each operand; ``transposes[i](ct, x_type, <other operands>)``."""
+
+    def jvp(primals: Any, tangents: Any, y: Any, params: Any) -> Any:
+        return add_tangents([
+            primitive(*primals[:i], tangent, *primals[i + 1 :], **params)
+            for i, tangent in enumerate(tangents) if tangent is not None])
+
+    primitive = Primitive(
+        name=name, doc=doc, numpy=numpy, type_rule=type_rule, jvp=jvp,
+        vjp=tuple(Rule(t) for t in transposes), batch=batch, family="contraction", flops=flops,
+        samples=samples, source=source)
+    if isinstance(numpy, np.ufunc):
+        ufuncs[numpy] = primitive
+    return primitive
+
+
+# -- reduction ------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Accumulator:
+    """A fold over elements, on a scalar builder: several running values are allowed.
+
+    ``start(builder)`` gives their initial values, ``step(builder, state, x, i)`` folds in element
+    number ``i``, ``merge(builder, left, right)`` joins the states of two halves, and
+    ``finish(builder, state, n, **params)`` gives the result for ``n`` elements.
+    """
+
+    start: Callable[..., tuple[Any, ...]]
+    step: Callable[..., tuple[Any, ...]]
+    merge: Callable[..., tuple[Any, ...]]
+    finish: Callable[..., Any]
+
+
+def reduction(
+    name: str,
+    numpy: Callable[..., Any],
+    *,
+    doc: str,
+    out_dtype: Callable[[np.dtype[Any]], Any],
+    jvp: Callable[..., Any] | Marker,
+    vjp: Callable[..., Any] | Marker,
+    accumulator: Accumulator,
+    samples: Samples,
+    flops: int = 1,
+    kinks: str = "",
+    source: str = "",
+) -> Primitive:
+    """A primitive that folds the axes ``axis`` (a sorted tuple) of its operand away.
+
+    ``jvp(x, x_dot, y, axis, **params)`` and ``vjp(ct, [x_type, x, y], *, axis, ...)``; further static
+    parameters are allowed. The output has the shape of the other axes.
+    """
+
+    def type_rule(x: ArrayType, *, axis: tuple[int, ...], **params: Any) -> ArrayType:
+        return ArrayType(tuple(n for i, n in enumerate(x.shape) if i not in axis), out_dtype(x.dtype))
+
+    def push(primals: Any, tangents: Any, y: Any, params: Any) -> Any:
+        if isinstance(jvp, Marker):
+            return None
+        return jvp(primals[0], tangents[0], y, **params)
+
+    def batch(args: Any, axes: Any, params: Any) -> Any:
+        x = move_axis(args[0], axes[0], 0)
+        inner = {**params, "axis": tuple(i + 1 for i in params["axis"])}
+        return primitive(x, **inner), 0
+
+    primitive = Primitive(
+        name=name, doc=doc, numpy=numpy, type_rule=type_rule, jvp=push,
+        vjp=(vjp if isinstance(vjp, Marker) else Rule(vjp),), batch=batch, family="reduction",
+        scalar=accumulator, kinks=kinks, source=source, samples=samples,
+        flops=lambda types, out_types, params: flops * types[0].size)
+    return primitive
+
+
+def require_differentiable(types: Sequence[ArrayType], names: Sequence[str]) -> None:
+    """Refuse integers where a derivative is asked for."""
+    for type, name in zip(types, names, strict=True):
+        if type.dtype.kind != "f":
+            raise NotDifferentiableError(
+                f"{name} has dtype {type.dtype}: only floating-point values have derivatives",
+                fix=f"pass {name} as float, e.g. np.asarray({name}, dtype=float)")
+
+
+_ = (ZERO, type_of)

@@ -1,0 +1,1 @@
+"""Functions of functions: one meaning of the operations per file."""

@@ -1,0 +1,438 @@
+"""The user's transforms: grad, vjp, jvp, linearize, vmap. Argument handling around the traces."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any
+
+import numpy as np
+
+from pullback import tree
+from pullback.core.array import EVALUATE, Array, current_trace
+from pullback.core.source import here
+from pullback.core.types import ArrayType, type_of
+from pullback.errors import ArgumentError, DTypeError, NotDifferentiableError, ShapeError
+from pullback.transforms.batch import batch_flat
+from pullback.transforms.evaluate import evaluate
+from pullback.transforms.jvp import jvp_flat, zeros
+from pullback.transforms.stage import stage
+from pullback.transforms.vjp import Node, VJPTrace, backward
+
+__all__ = ["grad", "jvp", "linearize", "value_and_grad", "vjp", "vmap"]
+
+Function = Callable[..., Any]
+
+
+def as_array(value: Any, path: str) -> Any:
+    """One leaf of a differentiated argument as a floating array; refuses the rest."""
+    if type(value) is Array:
+        if value.alias is not None:
+            value.alias.refresh(value)
+        result: Any = value.value if value.trace is EVALUATE else value
+    else:
+        result = value if isinstance(value, (np.ndarray, np.generic)) else np.asarray(value)
+    if result.dtype.kind != "f":
+        if result.dtype.kind not in "biu":
+            raise DTypeError(f"{path} has dtype {result.dtype}: it cannot be differentiated",
+                             fix="pass a real NumPy array or a float")
+        raise NotDifferentiableError(
+            f"{path} has dtype {result.dtype}: only floating-point values have derivatives",
+            where=str(here()),
+            fix=f"pass it as float, e.g. np.asarray({path}, dtype=float)")
+    return result
+
+
+def as_leaves(args: Any, names: str) -> tuple[list[Any], tree.TreeDef]:
+    leaves, structure = tree.flatten(args)
+    try:
+        return [as_array(leaf, "") for leaf in leaves], structure
+    except (DTypeError, NotDifferentiableError):
+        paths = tree.paths(args, names)
+        return [as_array(leaf, path) for leaf, path in zip(leaves, paths, strict=True)], structure
+
+
+def released(value: Any) -> Any:
+    """An output of a finished transform: buffers become plain arrays, tracers new handles."""
+    if type(value) is not Array:
+        return value
+    if value.alias is not None:
+        value.alias.refresh(value)
+    return value.value if value.trace is EVALUATE else Array(value.trace, value.value, value.aux)
+
+
+def release(outputs: Any) -> Any:
+    return tree.map(released, outputs)
+
+
+class Reverse:
+    """A recorded evaluation: outputs, and the sweep that takes their cotangents back."""
+
+    def __init__(self, function: Function, leaves: Sequence[Any], structure: tree.TreeDef,
+                 has_aux: bool = False) -> None:
+        with VJPTrace() as trace:
+            inputs = [trace.input(leaf) for leaf in leaves]
+            result = function(*tree.unflatten(structure, inputs))
+            self.aux: Any = None
+            if has_aux:
+                result, self.aux = split_aux(result)
+            outputs, self.out_structure = tree.flatten(result)
+            self.outputs = [self.strip(trace, y) for y in outputs]
+            self.nodes = [node_of(trace, y) for y in outputs]
+        if has_aux:
+            self.aux = tree.map(lambda y: released(self.strip(trace, y)), self.aux)
+        self.trace = trace
+        self.inputs: list[Node] = [x_node for x_node in trace.leaves]
+        self.types = [type_of(leaf) for leaf in leaves]
+        self.structure = structure
+
+    @staticmethod
+    def strip(trace: VJPTrace, y: Any) -> Any:
+        if type(y) is Array:
+            if y.alias is not None:
+                y.alias.refresh(y)
+            if y.trace is trace:
+                return y.value
+        return y
+
+    def sweep(self, cotangents: Sequence[Any]) -> list[Any]:
+        """Cotangents of the inputs, each an array of its own with the type of its primal."""
+        self.trace.guard.check()
+        seeds = [(node, ct) for node, ct in zip(self.nodes, cotangents, strict=True)
+                 if node is not None and ct is not None]
+        found = backward(seeds, self.inputs)
+        owned: set[int] = {id(ct) for ct in cotangents}
+        return [own(ct, type, owned) for ct, type in zip(found, self.types, strict=True)]
+
+
+def node_of(trace: VJPTrace, y: Any) -> Node | None:
+    if type(y) is Array and y.trace is trace:
+        node: Node = y.aux
+        return node
+    return None
+
+
+def own(ct: Any, type: ArrayType, taken: set[int]) -> Any:
+    """A cotangent as an array that shares memory with nothing else."""
+    if ct is None:
+        return zeros(type)
+    if isinstance(ct, np.ndarray) and (
+        id(ct) in taken or ct.base is not None or not ct.flags.writeable
+    ):
+        ct = ct.copy()
+    taken.add(id(ct))
+    return released(ct)
+
+
+def split_aux(result: Any) -> tuple[Any, Any]:
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise ArgumentError(
+            "has_aux=True needs a function that returns (value, aux)",
+            details=[f"it returned: {type(result).__name__}"],
+            fix="return a pair, or drop has_aux")
+    return result
+
+
+def pick(args: Sequence[Any], argnums: int | Sequence[int]) -> tuple[int, ...]:
+    numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    for n in numbers:
+        if not -len(args) <= n < len(args):
+            raise ArgumentError(
+                f"argnums={argnums}, but the function was called with {len(args)} positional arguments",
+                where=str(here()), fix="pass the differentiated arguments by position")
+    return tuple(n % len(args) for n in numbers)
+
+
+def bound(function: Function, args: Sequence[Any], numbers: Sequence[int], kwargs: Any) -> Function:
+    """``function`` of the arguments at ``numbers`` only."""
+
+    def partial(*chosen: Any) -> Any:
+        full = list(args)
+        for n, value in zip(numbers, chosen, strict=True):
+            full[n] = value
+        return function(*full, **kwargs)
+
+    return partial
+
+
+def value_and_grad(
+    fun: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False
+) -> Function:
+    """Function that returns the value of ``fun`` and its gradient, in that order.
+
+    Args:
+        fun: returns a scalar (a float array of shape ``()``, or of one element with shape ``()``).
+        argnums: position(s) of the differentiated arguments, each a container of float arrays.
+        has_aux: whether ``fun`` returns ``(value, aux)``; then the result is ``((value, aux), grads)``.
+
+    Returns:
+        A function of the same arguments. The gradient has the structure, shapes and dtypes of the
+        argument; a tuple of them if ``argnums`` is a sequence. Cost: at most a small multiple of
+        ``fun``, whatever the number of parameters (Baur & Strassen 1983).
+
+    Raises:
+        ShapeError: if the value is not a scalar.
+        NotDifferentiableError: if an argument is not floating point.
+
+    >>> import numpy as np
+    >>> import pullback as pb
+    >>> value, grads = pb.value_and_grad(lambda x: np.sum(x**2))(np.array([1.0, 2.0]))
+    >>> float(value), grads
+    (5.0, array([2., 4.]))
+    """
+
+    @wraps(fun)
+    def transformed(*args: Any, **kwargs: Any) -> Any:
+        numbers = pick(args, argnums)
+        leaves, structure = as_leaves(tuple(args[n] for n in numbers), "args")
+        run = Reverse(bound(fun, args, numbers, kwargs), leaves, structure, has_aux)
+        value = scalar_output(run, fun)
+        one = np.ones((), type_of(value).dtype)
+        grads = tree.unflatten(structure, run.sweep([one]))
+        value = released(value)
+        answer = (value, run.aux) if has_aux else value
+        return answer, grads[0] if isinstance(argnums, int) else grads
+
+    return transformed
+
+
+def scalar_output(run: Reverse, fun: Function) -> Any:
+    name = getattr(fun, "__name__", "function")
+    if len(run.outputs) != 1 or np.shape(run.outputs[0]) != ():
+        came = ", ".join(str(type_of(y)) for y in run.outputs) or "nothing"
+        raise ShapeError(
+            f"grad needs a function that returns one scalar; {name} returned {came}",
+            where=str(here()),
+            fix="reduce the result (np.sum, np.mean), or use jacobian or vjp")
+    value = run.outputs[0]
+    if type_of(value).dtype.kind != "f":
+        raise NotDifferentiableError(
+            f"{name} returned {type_of(value)}: only floating-point results have derivatives",
+            where=str(here()), fix="return a float")
+    return value
+
+
+def grad(fun: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Function:
+    """Function that returns the gradient of the scalar function ``fun``.
+
+    Arguments and errors are those of :func:`value_and_grad`; with ``has_aux`` the result is
+    ``(grads, aux)``.
+
+    >>> import numpy as np
+    >>> import pullback as pb
+    >>> pb.grad(lambda w, x: np.tanh(w @ x))(np.array([0.5, -0.5]), np.array([1.0, 1.0]))
+    array([1., 1.])
+    """
+    both = value_and_grad(fun, argnums, has_aux)
+
+    @wraps(fun)
+    def transformed(*args: Any, **kwargs: Any) -> Any:
+        answer, grads = both(*args, **kwargs)
+        return (grads, answer[1]) if has_aux else grads
+
+    return transformed
+
+
+def match(given: Any, types: Sequence[ArrayType], structure: tree.TreeDef, what: str) -> list[Any]:
+    """Flatten cotangents or tangents and check them against the types they belong to."""
+    leaves, actual = tree.flatten(given)
+    if actual != structure:
+        raise ArgumentError(f"the {what} has another structure than its primal",
+                            details=[f"expected: {structure}", f"came: {actual}"],
+                            fix=f"pass a {what} with the same containers as the primal")
+    arrays = []
+    for leaf, type in zip(leaves, types, strict=True):
+        leaf = leaf if hasattr(leaf, "dtype") else np.asarray(leaf, type.dtype)
+        if np.shape(leaf) != type.shape:
+            raise ShapeError(f"a {what} of shape {np.shape(leaf)} does not fit {type}",
+                             where=str(here()), fix=f"pass a {what} of shape {type.shape}")
+        arrays.append(leaf if leaf.dtype == type.dtype else leaf.astype(type.dtype))
+    return arrays
+
+
+def vjp(fun: Function, *primals: Any, has_aux: bool = False) -> Any:
+    """Value of ``fun`` and the function that applies its transposed Jacobian.
+
+    ``out, vjp_fn = vjp(fun, *primals)``; ``vjp_fn(v)`` is the tuple of ``v^T J`` for each primal,
+    at the cost of one backward sweep. It may be called many times.
+
+    Raises:
+        ShapeError, ArgumentError: from ``vjp_fn`` if ``v`` does not fit the output.
+        MutationError: from ``vjp_fn`` if an array it needs was changed in between.
+
+    >>> import numpy as np
+    >>> import pullback as pb
+    >>> out, vjp_fn = pb.vjp(np.sin, np.zeros(2))
+    >>> vjp_fn(np.array([1.0, 3.0]))
+    (array([1., 3.]),)
+    """
+    leaves, structure = as_leaves(primals, "primals")
+    run = Reverse(fun, leaves, structure, has_aux)
+    types = [type_of(y) for y in run.outputs]
+    outputs = [released(y) for y in run.outputs]
+    for y in outputs:
+        if isinstance(y, np.ndarray):
+            run.trace.guard.expose(y)
+
+    def vjp_fn(cotangent: Any) -> Any:
+        cts = match(cotangent, types, run.out_structure, "cotangent")
+        return tree.unflatten(structure, run.sweep(cts))
+
+    out = tree.unflatten(run.out_structure, outputs)
+    return (out, vjp_fn, run.aux) if has_aux else (out, vjp_fn)
+
+
+def jvp(fun: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
+    """Value of ``fun`` and its directional derivative ``J u``, in one forward pass.
+
+    Args:
+        primals: tuple of arguments.
+        tangents: tuple of the same structure and shapes: the direction ``u``.
+
+    >>> import numpy as np
+    >>> import pullback as pb
+    >>> y, y_dot = pb.jvp(lambda x: x**2, (np.array(3.0),), (np.array(1.0),))
+    >>> float(y), float(y_dot)
+    (9.0, 6.0)
+    """
+    leaves, structure = as_leaves(tuple(primals), "primals")
+    directions = match(tuple(tangents), [type_of(x) for x in leaves], structure, "tangent")
+    shape: list[tree.TreeDef] = []
+    outputs, dots = jvp_flat(flat(fun, structure, shape), leaves, directions)
+    dots = [zeros(type_of(y)) if dot is None else dot for y, dot in zip(outputs, dots, strict=True)]
+    return release(tree.unflatten(shape[0], outputs)), release(tree.unflatten(shape[0], dots))
+
+
+def flat(fun: Function, structure: tree.TreeDef, shape: list[tree.TreeDef]) -> Function:
+    """``fun`` as a function of leaves that returns leaves; its output structure goes to ``shape``."""
+
+    def flattened(*leaves: Any) -> list[Any]:
+        outputs, out_structure = tree.flatten(fun(*tree.unflatten(structure, leaves)))
+        shape[:] = [out_structure]
+        return outputs
+
+    return flattened
+
+
+def linearize(fun: Function, *primals: Any) -> tuple[Any, Function]:
+    """Value of ``fun`` and its Jacobian as a reusable linear function.
+
+    The primal work is done once; the returned ``jvp_fn(*tangents)`` repeats only the linear part,
+    from a graph staged while ``fun`` ran on values, so control flow on values is allowed.
+
+    >>> import numpy as np
+    >>> import pullback as pb
+    >>> y, jvp_fn = pb.linearize(lambda x: np.exp(x) * x, np.array(0.0))
+    >>> float(jvp_fn(np.array(2.0)))
+    2.0
+    """
+    leaves, structure = as_leaves(primals, "primals")
+    types = [type_of(x) for x in leaves]
+    shape: list[tree.TreeDef] = []
+    values: list[Any] = []
+
+    def tangent_map(*tangents: Any) -> list[Any]:
+        outputs, dots = jvp_flat(flat(fun, structure, shape), leaves, tangents)
+        values[:] = outputs
+        return [zeros(type_of(y)) if dot is None else dot for y, dot in zip(outputs, dots, strict=True)]
+
+    staged = stage(tangent_map, types, "linearize")
+
+    def jvp_fn(*tangents: Any) -> Any:
+        staged.guard.check()
+        directions = match(tangents, types, structure, "tangent")
+        dots = evaluate(staged.graph, [*staged.captured, *directions])
+        return release(tree.unflatten(shape[0], dots))
+
+    return release(tree.unflatten(shape[0], values)), jvp_fn
+
+
+def vmap(fun: Function, in_axes: Any = 0, out_axes: Any = 0) -> Function:
+    """``fun`` for many examples at once, without a Python loop.
+
+    Args:
+        fun: function of single examples.
+        in_axes: axis of the examples in each argument: an int, ``None`` (the same for all), or a
+            container of these that is a prefix of the arguments.
+        out_axes: axis of the examples in the outputs.
+
+    Raises:
+        ShapeError: if the arguments disagree about the number of examples.
+
+    >>> import numpy as np
+    >>> import pullback as pb
+    >>> pb.vmap(np.dot, in_axes=(0, None))(np.eye(2), np.array([3.0, 4.0]))
+    array([3., 4.])
+    """
+
+    @wraps(fun)
+    def batched(*args: Any, **kwargs: Any) -> Any:
+        leaves, structure = tree.flatten(args)
+        axes = spread(in_axes, args, "in_axes")
+        leaves = [leaf if hasattr(leaf, "dtype") else np.asarray(leaf) for leaf in leaves]
+        axes = [axis if axis is None else axis_in(axis, np.ndim(leaf))
+                for axis, leaf in zip(axes, leaves, strict=True)]
+        sizes = {np.shape(leaf)[axis] for leaf, axis in zip(leaves, axes, strict=True)
+                 if axis is not None}
+        if len(sizes) != 1:
+            raise ShapeError(
+                "vmap: the arguments have different numbers of examples" if sizes
+                else "vmap: no argument has a batch axis",
+                where=str(here()),
+                details=[f"{path}: {type_of(leaf)}, axis {axis}" for path, leaf, axis in
+                         zip(tree.paths(args, "args"), leaves, axes, strict=True)],
+                fix="give all batched arguments the same length along in_axes")
+        shape: list[tree.TreeDef] = []
+        size = sizes.pop()
+        outputs, found = batch_flat(
+            flat(lambda *a: fun(*a, **kwargs), structure, shape), leaves, axes, size)
+        placeholder = tree.unflatten(shape[0], outputs)
+        wanted = spread(out_axes, placeholder, "out_axes")
+        return release(tree.unflatten(shape[0], [
+            place_axis(y, axis, target, size)
+            for y, axis, target in zip(outputs, found, wanted, strict=True)]))
+
+    return batched
+
+
+def axis_in(axis: int, ndim: int) -> int:
+    if not -ndim <= axis < ndim:
+        raise ShapeError(f"vmap: axis {axis} of an argument with {ndim} axes", where=str(here()),
+                         fix="give in_axes an axis that the argument has, or None")
+    return axis % ndim
+
+
+def place_axis(y: Any, axis: int | None, target: int | None, size: int) -> Any:
+    if target is None:
+        if axis is not None:
+            raise ArgumentError("vmap: out_axes=None for an output that differs between examples",
+                                fix="give out_axes an axis for it")
+        return y
+    if axis is None:
+        y, axis = np.broadcast_to(y, (size, *np.shape(y))), 0
+    target = target % np.ndim(y)
+    return y if axis == target else np.moveaxis(y, axis, target)
+
+
+def spread(prefix: Any, full: Any, what: str) -> list[int | None]:
+    """One axis per leaf of ``full`` from a prefix container, where ``None`` is an entry."""
+    import optree
+
+    if prefix is None or isinstance(prefix, int):
+        return [prefix] * len(tree.leaves(full))
+    if isinstance(prefix, list) and isinstance(full, tuple):
+        prefix = tuple(prefix)
+    try:
+        axes: list[int | None] = []
+        optree.tree_map(
+            lambda axis, part: axes.extend([axis] * len(tree.leaves(part))),
+            prefix, full, is_leaf=lambda x: x is None or isinstance(x, int),
+            namespace=tree.NAMESPACE, none_is_leaf=True)
+        return axes
+    except ValueError as error:
+        raise ArgumentError(f"vmap: {what} does not fit the structure it describes",
+                            details=[str(error)],
+                            fix=f"make {what} an int, None, or a container shaped like it") from error
+
+
+_ = current_trace

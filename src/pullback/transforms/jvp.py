@@ -1,0 +1,71 @@
+"""Forward mode: every value carries a tangent; each primitive pushes it forward.
+
+Griewank & Walther (2008), *Evaluating Derivatives*, chapter 3.1. A tangent ``None`` is a symbolic
+zero and costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from pullback.core.array import EVALUATE, Array, Trace, bind
+from pullback.core.primitive import Primitive
+from pullback.core.types import is_differentiable, type_of
+
+__all__ = ["JVPTrace", "jvp_flat", "zeros"]
+
+
+class JVPTrace(Trace):
+    """``array.value`` is the primal, ``array.aux`` the tangent (one level further out)."""
+
+    name = "jvp"
+
+    def process(self, primitive: Primitive, args: Any, params: dict[str, Any]) -> Any:
+        primals, tangents = [], []
+        for a in args:
+            if type(a) is Array:
+                if a.trace is self:
+                    primals.append(a.value)
+                    tangents.append(a.aux)
+                    continue
+                a = a.value if a.trace is EVALUATE else a.frozen()
+            primals.append(a)
+            tangents.append(None)
+        y = bind(primitive, primals, params)
+        y_dot = primitive.jvp(primals, tangents, y, params)
+        if primitive.multiple:
+            return tuple(self.dual(part, dot) for part, dot in zip(y, y_dot, strict=True))
+        return self.dual(y, y_dot)
+
+    def dual(self, y: Any, y_dot: Any) -> Any:
+        return y if y_dot is None else Array(self, y, y_dot)
+
+
+def zeros(type: Any) -> Any:
+    """A zero cotangent or tangent of the given type, made real."""
+    return np.zeros(type.shape, type.dtype)
+
+
+def jvp_flat(
+    function: Callable[..., Sequence[Any]], primals: Sequence[Any], tangents: Sequence[Any]
+) -> tuple[list[Any], list[Any]]:
+    """Push ``tangents`` (``None``: zero) through a flat function: ``(outputs, tangents out)``.
+
+    A tangent that comes out ``None`` is zero.
+    """
+    with JVPTrace() as trace:
+        duals = [p if t is None else Array(trace, p, t)
+                 for p, t in zip(primals, tangents, strict=True)]
+        outputs = function(*duals)
+        for y in outputs:
+            if type(y) is Array and y.alias is not None:
+                y.alias.refresh(y)
+        traced = [type(y) is Array and y.trace is trace for y in outputs]
+        return (
+            [y.value if own else y for y, own in zip(outputs, traced, strict=True)],
+            [y.aux if own and is_differentiable(type_of(y).dtype) else None
+             for y, own in zip(outputs, traced, strict=True)],
+        )

@@ -1,0 +1,156 @@
+"""Nested containers of arrays (pytrees): dict, list, tuple, named tuple, dataclass, ``None``.
+
+A thin layer over ``optree``: dictionaries are flattened in sorted key order, ``None`` is an
+empty container. Register your own containers with :func:`register` or :func:`dataclass`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+import optree
+
+from pullback.errors import ArgumentError
+
+__all__ = ["dataclass", "flatten", "leaves", "map", "paths", "ravel", "register", "unflatten"]
+
+NAMESPACE = "pullback"
+TreeDef = optree.PyTreeSpec
+T = TypeVar("T")
+
+
+def flatten(tree: Any) -> tuple[list[Any], TreeDef]:
+    """Return the leaves of ``tree`` in a fixed order, and its structure.
+
+    >>> from pullback import tree
+    >>> leaves, structure = tree.flatten({"b": 2.0, "a": (1.0, None)})
+    >>> leaves
+    [1.0, 2.0]
+    >>> tree.unflatten(structure, [10.0, 20.0])
+    {'b': 20.0, 'a': (10.0, None)}
+    """
+    return optree.tree_flatten(tree, namespace=NAMESPACE)
+
+
+def unflatten(structure: TreeDef, leaves: Sequence[Any]) -> Any:
+    """Rebuild a container of the given structure around ``leaves``."""
+    return optree.tree_unflatten(structure, leaves)
+
+
+def leaves(tree: Any) -> list[Any]:
+    """Return the leaves of ``tree`` in a fixed order."""
+    return optree.tree_leaves(tree, namespace=NAMESPACE)
+
+
+def map(function: Callable[..., Any], tree: Any, *rest: Any) -> Any:
+    """Apply ``function`` leaf by leaf; further trees must share the structure of the first.
+
+    >>> from pullback import tree
+    >>> tree.map(lambda p, s: p - 0.1 * s, {"w": 1.0}, {"w": 5.0})
+    {'w': 0.5}
+    """
+    try:
+        return optree.tree_map(function, tree, *rest, namespace=NAMESPACE)
+    except ValueError as error:
+        if any(optree.tree_structure(r, namespace=NAMESPACE)
+               != optree.tree_structure(tree, namespace=NAMESPACE) for r in rest):
+            raise ArgumentError(
+                "tree.map: the containers have different structures",
+                details=[str(error)],
+                fix="pass containers with the same keys and lengths",
+            ) from error
+        raise
+
+
+def paths(tree: Any, root: str = "") -> list[str]:
+    """Return one readable path per leaf, such as ``params.layers[0].weight``.
+
+    >>> from pullback import tree
+    >>> tree.paths({"layers": [(1.0, 2.0)]}, root="params")
+    ["params['layers'][0][0]", "params['layers'][0][1]"]
+    """
+    accessors = optree.tree_accessors(tree, namespace=NAMESPACE)
+    return [accessor.codify(root) for accessor in accessors]
+
+
+def ravel(tree: Any) -> tuple[Any, Callable[[Any], Any]]:
+    """Join all leaves into one vector; return it with the function that undoes it.
+
+    Leaves may be traced. The vector has shape ``(n,)`` and the promoted dtype of the leaves;
+    the inverse gives each leaf its own shape and dtype back.
+
+    >>> from pullback import tree
+    >>> import numpy as np
+    >>> vector, unravel = tree.ravel({"w": np.ones((2, 2)), "b": np.zeros(1)})
+    >>> vector
+    array([0., 1., 1., 1., 1.])
+    >>> unravel(vector)["w"].shape
+    (2, 2)
+    """
+    parts, structure = flatten(tree)
+    shapes = [np.shape(part) for part in parts]
+    dtypes = [part.dtype if hasattr(part, "dtype") else np.asarray(part).dtype for part in parts]
+    sizes = [int(np.prod(shape)) for shape in shapes]
+    vector = np.concatenate([np.reshape(part, (-1,)) for part in parts]) if parts else np.zeros(0)
+
+    def unravel(vector: Any) -> Any:
+        pieces, start = [], 0
+        for shape, dtype, size in zip(shapes, dtypes, sizes, strict=True):
+            pieces.append(np.reshape(vector[start : start + size], shape).astype(dtype))
+            start += size
+        return unflatten(structure, pieces)
+
+    return vector, unravel
+
+
+def register(
+    cls: type[T],
+    flatten: Callable[[T], tuple[Sequence[Any], Any]],
+    unflatten: Callable[[Any, Sequence[Any]], T],
+) -> type[T]:
+    """Make ``cls`` a container: ``flatten(obj) -> (children, static)``, ``unflatten(static, children)``."""
+    optree.register_pytree_node(cls, flatten, unflatten, namespace=NAMESPACE)
+    return cls
+
+
+def dataclass(cls: type[T], static: Sequence[str] = ()) -> type[T]:
+    """Register a dataclass as a container of its fields; ``static`` fields are not leaves.
+
+    >>> import dataclasses
+    >>> from pullback import tree
+    >>> @dataclasses.dataclass
+    ... class Line:
+    ...     slope: float
+    ...     offset: float
+    >>> _ = tree.dataclass(Line)
+    >>> tree.leaves(Line(2.0, 1.0))
+    [2.0, 1.0]
+    """
+    if not dataclasses.is_dataclass(cls):
+        raise ArgumentError(f"tree.dataclass: {cls.__name__} is not a dataclass",
+                            fix="put @dataclasses.dataclass above the class")
+    names = [field.name for field in dataclasses.fields(cls)]
+    dynamic = tuple(name for name in names if name not in static)
+    fixed = tuple(name for name in names if name in static)
+
+    def flatten_fields(obj: Any) -> tuple[Sequence[Any], Any, tuple[optree.PyTreeEntry, ...]]:
+        children = [getattr(obj, name) for name in dynamic]
+        return children, tuple(getattr(obj, name) for name in fixed), dynamic  # type: ignore[return-value]
+
+    def unflatten_fields(static_values: Any, children: Sequence[Any]) -> Any:
+        obj = object.__new__(cls)
+        for name, value in zip(dynamic + fixed, (*children, *static_values), strict=True):
+            object.__setattr__(obj, name, value)
+        return obj
+
+    optree.register_pytree_node(
+        cls,
+        flatten_fields,
+        unflatten_fields,
+        path_entry_type=optree.GetAttrEntry,
+        namespace=NAMESPACE,
+    )
+    return cls
