@@ -1,10 +1,4 @@
-"""Settings shared by all tests: one BLAS thread a worker, reproducible draws."""
-
-import os
-
-# Before NumPy is imported: two workers times two BLAS threads would fight over two cores.
-for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(variable, "1")
+"""Settings shared by all tests: reproducible draws, no time limit on one example."""
 
 import numpy as np
 import pytest

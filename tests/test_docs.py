@@ -16,13 +16,13 @@ from typing import Any
 
 import pytest
 
-import pullback
+import pullback as pb
 from pullback import errors
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "ARCHITECTURE.md"]
 PAGES += sorted((ROOT / "docs").rglob("*.md"))
-MODULES = [m.name for m in pkgutil.walk_packages(pullback.__path__, "pullback.")]
+MODULES = [m.name for m in pkgutil.walk_packages(pb.__path__, "pullback.")]
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 BLOCK = re.compile(
     r"^```python\n(?P<code>.*?)^```\n(?:\s*^```text\n(?P<printed>.*?)^```$)?",
