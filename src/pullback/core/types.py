@@ -20,7 +20,7 @@ class ArrayType:
 
     def __init__(self, shape: Shape, dtype: Any, weak: bool = False) -> None:
         self.shape = shape
-        self.dtype = np.dtype(dtype)
+        self.dtype: np.dtype[Any] = dtype if isinstance(dtype, np.dtype) else np.dtype(dtype)
         self.weak = weak
 
     @property
@@ -62,6 +62,8 @@ def type_of(value: Any) -> ArrayType:
     Raises:
         DTypeError: for objects, strings and complex numbers, which have no derivative here.
     """
+    if type(value) is np.ndarray and value.dtype.kind in "fiub":
+        return ArrayType(value.shape, value.dtype)
     if isinstance(value, (bool, int, float)) and not isinstance(value, np.generic):
         weak_dtype = np.bool_ if isinstance(value, bool) else (
             np.int64 if isinstance(value, int) else np.float64)

@@ -33,16 +33,17 @@ class Node:
     __slots__ = ("index", "n_outputs", "output", "params", "parents", "primitive", "saved", "source",
                  "types")
 
-    def __init__(self, index: int, primitive: Primitive | None, parents: Sequence[Node | None]) -> None:
+    def __init__(self, index: int, primitive: Primitive | None, parents: Sequence[Node | None],
+                 params: dict[str, Any], source: Source | None) -> None:
         self.index = index
         self.primitive = primitive
         self.parents = parents
+        self.params = params
+        self.source = source
         self.types: list[Any] = []
         self.saved: Any = ()
-        self.params: dict[str, Any] = {}
         self.n_outputs = 1
         self.output: int | None = None  # position, on the nodes of the parts of a multiple output
-        self.source: Source | None = None
 
     def pull(self, ct: Any) -> Sequence[Any]:
         """One cotangent (or ``None``: zero) per parent."""
@@ -75,7 +76,7 @@ class VJPTrace(Trace):
     def input(self, value: Any) -> Array:
         if type(value) is np.ndarray:
             self.guard.foreign(value)
-        node = Node(next(self.counter), None, ())
+        node = Node(next(self.counter), None, (), {}, None)
         self.leaves.append(node)
         return Array(self, value, node)
 
@@ -89,15 +90,14 @@ class VJPTrace(Trace):
                     parents.append(a.aux)
                     continue
                 a = a.value if a.trace is EVALUATE else a.frozen()
-            elif type(a) is np.ndarray:
+            if type(a) is np.ndarray:
                 self.guard.foreign(a)
             primals.append(a)
             parents.append(None)
+        node = Node(next(self.counter), primitive, parents, params, here())
         vjp = primitive.vjp
         if type(vjp) is not tuple:
-            return self.process_jointly(primitive, primals, parents, params)
-        node = Node(next(self.counter), primitive, parents)
-        node.source = here()
+            return self.process_jointly(node, vjp, primals)
         n, last = len(parents), len(vjp) - 1
         saved: list[Any] = [None] * (n + 1)
         types: list[Any] = [None] * n
@@ -118,36 +118,28 @@ class VJPTrace(Trace):
                 elif saved[position] is None:
                     saved[position] = primals[position]
                     self.guard.keep(primals[position], node.source)
-        y = self.compute(primitive, primals, params, node.source)
+        y = self.compute(node, primals)
         if not differentiable:
             return constant(y)
         if keep_output:
             saved[OUTPUT] = y
             self.guard.keep(y, node.source)
-        node.saved, node.types, node.params = saved, types, params
+        node.saved, node.types = saved, types
         return Array(self, y, node)
 
-    def process_jointly(
-        self, primitive: Primitive, primals: list[Any], parents: list[Node | None],
-        params: dict[str, Any],
-    ) -> Any:
+    def process_jointly(self, node: Node, vjp: Any, primals: list[Any]) -> Any:
         """Primitives with one rule for all operands: loops, calls, concatenation."""
-        node = Node(next(self.counter), primitive, parents)
-        node.source = here()
-        node.params = params
         node.types = [type_of(value) for value in primals]
-        for i, type in enumerate(node.types):
-            if type.dtype.kind != "f":
-                parents[i] = None
-        vjp = primitive.vjp
+        node.parents = [parent if type.dtype.kind == "f" else None
+                        for parent, type in zip(node.parents, node.types, strict=True)]
         if isinstance(vjp, ForwardRule):
-            needs = [parent is not None for parent in parents]
-            y, node.saved = vjp.forward(primals, needs, params)
+            needs = [parent is not None for parent in node.parents]
+            y, node.saved = vjp.forward(primals, needs, node.params)
             for value in node.saved:
                 self.guard.keep(value, node.source)
         else:
-            y = self.compute(primitive, primals, params, node.source)
-        if not primitive.multiple:
+            y = self.compute(node, primals)
+        if not node.primitive.multiple:  # type: ignore[union-attr]
             return Array(self, y, node)
         node.n_outputs = len(y)
         return tuple(self.part(node, i, value) for i, value in enumerate(y))
@@ -155,31 +147,27 @@ class VJPTrace(Trace):
     def part(self, node: Node, i: int, value: Any) -> Any:
         if type_of(value).dtype.kind != "f":
             return constant(value)
-        part = Node(next(self.counter), None, (node,))
+        part = Node(next(self.counter), None, (node,), {}, None)
         part.output = i
         part.types = [type_of(value)]
         return Array(self, value, part)
 
-    def compute(
-        self, primitive: Primitive, primals: list[Any], params: dict[str, Any],
-        source: Source | None,
-    ) -> Any:
+    def compute(self, node: Node, primals: list[Any]) -> Any:
+        """Value of the operation, one level further out; errors name the user's line."""
+        primitive = node.primitive
+        assert primitive is not None
         try:
-            y = bind(primitive, primals, params)
+            y = bind(primitive, primals, node.params)
         except PullbackError:
             raise
-        except (ValueError, TypeError, IndexError) as error:
-            kind = IndexError if isinstance(error, IndexError) else (
-                ShapeError if isinstance(error, ValueError) else DTypeError)
-            if kind is IndexError:
-                raise
+        except (ValueError, TypeError) as error:
+            kind = ShapeError if isinstance(error, ValueError) else DTypeError
             raise kind(
                 f"{primitive.name}: {error}",
-                where=str(source),
+                where=str(node.source),
                 details=[f"operands: {', '.join(str(type_of(p)) for p in primals)}"],
             ) from error
-        dtype = getattr(y, "dtype", None)
-        if dtype is not None and dtype.kind not in "fbiu":
+        if y.dtype.kind not in "fbiu":
             type_of(y)
         return y
 
