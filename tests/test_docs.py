@@ -38,12 +38,13 @@ def run_doctest(test: doctest.DocTest) -> None:
     assert result.failed == 0, report.getvalue()
 
 
-def run_block(code: str, where: str, names: dict[str, Any]) -> str:
-    """Execute a block so that error messages can quote its lines; return what it printed."""
-    linecache.cache[where] = (len(code), None, code.splitlines(keepends=True), where)
+def run_block(page: Path, text: str, match: re.Match[str], names: dict[str, Any]) -> str:
+    """Execute a block, each line under its number in the page, so that errors quote it."""
+    linecache.cache[page.name] = (len(text), None, text.splitlines(keepends=True), page.name)
+    code = "\n" * text.count("\n", 0, match.start("code")) + match["code"]
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
-        exec(compile(code, where, "exec"), names)
+        exec(compile(code, page.name, "exec"), names)
     return printed.getvalue()
 
 
@@ -51,7 +52,7 @@ def run_block(code: str, where: str, names: dict[str, Any]) -> str:
 def test_pages(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     text = page.read_text()
-    names: dict[str, Any] = {"__name__": "__main__"}
+    names: dict[str, Any] = {}
     for match in BLOCK.finditer(text):
         code, line = match["code"], text.count("\n", 0, match.start()) + 1
         where = f"{page.name}:{line}"
@@ -61,7 +62,7 @@ def test_pages(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
             run_doctest(test)
             names.update(test.globs)
             continue
-        printed = run_block(code, where, names)
+        printed = run_block(page, text, match, names)
         if match["printed"] is not None:
             checker = doctest.OutputChecker()
             assert checker.check_output(match["printed"], printed, FLAGS), f"{where}:\n{printed}"
@@ -87,6 +88,7 @@ def page_of(error: type[Exception]) -> Path:
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda e: e.__name__)
 def test_every_error_has_a_page_that_raises_it(error: type[Exception]) -> None:
+    assert page_of(error).exists(), page_of(error)
     text = page_of(error).read_text()
     assert text.startswith(f"# {error.__name__}\n")
     # The page opens with the docstring, so that the two cannot drift apart.
