@@ -1,0 +1,1 @@
+"""Rewrites of a graph into an equal one: one pass per file."""
