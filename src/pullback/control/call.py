@@ -8,17 +8,22 @@ from typing import Any, Final
 import numpy as np
 
 from pullback.control.graphs import batch_graph, jvp_graph, vjp_graphs
-from pullback.core.array import functions
 from pullback.core.graph import Graph, GraphBuilder
 from pullback.core.primitive import ForwardRule, Primitive, Sample, registry
-from pullback.core.types import ArrayType, is_differentiable, type_of
+from pullback.core.types import ArrayType, is_differentiable
 from pullback.transforms.evaluate import evaluate
 from pullback.transforms.jvp import zeros
 
-__all__ = ["call", "executors", "float_cotangents", "front_batch"]
+__all__ = ["call", "executors", "float_cotangents", "front_batch", "graph_flops"]
 
 # How a graph runs, by the `executor` parameter of a call; the compiler adds "native".
 executors: Final[dict[str, Callable[[Graph, Sequence[Any]], list[Any]]]] = {"numpy": evaluate}
+
+
+def graph_flops(graph: Graph) -> int:
+    """Floating-point operations of one evaluation of ``graph``."""
+    return sum(e.primitive.flops([v.type for v in e.inputs], [v.type for v in e.outputs], e.params)
+               for e in graph.equations)
 
 
 def float_cotangents(cts: Sequence[Any], types: Sequence[ArrayType]) -> list[Any]:
@@ -86,9 +91,5 @@ call = Primitive(
     numpy=lambda *args, graph, executor: executors[executor](graph, args),
     type_rule=lambda *types, graph, executor: tuple(graph.output_types),
     jvp=_jvp, vjp=ForwardRule(_forward, _backward), batch=_batch, family="control",
-    flops=lambda types, out_types, params: sum(
-        e.primitive.flops([v.type for v in e.inputs], [v.type for v in e.outputs], e.params)
-        for e in params["graph"].equations),
+    flops=lambda types, out_types, params: graph_flops(params["graph"]),
     samples=_samples)
-
-_ = (functions, type_of)

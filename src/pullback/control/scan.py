@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 
 from pullback import tree
-from pullback.control.call import float_cotangents, front_batch
+from pullback.control.call import float_cotangents, front_batch, graph_flops
 from pullback.control.graphs import batch_graph, jvp_graph, vjp_graphs
 from pullback.core.graph import Graph
 from pullback.core.primitive import ForwardRule, Primitive, Sample
 from pullback.core.source import here
 from pullback.core.types import ArrayType, is_differentiable, type_of
 from pullback.errors import ArgumentError, ShapeError
-from pullback.transforms.evaluate import as_function, evaluate
+from pullback.transforms.evaluate import evaluate
 from pullback.transforms.jvp import zeros
 from pullback.transforms.stage import stage
 
@@ -309,9 +309,5 @@ scan_primitive = Primitive(
     name="scan", doc="carry, y[i] = body(constants, carry, x[i]) for each i in turn", multiple=True,
     numpy=_evaluate, type_rule=_type_rule, jvp=_jvp, vjp=ForwardRule(_forward, _backward),
     batch=_batch, family="control",
-    flops=lambda types, out_types, params: params["length"] * sum(
-        e.primitive.flops([v.type for v in e.inputs], [v.type for v in e.outputs], e.params)
-        for e in params["body"].equations),
+    flops=lambda types, out_types, params: params["length"] * graph_flops(params["body"]),
     source="Werbos (1990), Backpropagation through time", samples=_samples)
-
-_ = as_function

@@ -62,12 +62,19 @@ class BatchTrace(Trace):
 
 
 def batch_flat(
-    function: Callable[..., Sequence[Any]], args: Sequence[Any], axes: Sequence[int | None], size: int
+    function: Callable[..., Sequence[Any]],
+    args: Sequence[Any],
+    axes: Sequence[int | None],
+    size: int,
 ) -> tuple[list[Any], list[int | None]]:
     """Run a flat function on batched arguments: outputs and where their batch axis is."""
     with BatchTrace(size) as trace:
-        outputs = function(*[a if axis is None else Array(trace, a, axis)
-                             for a, axis in zip(args, axes, strict=True)])
+        outputs = function(
+            *[
+                a if axis is None else Array(trace, a, axis)
+                for a, axis in zip(args, axes, strict=True)
+            ]
+        )
         for y in outputs:
             if type(y) is Array and y.alias is not None:
                 y.alias.refresh(y)

@@ -16,15 +16,18 @@ def last_uses(graph: Graph) -> list[list[Variable]]:
     alive = {v for v in graph.outputs if isinstance(v, Variable)}
     dying: list[list[Variable]] = []
     for equation in reversed(graph.equations):
-        ends = [v for v in {*equation.inputs, *equation.outputs}
-                if isinstance(v, Variable) and v not in alive]
+        ends = [
+            v
+            for v in {*equation.inputs, *equation.outputs}
+            if isinstance(v, Variable) and v not in alive
+        ]
         alive.update(ends)
         dying.append(ends)
     return dying[::-1]
 
 
 def evaluate(graph: Graph, args: Sequence[Any]) -> list[Any]:
-    """Outputs of ``graph`` at ``args``, which may be arrays or tracers; frees values after last use."""
+    """Outputs of ``graph`` at ``args`` (arrays or tracers); frees each value after its last use."""
     values: dict[Variable, Any] = dict(zip(graph.inputs, args, strict=True))
 
     def read(operand: Variable | Literal) -> Any:

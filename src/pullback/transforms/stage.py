@@ -18,6 +18,7 @@ from pullback.core.primitive import Primitive
 from pullback.core.source import here
 from pullback.core.types import ArrayType, Shape, type_of
 from pullback.errors import StagingError
+from pullback.ops.shape import broadcast_to
 
 __all__ = ["Staged", "StageTrace", "record", "stage"]
 
@@ -44,8 +45,11 @@ class StageTrace(Trace):
                 variable: Variable = value.aux
                 return variable
             value = value.value if value.trace is EVALUATE else value.frozen()
-        elif not isinstance(value, np.ndarray):
+        if not isinstance(value, (Array, np.ndarray)):
             return Literal(value)
+        if isinstance(value, np.ndarray) and is_repeated_scalar(value):
+            return self.builder.add(broadcast_to, [Literal(value.dtype.type(value.flat[0]))],
+                                    {"shape": value.shape})[0]
         key = (id(value.trace), id(value.value), id(value.aux)) if type(value) is Array else id(value)
         if key not in self.captured:
             self.captured[key] = (Variable(type_of(value)), value)  # type: ignore[index]
@@ -81,6 +85,12 @@ class StageTrace(Trace):
             fix="use np.where, pullback.cond, pullback.while_loop or pullback.scan instead of Python "
             "control flow on values, or mark the argument static",
         )
+
+
+def is_repeated_scalar(value: Any) -> bool:
+    """Whether ``value`` is one number broadcast to a shape, as seeds and zeros are."""
+    return (value.base is not None and value.size > 0 and not any(value.strides)
+            and not value.flags.writeable)
 
 
 class RecordTrace(StageTrace):

@@ -7,7 +7,7 @@ else, so whatever no rule needs is freed as soon as the user's code drops it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import count
 from typing import Any
 
@@ -17,7 +17,7 @@ from pullback.core.array import EVALUATE, Array, Trace, bind
 from pullback.core.guard import Guard
 from pullback.core.primitive import OUTPUT, ForwardRule, Marker, Primitive
 from pullback.core.source import Source, here
-from pullback.core.types import ArrayType, type_of
+from pullback.core.types import type_of
 from pullback.errors import DTypeError, PullbackError, ShapeError
 
 __all__ = ["Node", "VJPTrace", "backward"]
@@ -26,15 +26,30 @@ __all__ = ["Node", "VJPTrace", "backward"]
 class Node:
     """One differentiable operation on the tape.
 
-    ``parents[i]`` is the node of operand ``i`` (``None``: constant), ``types[i]`` its type, ``saved``
-    the operands and, last, the output, with ``None`` for all that is not a residual.
+    ``parents[i]`` is the node of operand ``i`` (``None``: constant), ``types[i]`` its type,
+    ``saved`` the operands and, last, the output, with ``None`` for all that is not a residual.
     """
 
-    __slots__ = ("index", "n_outputs", "output", "params", "parents", "primitive", "saved", "source",
-                 "types")
+    __slots__ = (
+        "index",
+        "n_outputs",
+        "output",
+        "params",
+        "parents",
+        "primitive",
+        "saved",
+        "source",
+        "types",
+    )
 
-    def __init__(self, index: int, primitive: Primitive | None, parents: Sequence[Node | None],
-                 params: dict[str, Any], source: Source | None) -> None:
+    def __init__(
+        self,
+        index: int,
+        primitive: Primitive | None,
+        parents: Sequence[Node | None],
+        params: dict[str, Any],
+        source: Source | None,
+    ) -> None:
         self.index = index
         self.primitive = primitive
         self.parents = parents
@@ -52,7 +67,8 @@ class Node:
         if type(vjp) is tuple:
             last = len(vjp) - 1
             return [
-                None if parent is None
+                None
+                if parent is None
                 else vjp[i if i < last else last](ct, self.types[i], self.saved, self.params)  # type: ignore[operator]
                 for i, parent in enumerate(self.parents)
             ]
@@ -130,8 +146,10 @@ class VJPTrace(Trace):
     def process_jointly(self, node: Node, vjp: Any, primals: list[Any]) -> Any:
         """Primitives with one rule for all operands: loops, calls, concatenation."""
         node.types = [type_of(value) for value in primals]
-        node.parents = [parent if type.dtype.kind == "f" else None
-                        for parent, type in zip(node.parents, node.types, strict=True)]
+        node.parents = [
+            parent if type.dtype.kind == "f" else None
+            for parent, type in zip(node.parents, node.types, strict=True)
+        ]
         if isinstance(vjp, ForwardRule):
             needs = [parent is not None for parent in node.parents]
             y, node.saved = vjp.forward(primals, needs, node.params)
