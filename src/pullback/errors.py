@@ -4,7 +4,7 @@
     ├── ArgumentError (ValueError)            an argument of a Pullback function makes no sense
     ├── ShapeError (ValueError)               shapes that do not fit an operation
     ├── DTypeError (TypeError)                a dtype that cannot be differentiated or mixed
-    ├── TracedValueError (TypeError)          a traced value forced into a plain Python or NumPy value
+    ├── TracedValueError (TypeError)          a traced value forced into a plain one
     │   └── StagingError (TypeError)          a value needed while only shapes are known
     ├── MutationError (RuntimeError)          an array changed where its gradient would be lost
     ├── LeakedTracerError (RuntimeError)      a traced value used after its transform ended
@@ -87,7 +87,7 @@ class DTypeError(PullbackError, TypeError):
 
 
 class TracedValueError(PullbackError, TypeError):
-    """A traced value was forced into a plain Python or NumPy value, which would cut its gradient."""
+    """A traced value was forced into a plain one, which would cut its gradient."""
 
 
 class StagingError(TracedValueError):

@@ -20,6 +20,8 @@ __all__ = ["dataclass", "flatten", "leaves", "map", "paths", "ravel", "register"
 NAMESPACE = "pullback"
 TreeDef = optree.PyTreeSpec
 T = TypeVar("T")
+# optree is annotated for collections only, but takes any class.
+_register: Any = optree.register_pytree_node
 
 
 def flatten(tree: Any) -> tuple[list[Any], TreeDef]:
@@ -55,8 +57,11 @@ def map(function: Callable[..., Any], tree: Any, *rest: Any) -> Any:
     try:
         return optree.tree_map(function, tree, *rest, namespace=NAMESPACE)
     except ValueError as error:
-        if any(optree.tree_structure(r, namespace=NAMESPACE)
-               != optree.tree_structure(tree, namespace=NAMESPACE) for r in rest):
+        if any(
+            optree.tree_structure(r, namespace=NAMESPACE)
+            != optree.tree_structure(tree, namespace=NAMESPACE)
+            for r in rest
+        ):
             raise ArgumentError(
                 "tree.map: the containers have different structures",
                 details=[str(error)],
@@ -111,8 +116,11 @@ def register(
     flatten: Callable[[T], tuple[Sequence[Any], Any]],
     unflatten: Callable[[Any, Sequence[Any]], T],
 ) -> type[T]:
-    """Make ``cls`` a container: ``flatten(obj) -> (children, static)``, ``unflatten(static, children)``."""
-    optree.register_pytree_node(cls, flatten, unflatten, namespace=NAMESPACE)
+    """Make ``cls`` a container.
+
+    ``flatten(obj)`` gives ``(children, static)``, and ``unflatten(static, children)`` undoes it.
+    """
+    _register(cls, flatten, unflatten, namespace=NAMESPACE)
     return cls
 
 
@@ -130,15 +138,17 @@ def dataclass(cls: type[T], static: Sequence[str] = ()) -> type[T]:
     [2.0, 1.0]
     """
     if not dataclasses.is_dataclass(cls):
-        raise ArgumentError(f"tree.dataclass: {cls.__name__} is not a dataclass",
-                            fix="put @dataclasses.dataclass above the class")
+        raise ArgumentError(
+            f"tree.dataclass: {cls.__name__} is not a dataclass",
+            fix="put @dataclasses.dataclass above the class",
+        )
     names = [field.name for field in dataclasses.fields(cls)]
     dynamic = tuple(name for name in names if name not in static)
     fixed = tuple(name for name in names if name in static)
 
-    def flatten_fields(obj: Any) -> tuple[Sequence[Any], Any, tuple[optree.PyTreeEntry, ...]]:
+    def flatten_fields(obj: Any) -> tuple[Sequence[Any], Any, tuple[str, ...]]:
         children = [getattr(obj, name) for name in dynamic]
-        return children, tuple(getattr(obj, name) for name in fixed), dynamic  # type: ignore[return-value]
+        return children, tuple(getattr(obj, name) for name in fixed), dynamic
 
     def unflatten_fields(static_values: Any, children: Sequence[Any]) -> Any:
         obj = object.__new__(cls)
@@ -146,7 +156,7 @@ def dataclass(cls: type[T], static: Sequence[str] = ()) -> type[T]:
             object.__setattr__(obj, name, value)
         return obj
 
-    optree.register_pytree_node(
+    _register(
         cls,
         flatten_fields,
         unflatten_fields,

@@ -32,8 +32,19 @@ from pullback.errors import (
 if TYPE_CHECKING:
     from pullback.core.primitive import Primitive
 
-__all__ = ["EVALUATE", "Array", "Trace", "bind", "current_trace", "functions", "methods",
-           "ufunc_methods", "ufuncs", "view", "write"]
+__all__ = [
+    "EVALUATE",
+    "Array",
+    "Trace",
+    "bind",
+    "current_trace",
+    "functions",
+    "methods",
+    "ufunc_methods",
+    "ufuncs",
+    "view",
+    "write",
+]
 
 # NumPy's names -> traced functions; filled by the floors above while they are imported.
 ufuncs: dict[np.ufunc, Callable[..., Any]] = {}
@@ -58,7 +69,9 @@ class Trace:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None,
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
         self.alive = False
@@ -85,13 +98,12 @@ class Trace:
 
 
 class EvaluateTrace(Trace):
-    """Outermost meaning: NumPy computes. Its arrays are buffers that may later hold traced values."""
+    """Outermost meaning: NumPy computes. Its arrays are buffers for traced values to come."""
 
     name = "evaluate"
 
     def process(self, primitive: Primitive, args: Any, params: dict[str, Any]) -> Any:
-        result = primitive.numpy(
-            *[a.value if type(a) is Array else a for a in args], **params)
+        result = primitive.numpy(*[a.value if type(a) is Array else a for a in args], **params)
         if primitive.multiple:
             return tuple(Array(self, np.asarray(part)) for part in result)
         return Array(self, np.asarray(result))
@@ -184,7 +196,7 @@ def write(array: Array, new: Any) -> None:
             f"an array made outside of this {trace.name} is written inside it",
             where=str(here()),
             details=[f"array: {array.trace.type_of(array)}, made in: {array.scope.name}"],
-            fix="copy it inside the function first (buffer = array.copy()), or return the new values",
+            fix="copy it inside the function (buffer = array.copy()), or return the new values",
         )
     if new.dtype != array.dtype:
         require_same_kind(new.dtype, array.dtype)
@@ -301,7 +313,8 @@ class Array:
         if method is None:
             raise AttributeError(
                 f"traced arrays have no attribute {name!r}"
-                + (" (numpy.ndarray has: not supported yet)" if hasattr(np.ndarray, name) else ""))
+                + (" (numpy.ndarray has: not supported yet)" if hasattr(np.ndarray, name) else "")
+            )
         return method.__get__(self)
 
     def __getitem__(self, key: Any) -> Any:
@@ -311,9 +324,7 @@ class Array:
         methods["__setitem__"](self, key, value)
 
     # -- NumPy's doors ------------------------------------------------------------------------
-    def __array_ufunc__(
-        self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any
-    ) -> Any:
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         if method == "__call__":
             function = ufuncs.get(ufunc)
             if function is None:
@@ -327,7 +338,9 @@ class Array:
                 return function(*operands)
             return ufunc_methods["__call__"](function, *operands, **kwargs)
         if method not in ufunc_methods:
-            raise UnsupportedError(f"{ufunc.__name__}.{method} has no traced form", where=str(here()))
+            raise UnsupportedError(
+                f"{ufunc.__name__}.{method} has no traced form", where=str(here())
+            )
         return ufunc_methods[method](ufunc, *inputs, **kwargs)
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
@@ -351,11 +364,15 @@ class Array:
             if "math." in text:
                 fix = "use the NumPy function of the same name instead of math's"
             elif "[" in text.partition("=")[0] and "=" in text:
-                fix = ("the buffer on the left is a plain NumPy array: use 'import pullback.numpy as "
-                       "np', whose zeros, empty and array record assignments")
+                fix = (
+                    "the buffer on the left is a plain NumPy array: use 'import pullback.numpy as "
+                    "np', whose zeros, empty and array record assignments"
+                )
             else:
-                fix = ("keep it an array and use NumPy functions on it; pullback.stop_gradient(x) "
-                       "makes a constant on purpose")
+                fix = (
+                    "keep it an array and use NumPy functions on it; pullback.stop_gradient(x) "
+                    "makes a constant on purpose"
+                )
             raise TracedValueError(
                 f"{purpose} of a value traced by {self.trace.name} would cut its gradient",
                 where=str(source),
@@ -403,6 +420,9 @@ class Array:
     def __format__(self, spec: str) -> str:
         return format(self.trace.concrete(self, "formatting"), spec) if spec else repr(self)
 
+    def __divmod__(self, other: Any) -> tuple[Any, Any]:
+        return self // other, self % other
+
     __hash__ = None  # type: ignore[assignment]
 
 
@@ -430,51 +450,70 @@ def _parts(value: Any) -> Iterator[Any]:
         yield value
 
 
+def _forward(ufunc: np.ufunc) -> Callable[..., Any]:
+    def operator(self: Array, other: Any) -> Any:
+        return ufuncs[ufunc](self, other if type(other) in PLAIN else operand(other))
+
+    return operator
+
+
+def _reflected(ufunc: np.ufunc) -> Callable[..., Any]:
+    def operator(self: Array, other: Any) -> Any:
+        return ufuncs[ufunc](other if type(other) in PLAIN else operand(other), self)
+
+    return operator
+
+
+def _in_place(ufunc: np.ufunc) -> Callable[..., Any]:
+    def operator(self: Array, other: Any) -> Any:
+        new = ufuncs[ufunc](self, other if type(other) in PLAIN else operand(other))
+        if not self.shape:  # NumPy scalars are immutable: the name is rebound, not the value
+            return new
+        if new.shape != self.shape:
+            raise ValueError(
+                f"non-broadcastable output operand with shape {self.shape} "
+                f"doesn't match the broadcast shape {new.shape}"
+            )
+        write(self, new)
+        return self
+
+    return operator
+
+
 def _install_operators() -> None:
     binary = {
-        "add": np.add, "sub": np.subtract, "mul": np.multiply, "truediv": np.divide,
-        "pow": np.power, "mod": np.remainder, "floordiv": np.floor_divide, "matmul": np.matmul,
-        "and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor,
-        "lshift": np.left_shift, "rshift": np.right_shift,
+        "add": np.add,
+        "sub": np.subtract,
+        "mul": np.multiply,
+        "truediv": np.divide,
+        "pow": np.power,
+        "mod": np.remainder,
+        "floordiv": np.floor_divide,
+        "matmul": np.matmul,
+        "and": np.bitwise_and,
+        "or": np.bitwise_or,
+        "xor": np.bitwise_xor,
+        "lshift": np.left_shift,
+        "rshift": np.right_shift,
     }
-    compare = {"lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal,
-               "eq": np.equal, "ne": np.not_equal}
+    compare = {
+        "lt": np.less,
+        "le": np.less_equal,
+        "gt": np.greater,
+        "ge": np.greater_equal,
+        "eq": np.equal,
+        "ne": np.not_equal,
+    }
     unary = {"neg": np.negative, "pos": np.positive, "abs": np.absolute, "invert": np.invert}
 
-    def forward(ufunc: np.ufunc) -> Callable[..., Any]:
-        def operator(self: Array, other: Any) -> Any:
-            return ufuncs[ufunc](self, other if type(other) in PLAIN else operand(other))
-        return operator
-
-    def reflected(ufunc: np.ufunc) -> Callable[..., Any]:
-        def operator(self: Array, other: Any) -> Any:
-            return ufuncs[ufunc](other if type(other) in PLAIN else operand(other), self)
-        return operator
-
-    def in_place(ufunc: np.ufunc) -> Callable[..., Any]:
-        def operator(self: Array, other: Any) -> Any:
-            new = ufuncs[ufunc](self, other if type(other) in PLAIN else operand(other))
-            if not self.shape:  # NumPy scalars are immutable: the name is rebound, not the value
-                return new
-            if new.shape != self.shape:
-                raise ValueError(f"non-broadcastable output operand with shape {self.shape} "
-                                 f"doesn't match the broadcast shape {new.shape}")
-            write(self, new)
-            return self
-        return operator
-
-    def single(ufunc: np.ufunc) -> Callable[..., Any]:
-        return lambda self: ufuncs[ufunc](self)
-
     for name, ufunc in binary.items():
-        setattr(Array, f"__{name}__", forward(ufunc))
-        setattr(Array, f"__r{name}__", reflected(ufunc))
-        setattr(Array, f"__i{name}__", in_place(ufunc))
+        setattr(Array, f"__{name}__", _forward(ufunc))
+        setattr(Array, f"__r{name}__", _reflected(ufunc))
+        setattr(Array, f"__i{name}__", _in_place(ufunc))
     for name, ufunc in compare.items():
-        setattr(Array, f"__{name}__", forward(ufunc))
+        setattr(Array, f"__{name}__", _forward(ufunc))
     for name, ufunc in unary.items():
-        setattr(Array, f"__{name}__", single(ufunc))
-    setattr(Array, "__divmod__", lambda self, other: (self // other, self % other))
+        setattr(Array, f"__{name}__", lambda self, ufunc=ufunc: ufuncs[ufunc](self))
 
 
 _install_operators()

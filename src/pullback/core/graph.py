@@ -96,13 +96,15 @@ class Graph:
         for equation in self.equations:
             use(equation.inputs, equation.primitive.name)
             inferred = equation.primitive.type_rule(
-                *[v.type for v in equation.inputs], **equation.params)
+                *[v.type for v in equation.inputs], **equation.params
+            )
             expected = tuple(inferred) if equation.primitive.multiple else (inferred,)
             actual = tuple(v.type for v in equation.outputs)
             if expected != actual:
                 raise PullbackError(
                     f"graph: {equation.primitive.name} should give {expected}, not {actual}",
-                    where=str(equation.source))
+                    where=str(equation.source),
+                )
             define(equation.outputs)
         use(self.outputs, "the output")
         return self
@@ -121,7 +123,10 @@ class GraphBuilder:
         return variable
 
     def add(
-        self, primitive: Primitive, inputs: Sequence[Operand], params: dict[str, Any],
+        self,
+        primitive: Primitive,
+        inputs: Sequence[Operand],
+        params: dict[str, Any],
         source: Source | None = None,
     ) -> tuple[Variable, ...]:
         inferred = primitive.type_rule(*[v.type for v in inputs], **params)
@@ -140,7 +145,11 @@ def show(graph: Graph, indent: str = "") -> str:
 
     def name(operand: Operand) -> str:
         if isinstance(operand, Literal):
-            return repr(operand.value) if not isinstance(operand.value, np.generic) else str(operand.value)
+            return (
+                repr(operand.value)
+                if not isinstance(operand.value, np.generic)
+                else str(operand.value)
+            )
         if operand not in names:
             n, text = len(names), ""
             while True:
@@ -158,10 +167,18 @@ def show(graph: Graph, indent: str = "") -> str:
     for equation in graph.equations:
         left = declare(equation.outputs)
         nested = {k: v for k, v in equation.params.items() if isinstance(v, Graph)}
-        static = " ".join(f"{k}={_show_param(v)}" for k, v in equation.params.items()
-                          if k not in nested and not callable(v))
-        right = " ".join([equation.primitive.name, *([f"[{static}]"] if static else []),
-                          *map(name, equation.inputs)])
+        static = " ".join(
+            f"{k}={_show_param(v)}"
+            for k, v in equation.params.items()
+            if k not in nested and not callable(v)
+        )
+        right = " ".join(
+            [
+                equation.primitive.name,
+                *([f"[{static}]"] if static else []),
+                *map(name, equation.inputs),
+            ]
+        )
         text = f"{indent}  {left} = {right}"
         lines.append(f"{text:<72}# {equation.source.short}" if equation.source else text)
         for key, inner in nested.items():

@@ -58,7 +58,7 @@ class Guard:
                 self.kept[id(array)] = (array, fingerprint(array), source)
 
     def expose(self, array: np.ndarray[Any, Any]) -> None:
-        """Note that ``array`` leaves for the user's hands; fingerprint it if it is kept as residual."""
+        """Note that ``array`` leaves for the user's hands, and what it holds as a residual."""
         self.foreign(array)
         self.kept.setdefault(id(array), (array, fingerprint(array), None))
 
@@ -75,6 +75,6 @@ class Guard:
                     "gradient was computed",
                     where=f"used at {source}",
                     details=[f"array: {array.dtype}{list(array.shape)}"],
-                    fix="work on a copy: use array.copy() in the operation, or write the new values "
-                    "into another array",
+                    fix="work on a copy: use array.copy() in the operation, or write the new "
+                    "values into another array",
                 )

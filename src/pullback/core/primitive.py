@@ -6,8 +6,8 @@ arrays they record, so derivatives of derivatives and compiled derivatives need 
 
 **A rule's parameter names are its residuals.** ``lambda y: 1 - y * y`` keeps the output and
 nothing else; ``lambda ct, x2: ...`` keeps the second operand. Names are ``x`` (only operand) or
-``x1, x2, ...``, ``y`` (output), ``*x2`` (the second operand and all after it), ``x_type`` (shape and
-dtype of the operand that is being differentiated: free), and keyword-only static parameters.
+``x1, x2, ...``, ``y`` (output), ``*x2`` (the second operand and all after it), ``x_type`` (shape
+and dtype of the operand that is being differentiated: free), and keyword-only static parameters.
 """
 
 from __future__ import annotations
@@ -21,11 +21,19 @@ from pullback.core.array import bind
 from pullback.core.types import ArrayType
 from pullback.errors import MissingRuleError, PullbackError
 
-__all__ = ["MISSING", "NO_DERIVATIVE", "ZERO", "ForwardRule", "Primitive", "Rule", "Sample",
-           "registry"]
+__all__ = [
+    "MISSING",
+    "NO_DERIVATIVE",
+    "ZERO",
+    "ForwardRule",
+    "Primitive",
+    "Rule",
+    "Sample",
+    "registry",
+]
 
 OUTPUT: Final = -1
-registry: Final[dict[str, "Primitive"]] = {}
+registry: Final[dict[str, Primitive]] = {}
 
 
 class Marker:

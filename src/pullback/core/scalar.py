@@ -34,7 +34,7 @@ class ScalarBuilder(Protocol):
         """Whether ``a`` is not zero (NaN is not zero)."""
 
     def bits(self, operation: str, a: Any, b: Any) -> Any:
-        """Integer or truth values: ``and or xor shl shr`` (``shr`` keeps the sign of signed ones)."""
+        """Integers or truth values: ``and or xor shl shr`` (``shr`` keeps the sign)."""
 
     def call(self, function: str, *args: Any) -> Any:
         """A function of C's ``math.h`` by name: ``exp log tanh pow floor fmod copysign ...``."""

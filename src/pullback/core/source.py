@@ -59,7 +59,9 @@ def here() -> Source | None:
         code = frame.f_code
         own = _is_own.get(code)
         if own is None:
-            own = code.co_filename.startswith(_OWN_FOLDERS) or code.co_filename.startswith("<frozen")
+            own = code.co_filename.startswith(_OWN_FOLDERS) or code.co_filename.startswith(
+                "<frozen"
+            )
             _is_own[code] = own
         if not own:
             return Source(code, frame.f_lasti)

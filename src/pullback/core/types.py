@@ -65,8 +65,11 @@ def type_of(value: Any) -> ArrayType:
     if type(value) is np.ndarray and value.dtype.kind in "fiub":
         return ArrayType(value.shape, value.dtype)
     if isinstance(value, (bool, int, float)) and not isinstance(value, np.generic):
-        weak_dtype = np.bool_ if isinstance(value, bool) else (
-            np.int64 if isinstance(value, int) else np.float64)
+        weak_dtype = (
+            np.bool_
+            if isinstance(value, bool)
+            else (np.int64 if isinstance(value, int) else np.float64)
+        )
         return ArrayType((), weak_dtype, weak=True)
     dtype = getattr(value, "dtype", None)
     if not isinstance(dtype, np.dtype) or dtype.kind not in "biuf":

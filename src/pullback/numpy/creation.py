@@ -10,8 +10,18 @@ from pullback.core.array import EVALUATE, Array, _parts, current_trace
 from pullback.core.types import is_differentiable
 from pullback.numpy.registry import implements
 
-__all__ = ["array", "asarray", "empty", "empty_like", "full", "full_like", "ones", "ones_like",
-           "zeros", "zeros_like"]
+__all__ = [
+    "array",
+    "asarray",
+    "empty",
+    "empty_like",
+    "full",
+    "full_like",
+    "ones",
+    "ones_like",
+    "zeros",
+    "zeros_like",
+]
 
 
 def buffer(value: Any) -> Any:
@@ -53,8 +63,15 @@ def full(shape: Any, fill_value: Any, dtype: Any = None, order: str = "C") -> An
 
 
 @implements(np.empty_like, np.zeros_like)
-def zeros_like(a: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None,
-               *, device: Any = None) -> Any:
+def zeros_like(
+    a: Any,
+    dtype: Any = None,
+    order: str = "K",
+    subok: bool = True,
+    shape: Any = None,
+    *,
+    device: Any = None,
+) -> Any:
     """As ``numpy.zeros_like``; inside a transform, assignments into it are recorded."""
     if not isinstance(a, Array):
         a = np.asarray(a)
@@ -65,15 +82,30 @@ empty_like = zeros_like
 
 
 @implements(np.ones_like)
-def ones_like(a: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None,
-              *, device: Any = None) -> Any:
+def ones_like(
+    a: Any,
+    dtype: Any = None,
+    order: str = "K",
+    subok: bool = True,
+    shape: Any = None,
+    *,
+    device: Any = None,
+) -> Any:
     """As ``numpy.ones_like``; inside a transform, assignments into it are recorded."""
     return full_like(a, 1, dtype, shape=shape)
 
 
 @implements(np.full_like)
-def full_like(a: Any, fill_value: Any, dtype: Any = None, order: str = "K", subok: bool = True,
-              shape: Any = None, *, device: Any = None) -> Any:
+def full_like(
+    a: Any,
+    fill_value: Any,
+    dtype: Any = None,
+    order: str = "K",
+    subok: bool = True,
+    shape: Any = None,
+    *,
+    device: Any = None,
+) -> Any:
     """As ``numpy.full_like``; the fill value may be traced."""
     if not isinstance(a, Array):
         a = np.asarray(a)
@@ -81,8 +113,16 @@ def full_like(a: Any, fill_value: Any, dtype: Any = None, order: str = "K", subo
 
 
 @implements(np.array)
-def array(object: Any, dtype: Any = None, *, copy: bool | None = True, order: str = "K",
-          subok: bool = False, ndmin: int = 0, like: Any = None) -> Any:
+def array(
+    object: Any,
+    dtype: Any = None,
+    *,
+    copy: bool | None = True,
+    order: str = "K",
+    subok: bool = False,
+    ndmin: int = 0,
+    like: Any = None,
+) -> Any:
     """As ``numpy.array``; nested sequences may hold traced values."""
     if type(object) is Array:
         result = object.copy() if copy else object
@@ -98,8 +138,15 @@ def array(object: Any, dtype: Any = None, *, copy: bool | None = True, order: st
 
 
 @implements(np.asarray, np.asanyarray, np.ascontiguousarray)
-def asarray(a: Any, dtype: Any = None, order: Any = None, *, copy: bool | None = None,
-            device: Any = None, like: Any = None) -> Any:
+def asarray(
+    a: Any,
+    dtype: Any = None,
+    order: Any = None,
+    *,
+    copy: bool | None = None,
+    device: Any = None,
+    like: Any = None,
+) -> Any:
     """As ``numpy.asarray``; nested sequences may hold traced values."""
     if isinstance(a, np.ndarray) and copy is not True and dtype in (None, a.dtype):
         return a

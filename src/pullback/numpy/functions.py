@@ -7,7 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from pullback.core.array import EVALUATE, Array, functions, operand, ufunc_methods, ufuncs, view, write
+from pullback.core.array import (
+    EVALUATE,
+    Array,
+    functions,
+    operand,
+    ufunc_methods,
+    ufuncs,
+    view,
+    write,
+)
 from pullback.core.source import here
 from pullback.core.types import type_of
 from pullback.errors import TracedValueError, UnsupportedError
@@ -51,7 +60,11 @@ def size(a: Any, axis: int | None = None) -> int:
 
 def _is_viewable(x: Any, new: tuple[int, ...]) -> bool:
     """Whether NumPy's reshape of an array with the layout of ``x`` would be a view."""
-    return x.alias is None or x.alias.parent is None or _layout(x) is not None and _fits(_layout(x), new)
+    return (
+        x.alias is None
+        or x.alias.parent is None
+        or (_layout(x) is not None and _fits(_layout(x), new))
+    )
 
 
 def _layout(x: Any) -> Any:
@@ -74,8 +87,11 @@ def _fits(layout: Any, new: tuple[int, ...]) -> bool:
 def reshape(a: Any, /, shape: Any = None, order: str = "C", *, copy: bool | None = None) -> Any:
     a = operand(a)
     if order not in ("C", "A"):
-        raise UnsupportedError(f"reshape with order={order!r} has no traced form", where=str(here()),
-                               fix="transpose first, then reshape in row-major order")
+        raise UnsupportedError(
+            f"reshape with order={order!r} has no traced form",
+            where=str(here()),
+            fix="transpose first, then reshape in row-major order",
+        )
     new = (int(shape),) if isinstance(shape, (int, np.integer)) else tuple(int(n) for n in shape)
     if -1 in new:
         known = int(np.prod([n for n in new if n != -1]))
@@ -111,14 +127,19 @@ def flatten(a: Any, order: str = "C") -> Any:
 
 def permute(a: Any, axes: tuple[int, ...]) -> Any:
     inverse = tuple(int(i) for i in np.argsort(axes))
-    return view(a, lambda base: shape.transpose(base, axes=axes),
-                lambda base, value: shape.transpose(value, axes=inverse))
+    return view(
+        a,
+        lambda base: shape.transpose(base, axes=axes),
+        lambda base, value: shape.transpose(value, axes=inverse),
+    )
 
 
 @implements(np.transpose, np.permute_dims)
 def transpose(a: Any, axes: Sequence[int] | None = None) -> Any:
     n = a.ndim
-    order = tuple(range(n))[::-1] if axes is None else tuple(normalize_axis(int(i), n) for i in axes)
+    order = (
+        tuple(range(n))[::-1] if axes is None else tuple(normalize_axis(int(i), n) for i in axes)
+    )
     if sorted(order) != list(range(n)):
         raise ValueError("axes don't match array")
     return permute(a, order)
@@ -127,7 +148,7 @@ def transpose(a: Any, axes: Sequence[int] | None = None) -> Any:
 @implements(method="transpose")
 def transpose_method(a: Any, *axes: Any) -> Any:
     if len(axes) == 1 and (axes[0] is None or isinstance(axes[0], (tuple, list))):
-        axes = axes[0]
+        return transpose(a, axes[0])
     return transpose(a, axes or None)
 
 
@@ -146,9 +167,13 @@ def matrix_transpose(x: Any, /) -> Any:
 
 @implements(np.moveaxis)
 def moveaxis(a: Any, source: Any, destination: Any) -> Any:
-    pick = lambda axes: [normalize_axis(int(i), a.ndim)  # noqa: E731
-                         for i in (axes if isinstance(axes, (tuple, list)) else (axes,))]
-    sources, targets = pick(source), pick(destination)
+    sources, targets = (
+        [
+            normalize_axis(int(i), a.ndim)
+            for i in (axes if isinstance(axes, tuple | list) else (axes,))
+        ]
+        for axes in (source, destination)
+    )
     order = [i for i in range(a.ndim) if i not in sources]
     for target, origin in sorted(zip(targets, sources, strict=True)):
         order.insert(target, origin)
@@ -165,7 +190,11 @@ def expand_dims(a: Any, axis: Any) -> Any:
 
 @implements(np.squeeze, method="squeeze")
 def squeeze(a: Any, axis: Any = None) -> Any:
-    axes = [i for i, n in enumerate(a.shape) if n == 1] if axis is None else normalize_axes(axis, a.ndim)
+    axes = (
+        [i for i, n in enumerate(a.shape) if n == 1]
+        if axis is None
+        else normalize_axes(axis, a.ndim)
+    )
     if any(a.shape[i] != 1 for i in axes):
         raise ValueError("cannot select an axis to squeeze out which has size not equal to one")
     return a[tuple(0 if i in axes else slice(None) for i in range(a.ndim)) or Ellipsis]
@@ -184,8 +213,14 @@ def shape_to(a: Any, new: tuple[int, ...]) -> Any:
 
 
 @implements(method="astype")
-def astype(a: Any, dtype: Any, order: str = "K", casting: str = "unsafe", subok: bool = True,
-           copy: bool = True) -> Any:
+def astype(
+    a: Any,
+    dtype: Any,
+    order: str = "K",
+    casting: str = "unsafe",
+    subok: bool = True,
+    copy: bool = True,
+) -> Any:
     dtype = np.dtype(dtype)
     if dtype == a.dtype and not copy:
         return a
@@ -203,8 +238,14 @@ def copy(a: Any, order: str = "K", subok: bool = False) -> Any:
 
 # -- joins ----------------------------------------------------------------------------------------
 @implements(np.concatenate)
-def concatenate(arrays: Any, axis: int | None = 0, out: Any = None, *, dtype: Any = None,
-                casting: str = "same_kind") -> Any:
+def concatenate(
+    arrays: Any,
+    axis: int | None = 0,
+    out: Any = None,
+    *,
+    dtype: Any = None,
+    casting: str = "same_kind",
+) -> Any:
     parts = [operand(a) for a in arrays]
     if axis is None:
         parts, axis = [np.ravel(a) for a in parts], 0
@@ -213,8 +254,9 @@ def concatenate(arrays: Any, axis: int | None = 0, out: Any = None, *, dtype: An
 
 
 @implements(np.stack)
-def stack(arrays: Any, axis: int = 0, out: Any = None, *, dtype: Any = None,
-          casting: str = "same_kind") -> Any:
+def stack(
+    arrays: Any, axis: int = 0, out: Any = None, *, dtype: Any = None, casting: str = "same_kind"
+) -> Any:
     parts = [operand(a) for a in arrays]
     shapes = {np.shape(a) for a in parts}
     if len(shapes) != 1:
@@ -240,12 +282,15 @@ def into(out: Any, result: Any) -> Any:
                 "out= is a plain NumPy array, which cannot hold a traced value",
                 where=str(here()),
                 details=[f"value: {type_of(result)}"],
-                fix="drop out=, or create the buffer with pullback.numpy (import pullback.numpy as np)")
+                fix="drop out=, or create the buffer with 'import pullback.numpy as np'",
+            )
         out[...] = result.value if type(result) is Array else result
         return out
     if np.shape(result) != out.shape:
-        raise ValueError(f"non-broadcastable output operand with shape {out.shape} doesn't match the "
-                         f"broadcast shape {np.shape(result)}")
+        raise ValueError(
+            f"non-broadcastable output operand with shape {out.shape} doesn't match the "
+            f"broadcast shape {np.shape(result)}"
+        )
     write(out, result)
     return out
 
@@ -261,8 +306,15 @@ def reduced(primitive: Any, a: Any, axis: Any, keepdims: bool, **params: Any) ->
 
 
 @implements(np.sum, method="sum")
-def sum(a: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: bool = False,
-        initial: Any = None, where: Any = None) -> Any:
+def sum(
+    a: Any,
+    axis: Any = None,
+    dtype: Any = None,
+    out: Any = None,
+    keepdims: bool = False,
+    initial: Any = None,
+    where: Any = None,
+) -> Any:
     a = operand(a)
     if where is not None:
         a = np.where(where, a, 0)
@@ -273,11 +325,20 @@ def sum(a: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: 
 
 
 @implements(np.mean, method="mean")
-def mean(a: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: bool = False,
-         *, where: Any = None) -> Any:
+def mean(
+    a: Any,
+    axis: Any = None,
+    dtype: Any = None,
+    out: Any = None,
+    keepdims: bool = False,
+    *,
+    where: Any = None,
+) -> Any:
     if where is not None:
         total = sum(a, axis, dtype, None, keepdims, where=where)
-        return finish(total / np.sum(np.broadcast_to(where, a.shape), axis, keepdims=keepdims), None, out)
+        return finish(
+            total / np.sum(np.broadcast_to(where, a.shape), axis, keepdims=keepdims), None, out
+        )
     n = int(np.prod([a.shape[i] for i in normalize_axes(axis, a.ndim)]))
     if a.dtype.kind != "f" and dtype is None:
         dtype = np.float64
@@ -285,15 +346,28 @@ def mean(a: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims:
 
 
 @implements(np.max, np.amax, method="max")
-def max(a: Any, axis: Any = None, out: Any = None, keepdims: bool = False, initial: Any = None,
-        where: Any = None) -> Any:
+def max(
+    a: Any,
+    axis: Any = None,
+    out: Any = None,
+    keepdims: bool = False,
+    initial: Any = None,
+    where: Any = None,
+) -> Any:
     result = reduced(reduce.max, a, axis, keepdims)
     return finish(result if initial is None else np.maximum(result, initial), None, out)
 
 
 @implements(np.var, method="var")
-def var(a: Any, axis: Any = None, dtype: Any = None, out: Any = None, ddof: int = 0,
-        keepdims: bool = False, **unused: Any) -> Any:
+def var(
+    a: Any,
+    axis: Any = None,
+    dtype: Any = None,
+    out: Any = None,
+    ddof: int = 0,
+    keepdims: bool = False,
+    **unused: Any,
+) -> Any:
     return finish(reduced(reduce.var, a, axis, keepdims, ddof=ddof), dtype, out)
 
 
@@ -323,8 +397,14 @@ def where(condition: Any, x: Any = None, y: Any = None, /) -> Any:
 
 
 @implements(np.argsort, method="argsort")
-def argsort(a: Any, axis: int | None = -1, kind: Any = None, order: Any = None, *,
-            stable: bool | None = None) -> Any:
+def argsort(
+    a: Any,
+    axis: int | None = -1,
+    kind: Any = None,
+    order: Any = None,
+    *,
+    stable: bool | None = None,
+) -> Any:
     if axis is None:
         a, axis = np.ravel(a), 0
     return index.argsort(a, axis=normalize_axis(axis, a.ndim))
@@ -336,12 +416,22 @@ def matmul(x1: Any, x2: Any) -> Any:
 
 
 # -- ufunc call options and methods ---------------------------------------------------------------
-def call_with_options(function: Any, *operands: Any, out: Any = None, where: Any = True,
-                      dtype: Any = None, casting: str = "same_kind", **options: Any) -> Any:
+def call_with_options(
+    function: Any,
+    *operands: Any,
+    out: Any = None,
+    where: Any = True,
+    dtype: Any = None,
+    casting: str = "same_kind",
+    **options: Any,
+) -> Any:
     """``np.ufunc(x, out=, where=, dtype=)``."""
     if where is not True and out is None:
-        raise UnsupportedError("a ufunc with where= and without out= leaves values undefined",
-                               where=str(here()), fix="use np.where(mask, function(x), default)")
+        raise UnsupportedError(
+            "a ufunc with where= and without out= leaves values undefined",
+            where=str(here()),
+            fix="use np.where(mask, function(x), default)",
+        )
     result = function(*operands)
     if where is not True:
         result = np.where(where, result, out[0] if type(out[0]) is not Array else out[0].frozen())

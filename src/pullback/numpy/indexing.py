@@ -36,8 +36,11 @@ def _normalize(key: Any, ndim: int) -> tuple[list[Any], bool]:
         if isinstance(item, (int, np.integer)) and not isinstance(item, (bool, np.bool_)):
             items[i] = int(item)
             continue
-        item = item if isinstance(item, (np.ndarray, Array)) else operand(
-            item if not isinstance(item, (bool, np.bool_)) else np.asarray(item))
+        item = (
+            item
+            if isinstance(item, (np.ndarray, Array))
+            else operand(item if not isinstance(item, (bool, np.bool_)) else np.asarray(item))
+        )
         if isinstance(item, np.ndarray) and item.size == 0 and item.dtype.kind == "f":
             item = item.astype(int)
         if item.dtype.kind not in "biu":
@@ -52,14 +55,15 @@ def _normalize(key: Any, ndim: int) -> tuple[list[Any], bool]:
             expanded.append(item)
     used = sum(item is not None and item is not Ellipsis for item in expanded)
     if used > ndim:
-        raise IndexError(f"too many indices for array: array is {ndim}-dimensional, "
-                         f"but {used} were indexed")
+        raise IndexError(
+            f"too many indices for array: array is {ndim}-dimensional, but {used} were indexed"
+        )
     holes = [i for i, item in enumerate(expanded) if item is Ellipsis]
     if len(holes) > 1:
         raise IndexError("an index can only have a single ellipsis ('...')")
     at = holes[0] if holes else len(expanded)
     fill = [slice(None)] * (ndim - used)
-    return expanded[:at] + fill + expanded[at + bool(holes):], advanced
+    return expanded[:at] + fill + expanded[at + bool(holes) :], advanced
 
 
 def _nonzero(mask: Any) -> list[Any]:
@@ -81,7 +85,9 @@ class _Advanced:
     def __init__(self, items: list[Any]) -> None:
         arrays = [i for i, item in enumerate(items) if isinstance(item, (np.ndarray, Array, int))]
         together = arrays[-1] - arrays[0] == len(arrays) - 1
-        self.indices = [np.asarray(items[i]) if isinstance(items[i], int) else items[i] for i in arrays]
+        self.indices = [
+            np.asarray(items[i]) if isinstance(items[i], int) else items[i] for i in arrays
+        ]
         self.basic = tuple(slice(None) if i in arrays else item for i, item in enumerate(items))
         self.trivial = all(isinstance(k, slice) and k == slice(None) for k in self.basic)
         others = [i for i in range(len(items)) if i not in arrays]
@@ -108,15 +114,26 @@ class _Advanced:
 def _is_basic(key: Any) -> bool:
     if isinstance(key, tuple):
         return all(_is_basic(k) for k in key)
-    return key is None or key is Ellipsis or isinstance(key, slice) or (
-        isinstance(key, (int, np.integer)) and not isinstance(key, bool))
+    return (
+        key is None
+        or key is Ellipsis
+        or isinstance(key, slice)
+        or (isinstance(key, (int, np.integer)) and not isinstance(key, bool))
+    )
 
 
 def _basic_key(key: Any) -> tuple[Any, ...]:
     items = key if isinstance(key, tuple) else (key,)
-    return static_key([
-        slice(*(None if n is None else int(n) for n in (k.start, k.stop, k.step)))
-        if isinstance(k, slice) else int(k) if isinstance(k, np.integer) else k for k in items])
+    return static_key(
+        [
+            slice(*(None if n is None else int(n) for n in (k.start, k.stop, k.step)))
+            if isinstance(k, slice)
+            else int(k)
+            if isinstance(k, np.integer)
+            else k
+            for k in items
+        ]
+    )
 
 
 @implements(method="__getitem__")
@@ -124,8 +141,9 @@ def getitem(x: Any, key: Any) -> Any:
     """``x[key]``: a view for basic keys, a copy for keys with arrays."""
     if _is_basic(key):
         static = _basic_key(key)
-        result = view(x, lambda base: index(base, key=static),
-                      lambda base, new: update(base, new, key=static))
+        result = view(
+            x, lambda base: index(base, key=static), lambda base, new: update(base, new, key=static)
+        )
         if type(result) is Array and result.alias is not None:
             if not result.shape and Ellipsis not in static:
                 result.alias = None  # a NumPy scalar, not a view
@@ -147,22 +165,26 @@ def setitem(x: Array, key: Any, value: Any) -> None:
     value = operand(value)
     basic = _is_basic(key)
     static = _basic_key(key) if basic else ()
-    if basic and type(value) is Array and value.alias is not None and value.alias.refers_to(x, static):
+    if (
+        basic
+        and type(value) is Array
+        and value.alias is not None
+        and value.alias.refers_to(x, static)
+    ):
         return  # the second half of x[key] += v: the view has already written itself
     if isinstance(key, (np.ndarray, Array)) and key.dtype == bool and np.ndim(value) == 0:
         mask = np.reshape(key, (*key.shape, *(1,) * (x.ndim - key.ndim)))
         write(x, _updated(x, value, (), lambda base, new: np.where(mask, new, base)))
         return
     if basic:
-        shape = np.broadcast_to(np.False_, x.shape)[
-            key if isinstance(key, tuple) else (key,)].shape
+        shape = np.broadcast_to(np.False_, x.shape)[key if isinstance(key, tuple) else (key,)].shape
         write(x, _updated(x, value, shape, lambda base, new: update(base, new, key=static)))
         return
     items, _ = _normalize(key, x.ndim)
     plan = _Advanced(items)
     part = plan.prepare(x)
     picked = np.broadcast_shapes(*[np.shape(i) for i in plan.indices])
-    rest = part.shape[len(plan.indices):]
+    rest = part.shape[len(plan.indices) :]
     source, target = plan.picked_axes()
     shape = (*rest[: plan.position], *picked, *rest[plan.position :])
 
@@ -187,7 +209,7 @@ def _updated(x: Array, value: Any, shape: Any, put: Any) -> Any:
         try:
             value = np.broadcast_to(value, shape)
         except ValueError as error:
-            raise ValueError(f"could not broadcast input array from shape {np.shape(value)} "
-                             f"into shape {shape}") from error
+            raise ValueError(
+                f"could not broadcast input array from shape {np.shape(value)} into shape {shape}"
+            ) from error
     return put(x.frozen(), value)
-

@@ -35,8 +35,9 @@ def _left(ct: Any, x_type: ArrayType, x2: Any) -> Any:
 def _right(ct: Any, x_type: ArrayType, x1: Any) -> Any:
     """x1^T ct, for every combination of vectors, matrices and stacks."""
     if x1.ndim == 1:
-        return unbroadcast(x1 * ct[..., None] if x_type.ndim == 1 else x1[:, None] * ct[..., None, :],
-                           x_type)
+        return unbroadcast(
+            x1 * ct[..., None] if x_type.ndim == 1 else x1[:, None] * ct[..., None, :], x_type
+        )
     if x_type.ndim == 1:
         return unbroadcast(np.matmul(np.swapaxes(x1, -1, -2), ct[..., None])[..., 0], x_type)
     if x1.ndim > 2 and x_type.ndim == 2:
@@ -75,15 +76,35 @@ def _flops(types: Sequence[ArrayType], out_types: Sequence[ArrayType], params: A
 
 
 def _samples(rng: np.random.Generator, dtype: np.dtype[Any]) -> list[Sample]:
-    shapes = [((2, 3), (3, 4)), ((3,), (3, 4)), ((2, 3), (3,)), ((3,), (3,)), ((5, 2, 3), (3, 4)),
-              ((2, 3), (5, 3, 4)), ((2, 1, 2, 3), (4, 3, 2)), ((3,), (2, 3, 4)), ((2, 2, 3), (3,)),
-              ((2, 0), (0, 3)), ((1, 1), (1, 1))]
+    shapes = [
+        ((2, 3), (3, 4)),
+        ((3,), (3, 4)),
+        ((2, 3), (3,)),
+        ((3,), (3,)),
+        ((5, 2, 3), (3, 4)),
+        ((2, 3), (5, 3, 4)),
+        ((2, 1, 2, 3), (4, 3, 2)),
+        ((3,), (2, 3, 4)),
+        ((2, 2, 3), (3,)),
+        ((2, 0), (0, 3)),
+        ((1, 1), (1, 1)),
+    ]
     draws = [Sample(tuple((rng.normal(size=s) * 3).astype(dtype) for s in pair)) for pair in shapes]
-    return [*draws, Sample((np.ones((2, 3), dtype), np.ones((2, 3), dtype)), error=ValueError,
-                           match="matmul|match")]
+    return [
+        *draws,
+        Sample(
+            (np.ones((2, 3), dtype), np.ones((2, 3), dtype)), error=ValueError, match="matmul|match"
+        ),
+    ]
 
 
 matmul = contraction(
-    "matmul", np.matmul, doc="y = x1 x2, matrices in the last two axes, stacks in front",
-    type_rule=_matmul_type, transposes=(_left, _right), batch=_batch_matmul, flops=_flops,
-    samples=_samples)
+    "matmul",
+    np.matmul,
+    doc="y = x1 x2, matrices in the last two axes, stacks in front",
+    type_rule=_matmul_type,
+    transposes=(_left, _right),
+    batch=_batch_matmul,
+    flops=_flops,
+    samples=_samples,
+)

@@ -21,8 +21,16 @@ from pullback.core.primitive import NO_DERIVATIVE, ZERO, Marker, Primitive, Rule
 from pullback.core.types import ArrayType, type_of
 from pullback.errors import NotDifferentiableError
 
-__all__ = ["Accumulator", "broadcast_like", "contraction", "elementwise", "linear", "move_axis",
-           "reduction", "unbroadcast"]
+__all__ = [
+    "Accumulator",
+    "broadcast_like",
+    "contraction",
+    "elementwise",
+    "linear",
+    "move_axis",
+    "reduction",
+    "unbroadcast",
+]
 
 Scalar = Callable[..., Any]
 Samples = Callable[..., list[Sample]]
@@ -114,12 +122,21 @@ def elementwise(
         return add_tangents(terms)
 
     primitive = Primitive(
-        name=name, doc=doc, numpy=numpy, type_rule=type_rule, jvp=jvp, vjp=rules,
+        name=name,
+        doc=doc,
+        numpy=numpy,
+        type_rule=type_rule,
+        jvp=jvp,
+        vjp=rules,
         batch=lambda args, axes, params: _batch_elementwise(primitive, args, axes, params),
-        family="elementwise", scalar=scalar, kinks=kinks, source=source,
+        family="elementwise",
+        scalar=scalar,
+        kinks=kinks,
+        source=source,
         flops=lambda types, out_types, params: flops * out_types[0].size,
         samples=lambda rng, dtype: _elementwise_samples(
-            rng, dtype, intervals, integers, kink_samples),
+            rng, dtype, intervals, integers, kink_samples
+        ),
     )
     if isinstance(numpy, np.ufunc):
         ufuncs[numpy] = primitive
@@ -177,10 +194,13 @@ def _resolve(ufunc: Any, types: Sequence[ArrayType]) -> Any:
     """Output dtype by NumPy's promotion; Python scalars are weak (NEP 50)."""
     if isinstance(ufunc, np.ufunc):
         weak = {"b": bool, "i": int, "u": int, "f": float}
-        asked = [t.dtype if not t.weak or t.dtype.kind == "b" else weak[t.dtype.kind] for t in types]
+        asked = [
+            t.dtype if not t.weak or t.dtype.kind == "b" else weak[t.dtype.kind] for t in types
+        ]
         return ufunc.resolve_dtypes((*asked, None))[-1]
-    return np.asarray(ufunc(*[t.dtype.type(1) if not t.weak else t.dtype.type(1).item()
-                              for t in types])).dtype
+    return np.asarray(
+        ufunc(*[t.dtype.type(1) if not t.weak else t.dtype.type(1).item() for t in types])
+    ).dtype
 
 
 def _batch_elementwise(primitive: Primitive, args: Any, axes: Any, params: Any) -> Any:
@@ -198,27 +218,38 @@ def _batch_elementwise(primitive: Primitive, args: Any, axes: Any, params: Any) 
 
 
 def _elementwise_samples(
-    rng: np.random.Generator, dtype: np.dtype[Any], intervals: Any, integers: bool, kink_points: Any,
+    rng: np.random.Generator,
+    dtype: np.dtype[Any],
+    intervals: Any,
+    integers: bool,
+    kink_points: Any,
 ) -> list[Sample]:
     n = len(intervals)
     if dtype.kind != "f":
         if not integers:
             return []
-        draws = [rng.integers(0, 2 if dtype.kind == "b" else 6, (2, 3)).astype(dtype) for _ in range(n)]
+        draws = [
+            rng.integers(0, 2 if dtype.kind == "b" else 6, (2, 3)).astype(dtype) for _ in range(n)
+        ]
         return [Sample(tuple(draws))]
 
     def draw(shape: tuple[int, ...], interval: tuple[float, float]) -> Any:
         return np.asarray(rng.uniform(*interval, shape)).astype(dtype)
 
-    shapes = {1: [((3, 2),), ((),), ((0, 2),)],
-              2: [((3, 2), (3, 2)), ((3, 1), (2,)), ((), (4,)), ((2, 0), (1, 0))],
-              3: [((3, 2), (3, 2), (3, 2)), ((2, 1), (3,), ()), ((0,), (0,), (0,))]}[n]
-    samples = [Sample(tuple(draw(s, i) for s, i in zip(group, intervals, strict=True)))
-               for group in shapes]
+    shapes: dict[int, list[tuple[tuple[int, ...], ...]]] = {
+        1: [((3, 2),), ((),), ((0, 2),)],
+        2: [((3, 2), (3, 2)), ((3, 1), (2,)), ((), (4,)), ((2, 0), (1, 0))],
+        3: [((3, 2), (3, 2), (3, 2)), ((2, 1), (3,), ()), ((0,), (0,), (0,))],
+    }
+    samples = [
+        Sample(tuple(draw(s, i) for s, i in zip(group, intervals, strict=True)))
+        for group in shapes[n]
+    ]
     ends = np.array(intervals, dtype=dtype)
     samples.append(Sample(tuple(ends[i] for i in range(n))))
-    samples += [Sample(tuple(np.asarray(v, dtype) for v in point), kink=True)
-                for point in kink_points]
+    samples += [
+        Sample(tuple(np.asarray(v, dtype) for v in point), kink=True) for point in kink_points
+    ]
     return samples
 
 
@@ -246,9 +277,19 @@ def linear(
         return primitive(tangents[0], *primals[1:], **params)
 
     primitive = Primitive(
-        name=name, doc=doc, numpy=numpy, type_rule=type_rule, jvp=jvp,
-        vjp=(Rule(transpose), NO_DERIVATIVE), batch=batch, family=family, scalar=scalar,
-        flops=flops, samples=samples, source=source)
+        name=name,
+        doc=doc,
+        numpy=numpy,
+        type_rule=type_rule,
+        jvp=jvp,
+        vjp=(Rule(transpose), NO_DERIVATIVE),
+        batch=batch,
+        family=family,
+        scalar=scalar,
+        flops=flops,
+        samples=samples,
+        source=source,
+    )
     return primitive
 
 
@@ -267,14 +308,27 @@ def contraction(
     """A primitive linear in each operand; ``transposes[i](ct, x_type, <other operands>)``."""
 
     def jvp(primals: Any, tangents: Any, y: Any, params: Any) -> Any:
-        return add_tangents([
-            primitive(*primals[:i], tangent, *primals[i + 1 :], **params)
-            for i, tangent in enumerate(tangents) if tangent is not None])
+        return add_tangents(
+            [
+                primitive(*primals[:i], tangent, *primals[i + 1 :], **params)
+                for i, tangent in enumerate(tangents)
+                if tangent is not None
+            ]
+        )
 
     primitive = Primitive(
-        name=name, doc=doc, numpy=numpy, type_rule=type_rule, jvp=jvp,
-        vjp=tuple(Rule(t) for t in transposes), batch=batch, family="contraction", flops=flops,
-        samples=samples, source=source)
+        name=name,
+        doc=doc,
+        numpy=numpy,
+        type_rule=type_rule,
+        jvp=jvp,
+        vjp=tuple(Rule(t) for t in transposes),
+        batch=batch,
+        family="contraction",
+        flops=flops,
+        samples=samples,
+        source=source,
+    )
     if isinstance(numpy, np.ufunc):
         ufuncs[numpy] = primitive
     return primitive
@@ -312,12 +366,14 @@ def reduction(
 ) -> Primitive:
     """A primitive that folds the axes ``axis`` (a sorted tuple) of its operand away.
 
-    ``jvp(x, x_dot, y, axis, **params)`` and ``vjp(ct, [x_type, x, y], *, axis, ...)``; further static
-    parameters are allowed. The output has the shape of the other axes.
+    ``jvp(x, x_dot, y, axis, **params)`` and ``vjp(ct, [x_type, x, y], *, axis, ...)``; further
+    static parameters are allowed. The output has the shape of the other axes.
     """
 
     def type_rule(x: ArrayType, *, axis: tuple[int, ...], **params: Any) -> ArrayType:
-        return ArrayType(tuple(n for i, n in enumerate(x.shape) if i not in axis), out_dtype(x.dtype))
+        return ArrayType(
+            tuple(n for i, n in enumerate(x.shape) if i not in axis), out_dtype(x.dtype)
+        )
 
     def push(primals: Any, tangents: Any, y: Any, params: Any) -> Any:
         if isinstance(jvp, Marker):
@@ -330,10 +386,20 @@ def reduction(
         return primitive(x, **inner), 0
 
     primitive = Primitive(
-        name=name, doc=doc, numpy=numpy, type_rule=type_rule, jvp=push,
-        vjp=(vjp if isinstance(vjp, Marker) else Rule(vjp),), batch=batch, family="reduction",
-        scalar=accumulator, kinks=kinks, source=source, samples=samples,
-        flops=lambda types, out_types, params: flops * types[0].size)
+        name=name,
+        doc=doc,
+        numpy=numpy,
+        type_rule=type_rule,
+        jvp=push,
+        vjp=(vjp if isinstance(vjp, Marker) else Rule(vjp),),
+        batch=batch,
+        family="reduction",
+        scalar=accumulator,
+        kinks=kinks,
+        source=source,
+        samples=samples,
+        flops=lambda types, out_types, params: flops * types[0].size,
+    )
     return primitive
 
 
@@ -343,7 +409,8 @@ def require_differentiable(types: Sequence[ArrayType], names: Sequence[str]) -> 
         if type.dtype.kind != "f":
             raise NotDifferentiableError(
                 f"{name} has dtype {type.dtype}: only floating-point values have derivatives",
-                fix=f"pass {name} as float, e.g. np.asarray({name}, dtype=float)")
+                fix=f"pass {name} as float, e.g. np.asarray({name}, dtype=float)",
+            )
 
 
 _ = (ZERO, type_of)

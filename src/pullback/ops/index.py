@@ -51,14 +51,17 @@ def _batch_index(args: Any, axes: Any, params: Any) -> Any:
 
 
 index = linear(
-    "index", lambda x, *, key: x[numpy_key(key)],
+    "index",
+    lambda x, *, key: x[numpy_key(key)],
     doc="y = x[key] for a static key of integers, slices and new axes",
     type_rule=lambda x, *, key: x.with_shape(_selected(x.shape, key)),
     transpose=lambda ct, x_type, *, key: place(ct, shape=x_type.shape, key=key),
     batch=_batch_index,
     samples=lambda rng, dtype: [
         *(Sample((_draw(rng, dtype, 5, 4),), {"key": key}) for key in BASIC_KEYS),
-        Sample((_draw(rng, dtype, 2, 2),), {"key": (5,)}, error=IndexError, match="out of bounds")])
+        Sample((_draw(rng, dtype, 2, 2),), {"key": (5,)}, error=IndexError, match="out of bounds"),
+    ],
+)
 
 
 def _place(x: Any, *, shape: Shape, key: Key) -> Any:
@@ -72,14 +75,18 @@ def _batch_place(args: Any, axes: Any, params: Any) -> Any:
     return place(x, shape=(x.shape[0], *params["shape"]), key=(EVERYTHING, *params["key"])), 0
 
 
-place = linear(
-    "place", _place, doc="y is zero except y[key] = x",
+place: Primitive = linear(
+    "place",
+    _place,
+    doc="y is zero except y[key] = x",
     type_rule=lambda x, *, shape, key: x.with_shape(shape),
     transpose=lambda ct, *, key: index(ct, key=key),
     batch=_batch_place,
     samples=lambda rng, dtype: [
         Sample((_draw(rng, dtype, *_selected((5, 4), key)),), {"shape": (5, 4), "key": key})
-        for key in BASIC_KEYS])
+        for key in BASIC_KEYS
+    ],
+)
 
 
 def _update(x: Any, v: Any, *, key: Key) -> Any:
@@ -89,34 +96,46 @@ def _update(x: Any, v: Any, *, key: Key) -> Any:
 
 
 def _update_jvp(primals: Any, tangents: Any, y: Any, params: Any) -> Any:
-    x_dot, v_dot = (np.zeros(np.shape(p), y.dtype) if t is None else t
-                    for p, t in zip(primals, tangents, strict=True))
+    x_dot, v_dot = (
+        np.zeros(np.shape(p), y.dtype) if t is None else t
+        for p, t in zip(primals, tangents, strict=True)
+    )
     return update(x_dot, v_dot, **params)
 
 
 def _batch_update(args: Any, axes: Any, params: Any) -> Any:
     n = next(a.shape[axis] for a, axis in zip(args, axes, strict=True) if axis is not None)
-    x, v = (np.broadcast_to(a, (n, *np.shape(a))) if axis is None else move_axis(a, axis, 0)
-            for a, axis in zip(args, axes, strict=True))
+    x, v = (
+        np.broadcast_to(a, (n, *np.shape(a))) if axis is None else move_axis(a, axis, 0)
+        for a, axis in zip(args, axes, strict=True)
+    )
     return update(x, v, key=(EVERYTHING, *params["key"])), 0
 
 
-update = Primitive(
-    name="update", doc="y = x except y[key] = v, for a static key; v has the shape of x[key]",
-    numpy=_update, type_rule=lambda x, v, *, key: x, jvp=_update_jvp,
-    vjp=(Rule(lambda ct, *, key: update(
-            ct, np.zeros(_selected(ct.shape, key), ct.dtype), key=key)),
-         Rule(lambda ct, x_type, *, key: index(ct, key=key).astype(x_type.dtype))),
-    batch=_batch_update, family="index", flops=lambda types, out_types, params: 0,
+update: Primitive = Primitive(
+    name="update",
+    doc="y = x except y[key] = v, for a static key; v has the shape of x[key]",
+    numpy=_update,
+    type_rule=lambda x, v, *, key: x,
+    jvp=_update_jvp,
+    vjp=(
+        Rule(lambda ct, *, key: update(ct, np.zeros(_selected(ct.shape, key), ct.dtype), key=key)),
+        Rule(lambda ct, x_type, *, key: index(ct, key=key).astype(x_type.dtype)),
+    ),
+    batch=_batch_update,
+    family="index",
+    flops=lambda types, out_types, params: 0,
     samples=lambda rng, dtype: [
         Sample((_draw(rng, dtype, 5, 4), _draw(rng, dtype, *_selected((5, 4), key))), {"key": key})
-        for key in BASIC_KEYS])
+        for key in BASIC_KEYS
+    ],
+)
 
 
 # -- advanced -------------------------------------------------------------------------------------
 def _gathered(x: ArrayType, *indices: ArrayType) -> ArrayType:
     picked = np.broadcast_shapes(*[i.shape for i in indices])
-    return x.with_shape((*picked, *x.shape[len(indices):]))
+    return x.with_shape((*picked, *x.shape[len(indices) :]))
 
 
 def _align(indices: Sequence[Any], axes: Sequence[int | None]) -> tuple[list[Any], int]:
@@ -145,19 +164,27 @@ def _batch_gather(args: Any, axes: Any, params: Any) -> Any:
 
 def _index_samples(rng: np.random.Generator, unique: bool) -> list[tuple[Any, ...]]:
     first = np.array([3, 0, -1]) if unique else np.array([3, 0, 3])
-    return [(first,), (np.array([[0], [2]]), np.array([1, -1])), (np.array(2),),
-            (np.zeros((0,), int),)]
+    return [
+        (first,),
+        (np.array([[0], [2]]), np.array([1, -1])),
+        (np.array(2),),
+        (np.zeros((0,), int),),
+    ]
 
 
 gather = linear(
-    "gather", lambda x, *indices: x[indices],
+    "gather",
+    lambda x, *indices: x[indices],
     doc="y = x[i1, ..., ik]: integer arrays, broadcast together, pick along the leading k axes",
     type_rule=_gathered,
     transpose=lambda ct, x_type, *x2: scatter_add(ct, *x2, shape=x_type.shape),
-    batch=_batch_gather, family="index",
+    batch=_batch_gather,
+    family="index",
     samples=lambda rng, dtype: [
         *(Sample((_draw(rng, dtype, 5, 4), *i)) for i in _index_samples(rng, unique=False)),
-        Sample((_draw(rng, dtype, 3), np.array([7])), error=IndexError, match="out of bounds")])
+        Sample((_draw(rng, dtype, 3), np.array([7])), error=IndexError, match="out of bounds"),
+    ],
+)
 
 
 def _scatter_add(x: Any, *indices: Any, shape: Shape) -> Any:
@@ -175,16 +202,23 @@ def _batch_scatter_add(args: Any, axes: Any, params: Any) -> Any:
     return scatter_add(x, rows, *aligned, shape=(n, *params["shape"])), 0
 
 
-scatter_add = linear(
-    "scatter_add", _scatter_add,
+scatter_add: Primitive = linear(
+    "scatter_add",
+    _scatter_add,
     doc="y is zero of the given shape, then y[i1, ..., ik] += x, repeated places adding up",
     type_rule=lambda x, *indices, shape: x.with_shape(shape),
     transpose=lambda ct, *x2: gather(ct, *x2),
-    batch=_batch_scatter_add, family="index",
+    batch=_batch_scatter_add,
+    family="index",
     flops=lambda types, out_types, params: types[0].size,
     samples=lambda rng, dtype: [
-        Sample((_draw(rng, dtype, *np.broadcast_shapes(*[k.shape for k in i]), *(5, 4)[len(i):]), *i),
-               {"shape": (5, 4)}) for i in _index_samples(rng, unique=False)])
+        Sample(
+            (_draw(rng, dtype, *np.broadcast_shapes(*[k.shape for k in i]), *(5, 4)[len(i) :]), *i),
+            {"shape": (5, 4)},
+        )
+        for i in _index_samples(rng, unique=False)
+    ],
+)
 
 
 def _scatter(x: Any, v: Any, *indices: Any) -> Any:
@@ -194,15 +228,17 @@ def _scatter(x: Any, v: Any, *indices: Any) -> Any:
 
 
 def _scatter_jvp(primals: Any, tangents: Any, y: Any, params: Any) -> Any:
-    x_dot, v_dot = (np.zeros(np.shape(p), y.dtype) if t is None else t
-                    for p, t in zip(primals[:2], tangents[:2], strict=True))
+    x_dot, v_dot = (
+        np.zeros(np.shape(p), y.dtype) if t is None else t
+        for p, t in zip(primals[:2], tangents[:2], strict=True)
+    )
     return scatter(x_dot, v_dot, *primals[2:])
 
 
 def _cleared(ct: Any, *indices: Any) -> Any:
     """The cotangent with the overwritten places set to zero."""
     picked = np.broadcast_shapes(*[np.shape(i) for i in indices])
-    return scatter(ct, np.zeros((*picked, *ct.shape[len(indices):]), ct.dtype), *indices)
+    return scatter(ct, np.zeros((*picked, *ct.shape[len(indices) :]), ct.dtype), *indices)
 
 
 def _kept_writes(ct: Any, x_type: ArrayType, *indices: Any) -> Any:
@@ -211,29 +247,48 @@ def _kept_writes(ct: Any, x_type: ArrayType, *indices: Any) -> Any:
     n = int(np.prod(picked))
     numbers = np.reshape(np.arange(1, n + 1), picked)
     board = scatter(np.zeros(ct.shape[: len(indices)], np.int64), numbers, *indices)
-    stays = np.reshape(gather(board, *indices) == numbers, (*picked, *(1,) * (ct.ndim - len(indices))))
+    stays = np.reshape(
+        gather(board, *indices) == numbers, (*picked, *(1,) * (ct.ndim - len(indices)))
+    )
     return np.where(stays, gather(ct, *indices), 0).astype(x_type.dtype)
 
 
 def _batch_scatter(args: Any, axes: Any, params: Any) -> Any:
     n = next(a.shape[axis] for a, axis in zip(args, axes, strict=True) if axis is not None)
-    x, v = (np.broadcast_to(a, (n, *np.shape(a))) if axis is None else move_axis(a, axis, 0)
-            for a, axis in zip(args[:2], axes[:2], strict=True))
+    x, v = (
+        np.broadcast_to(a, (n, *np.shape(a))) if axis is None else move_axis(a, axis, 0)
+        for a, axis in zip(args[:2], axes[:2], strict=True)
+    )
     aligned, ndim = _align(args[2:], axes[2:])
     rows = np.reshape(np.arange(n), (-1, *(1,) * ndim))
     return scatter(x, v, rows, *aligned), 0
 
 
 scatter = Primitive(
-    name="scatter", doc="y = x except y[i1, ..., ik] = v; of repeated places the last value stays",
-    numpy=_scatter, type_rule=lambda x, v, *indices: x, jvp=_scatter_jvp,
-    vjp=(Rule(lambda ct, *x3: _cleared(ct, *x3)),
-         Rule(lambda ct, x_type, *x3: _kept_writes(ct, x_type, *x3)), NO_DERIVATIVE),
-    batch=_batch_scatter, family="index", flops=lambda types, out_types, params: 0,
+    name="scatter",
+    doc="y = x except y[i1, ..., ik] = v; of repeated places the last value stays",
+    numpy=_scatter,
+    type_rule=lambda x, v, *indices: x,
+    jvp=_scatter_jvp,
+    vjp=(
+        Rule(lambda ct, *x3: _cleared(ct, *x3)),
+        Rule(lambda ct, x_type, *x3: _kept_writes(ct, x_type, *x3)),
+        NO_DERIVATIVE,
+    ),
+    batch=_batch_scatter,
+    family="index",
+    flops=lambda types, out_types, params: 0,
     samples=lambda rng, dtype: [
-        Sample((_draw(rng, dtype, 5, 4),
-                _draw(rng, dtype, *np.broadcast_shapes(*[k.shape for k in i]), *(5, 4)[len(i):]), *i))
-        for i in _index_samples(rng, unique=True)])
+        Sample(
+            (
+                _draw(rng, dtype, 5, 4),
+                _draw(rng, dtype, *np.broadcast_shapes(*[k.shape for k in i]), *(5, 4)[len(i) :]),
+                *i,
+            )
+        )
+        for i in _index_samples(rng, unique=True)
+    ],
+)
 
 
 def _sort_type(x: ArrayType, *, axis: int) -> ArrayType:
@@ -245,10 +300,19 @@ def _batch_argsort(args: Any, axes: Any, params: Any) -> Any:
 
 
 argsort = Primitive(
-    name="argsort", doc="y = positions that sort x along `axis`, equal values in order; NaN last",
-    numpy=lambda x, *, axis: np.argsort(x, axis=axis, kind="stable"), type_rule=_sort_type,
-    jvp=lambda primals, tangents, y, params: None, vjp=(NO_DERIVATIVE,), batch=_batch_argsort,
-    family="general", flops=lambda types, out_types, params: types[0].size * max(
-        1, int(np.log2(max(types[0].shape[params["axis"]], 1)))),
+    name="argsort",
+    doc="y = positions that sort x along `axis`, equal values in order; NaN last",
+    numpy=lambda x, *, axis: np.argsort(x, axis=axis, kind="stable"),
+    type_rule=_sort_type,
+    jvp=lambda primals, tangents, y, params: None,
+    vjp=(NO_DERIVATIVE,),
+    batch=_batch_argsort,
+    family="general",
+    flops=lambda types, out_types, params: (
+        types[0].size * max(1, int(np.log2(max(types[0].shape[params["axis"]], 1))))
+    ),
     samples=lambda rng, dtype: [
-        Sample((_draw(rng, dtype, 3, 5),), {"axis": 1}), Sample((_draw(rng, dtype, 4),), {"axis": 0})])
+        Sample((_draw(rng, dtype, 3, 5),), {"axis": 1}),
+        Sample((_draw(rng, dtype, 4),), {"axis": 0}),
+    ],
+)

@@ -24,7 +24,8 @@ def _batch_reshape(args: Any, axes: Any, params: Any) -> Any:
 
 
 reshape = linear(
-    "reshape", lambda x, *, shape: np.reshape(x, shape),
+    "reshape",
+    lambda x, *, shape: np.reshape(x, shape),
     doc="y has the elements of x in row-major order and the shape `shape`",
     type_rule=lambda x, *, shape: x.with_shape(shape),
     transpose=lambda ct, x_type: np.reshape(ct, x_type.shape),
@@ -34,7 +35,9 @@ reshape = linear(
         Sample((_draw(rng, dtype, 4).T,), {"shape": (1, 2, 2)}),
         Sample((_draw(rng, dtype),), {"shape": (1,)}),
         Sample((_draw(rng, dtype, 0, 3),), {"shape": (0,)}),
-        Sample((_draw(rng, dtype, 2, 3),), {"shape": (4,)}, error=ValueError, match="reshape")])
+        Sample((_draw(rng, dtype, 2, 3),), {"shape": (4,)}, error=ValueError, match="reshape"),
+    ],
+)
 
 
 def _inverse(axes: Sequence[int]) -> tuple[int, ...]:
@@ -47,14 +50,17 @@ def _batch_transpose(args: Any, axes: Any, params: Any) -> Any:
 
 
 transpose = linear(
-    "transpose", lambda x, *, axes: np.transpose(x, axes),
+    "transpose",
+    lambda x, *, axes: np.transpose(x, axes),
     doc="axis i of y is axis axes[i] of x",
     type_rule=lambda x, *, axes: x.with_shape(tuple(x.shape[i] for i in axes)),
     transpose=lambda ct, *, axes: np.transpose(ct, _inverse(axes)),
     batch=_batch_transpose,
     samples=lambda rng, dtype: [
         Sample((_draw(rng, dtype, 2, 3),), {"axes": (1, 0)}),
-        Sample((_draw(rng, dtype, 2, 3, 4),), {"axes": (2, 0, 1)})])
+        Sample((_draw(rng, dtype, 2, 3, 4),), {"axes": (2, 0, 1)}),
+    ],
+)
 
 
 def _batch_broadcast(args: Any, axes: Any, params: Any) -> Any:
@@ -64,14 +70,17 @@ def _batch_broadcast(args: Any, axes: Any, params: Any) -> Any:
 
 
 broadcast_to = linear(
-    "broadcast_to", lambda x, *, shape: np.broadcast_to(x, shape),
+    "broadcast_to",
+    lambda x, *, shape: np.broadcast_to(x, shape),
     doc="y repeats x along new leading axes and axes of length 1",
     type_rule=lambda x, *, shape: x.with_shape(shape),
     transpose=lambda ct, x_type: unbroadcast(ct, x_type),
     batch=_batch_broadcast,
     samples=lambda rng, dtype: [
         Sample((_draw(rng, dtype, 3, 1),), {"shape": (2, 3, 4)}),
-        Sample((_draw(rng, dtype),), {"shape": (2,)})])
+        Sample((_draw(rng, dtype),), {"shape": (2,)}),
+    ],
+)
 
 
 def _batch_astype(args: Any, axes: Any, params: Any) -> Any:
@@ -79,13 +88,16 @@ def _batch_astype(args: Any, axes: Any, params: Any) -> Any:
 
 
 astype = linear(
-    "astype", lambda x, *, dtype: np.asarray(x).astype(dtype),
+    "astype",
+    lambda x, *, dtype: np.asarray(x).astype(dtype),
     doc="y = x rounded to `dtype`",
     type_rule=lambda x, *, dtype: ArrayType(x.shape, dtype),
     transpose=lambda ct, x_type: ct.astype(x_type.dtype),
     batch=_batch_astype,
     samples=lambda rng, dtype: [
-        Sample((_draw(rng, dtype, 3),), {"dtype": np.dtype(d)}) for d in (np.float64, np.float32)])
+        Sample((_draw(rng, dtype, 3),), {"dtype": np.dtype(d)}) for d in (np.float64, np.float32)
+    ],
+)
 
 
 def _concatenate_type(*types: ArrayType, axis: int) -> ArrayType:
@@ -95,12 +107,18 @@ def _concatenate_type(*types: ArrayType, axis: int) -> ArrayType:
 
 
 def _concatenate_jvp(primals: Any, tangents: Any, y: Any, params: Any) -> Any:
-    return concatenate(*[
-        np.zeros(np.shape(p), y.dtype) if t is None else t
-        for p, t in zip(primals, tangents, strict=True)], **params)
+    return concatenate(
+        *[
+            np.zeros(np.shape(p), y.dtype) if t is None else t
+            for p, t in zip(primals, tangents, strict=True)
+        ],
+        **params,
+    )
 
 
-def _concatenate_vjp(ct: Any, types: Sequence[ArrayType], needs: Sequence[bool], params: Any) -> Any:
+def _concatenate_vjp(
+    ct: Any, types: Sequence[ArrayType], needs: Sequence[bool], params: Any
+) -> Any:
     axis, start, parts = params["axis"], 0, []
     for type, needed in zip(types, needs, strict=True):
         stop = start + type.shape[axis]
@@ -112,16 +130,27 @@ def _concatenate_vjp(ct: Any, types: Sequence[ArrayType], needs: Sequence[bool],
 
 def _batch_concatenate(args: Any, axes: Any, params: Any) -> Any:
     n = next(a.shape[axis] for a, axis in zip(args, axes, strict=True) if axis is not None)
-    moved = [np.broadcast_to(a, (n, *np.shape(a))) if axis is None else move_axis(a, axis, 0)
-             for a, axis in zip(args, axes, strict=True)]
+    moved = [
+        np.broadcast_to(a, (n, *np.shape(a))) if axis is None else move_axis(a, axis, 0)
+        for a, axis in zip(args, axes, strict=True)
+    ]
     return concatenate(*moved, axis=params["axis"] + 1), 0
 
 
 concatenate = Primitive(
-    name="concatenate", doc="y joins the operands along `axis`",
+    name="concatenate",
+    doc="y joins the operands along `axis`",
     numpy=lambda *xs, axis: np.concatenate(xs, axis),
-    type_rule=_concatenate_type, jvp=_concatenate_jvp, vjp=_concatenate_vjp,
-    batch=_batch_concatenate, family="general", flops=lambda types, out_types, params: 0,
+    type_rule=_concatenate_type,
+    jvp=_concatenate_jvp,
+    vjp=_concatenate_vjp,
+    batch=_batch_concatenate,
+    family="general",
+    flops=lambda types, out_types, params: 0,
     samples=lambda rng, dtype: [
         Sample((_draw(rng, dtype, 2, 3), _draw(rng, dtype, 1, 3)), {"axis": 0}),
-        Sample((_draw(rng, dtype, 2, 1), _draw(rng, dtype, 2, 3), _draw(rng, dtype, 2, 0)), {"axis": 1})])
+        Sample(
+            (_draw(rng, dtype, 2, 1), _draw(rng, dtype, 2, 3), _draw(rng, dtype, 2, 0)), {"axis": 1}
+        ),
+    ],
+)

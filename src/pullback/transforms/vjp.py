@@ -96,7 +96,7 @@ class VJPTrace(Trace):
         self.leaves.append(node)
         return Array(self, value, node)
 
-    def process(self, primitive: Primitive, args: Any, params: dict[str, Any]) -> Any:
+    def process(self, primitive: Primitive, args: Any, params: dict[str, Any]) -> Any:  # noqa: C901
         primals: list[Any] = []
         parents: list[Node | None] = []
         for a in args:
