@@ -1,6 +1,47 @@
-"""Backpropagation for NumPy programs."""
+"""Backpropagation for NumPy programs.
 
-from pullback import errors, numpy, ops, tree
-from pullback.transforms.derivatives import grad, jvp, linearize, value_and_grad, vjp, vmap
+``grad`` and its relatives differentiate ordinary NumPy functions as they stand; ``compile`` runs
+them as native code; ``explain`` prints the backward table. ``pullback.numpy`` is NumPy with
+buffers that record assignments.
+"""
 
-__all__ = ["errors", "grad", "jvp", "linearize", "numpy", "ops", "tree", "value_and_grad", "vjp", "vmap"]
+from pullback import errors, numpy, random, tree
+from pullback.control.checkpoint import checkpoint
+from pullback.control.cond import cond, while_loop
+from pullback.control.custom import custom_jvp, custom_vjp
+from pullback.control.scan import scan
+from pullback.transforms.derivatives import (
+    grad,
+    jvp,
+    linearize,
+    stop_gradient,
+    value_and_grad,
+    vjp,
+    vmap,
+)
+from pullback.transforms.mode import hessian, hvp, jacobian
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "checkpoint",
+    "cond",
+    "custom_jvp",
+    "custom_vjp",
+    "errors",
+    "grad",
+    "hessian",
+    "hvp",
+    "jacobian",
+    "jvp",
+    "linearize",
+    "numpy",
+    "random",
+    "scan",
+    "stop_gradient",
+    "tree",
+    "value_and_grad",
+    "vjp",
+    "vmap",
+    "while_loop",
+]

@@ -15,7 +15,7 @@ import optree
 
 from pullback.errors import ArgumentError
 
-__all__ = ["dataclass", "flatten", "leaves", "map", "paths", "ravel", "register", "unflatten"]
+__all__ = ["dataclass", "flatten", "leaves", "leaves_until", "map", "paths", "ravel", "register", "unflatten"]
 
 NAMESPACE = "pullback"
 TreeDef = optree.PyTreeSpec
@@ -45,6 +45,11 @@ def unflatten(structure: TreeDef, leaves: Sequence[Any]) -> Any:
 def leaves(tree: Any) -> list[Any]:
     """Return the leaves of ``tree`` in a fixed order."""
     return optree.tree_leaves(tree, namespace=NAMESPACE)
+
+
+def leaves_until(tree: Any, kind: type) -> list[Any]:
+    """Leaves, where objects of type ``kind`` count as leaves whatever they contain."""
+    return optree.tree_leaves(tree, is_leaf=lambda x: isinstance(x, kind), namespace=NAMESPACE)
 
 
 def map(function: Callable[..., Any], tree: Any, *rest: Any) -> Any:

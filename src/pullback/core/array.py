@@ -57,13 +57,16 @@ class Trace:
     """One meaning of operations, active inside its ``with`` block."""
 
     name = "trace"
+    abstract = False  # whether values are unknown, so that Python runs once for many evaluations
 
     def __init__(self) -> None:
         self.level = 0
         self.alive = False
+        self.outer: Trace | None = None
 
     def __enter__(self) -> Any:
-        self.level = _current.get().level + 1
+        self.outer = _current.get()
+        self.level = self.outer.level + 1
         self.alive = True
         self._token: Token[Trace] = _current.set(self)
         return self

@@ -7,19 +7,22 @@ from functools import wraps
 from typing import Any
 
 import numpy as np
+import optree
 
 from pullback import tree
-from pullback.core.array import EVALUATE, Array, current_trace
+from pullback.core.array import EVALUATE, Array
 from pullback.core.source import here
 from pullback.core.types import ArrayType, type_of
 from pullback.errors import ArgumentError, DTypeError, NotDifferentiableError, ShapeError
+from pullback.ops import identity
+from pullback.random import advance
 from pullback.transforms.batch import batch_flat
 from pullback.transforms.evaluate import evaluate
 from pullback.transforms.jvp import jvp_flat, zeros
 from pullback.transforms.stage import stage
 from pullback.transforms.vjp import Node, VJPTrace, backward
 
-__all__ = ["grad", "jvp", "linearize", "value_and_grad", "vjp", "vmap"]
+__all__ = ["grad", "jvp", "linearize", "stop_gradient", "value_and_grad", "vjp", "vmap"]
 
 Function = Callable[..., Any]
 
@@ -314,6 +317,16 @@ def flat(fun: Function, structure: tree.TreeDef, shape: list[tree.TreeDef]) -> F
     return flattened
 
 
+def stop_gradient(x: Any) -> Any:
+    """``x`` (a container of arrays) as constants: the same values, no derivative.
+
+    >>> import pullback as pb
+    >>> float(pb.grad(lambda x: x * pb.stop_gradient(x))(3.0))
+    3.0
+    """
+    return tree.map(identity.stop_gradient, x)
+
+
 def linearize(fun: Function, *primals: Any) -> tuple[Any, Function]:
     """Value of ``fun`` and its Jacobian as a reusable linear function.
 
@@ -384,8 +397,13 @@ def vmap(fun: Function, in_axes: Any = 0, out_axes: Any = 0) -> Function:
                 fix="give all batched arguments the same length along in_axes")
         shape: list[tree.TreeDef] = []
         size = sizes.pop()
-        outputs, found = batch_flat(
-            flat(lambda *a: fun(*a, **kwargs), structure, shape), leaves, axes, size)
+
+        def run(*inner: Any) -> Any:
+            result = fun(*inner, **kwargs)
+            advance(args, inner, lambda state: state.value if type(state) is Array else state)
+            return result
+
+        outputs, found = batch_flat(flat(run, structure, shape), leaves, axes, size)
         placeholder = tree.unflatten(shape[0], outputs)
         wanted = spread(out_axes, placeholder, "out_axes")
         return release(tree.unflatten(shape[0], [
@@ -416,8 +434,6 @@ def place_axis(y: Any, axis: int | None, target: int | None, size: int) -> Any:
 
 def spread(prefix: Any, full: Any, what: str) -> list[int | None]:
     """One axis per leaf of ``full`` from a prefix container, where ``None`` is an entry."""
-    import optree
-
     if prefix is None or isinstance(prefix, int):
         return [prefix] * len(tree.leaves(full))
     if isinstance(prefix, list) and isinstance(full, tuple):
@@ -434,5 +450,3 @@ def spread(prefix: Any, full: Any, what: str) -> list[int | None]:
                             details=[str(error)],
                             fix=f"make {what} an int, None, or a container shaped like it") from error
 
-
-_ = current_trace

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pullback.core.array import EVALUATE, Array, Trace, bind, current_trace
+from pullback.core.array import EVALUATE, Array, Trace, bind
 from pullback.core.graph import Graph, GraphBuilder, Literal, Variable
 from pullback.core.guard import Guard
 from pullback.core.primitive import Primitive
@@ -27,6 +27,7 @@ class StageTrace(Trace):
     """Collects equations. ``array.aux`` is the variable; ``array.value`` its value if recording."""
 
     name = "compile"
+    abstract = True
 
     def __init__(self, name: str = "compile") -> None:
         super().__init__()
@@ -96,6 +97,8 @@ def is_repeated_scalar(value: Any) -> bool:
 class RecordTrace(StageTrace):
     """Staging that also computes: every array keeps its value one level further out."""
 
+    abstract = False
+
     def wrap(self, primitive: Primitive, outputs: Any, args: Any, params: dict[str, Any]) -> Any:
         plain = [a.value if type(a) is Array and a.trace is self else a for a in args]
         result = bind(primitive, plain, params)
@@ -152,8 +155,3 @@ def record(
         staged = close(trace, outputs)
         values = [v.value if type(v) is Array and v.trace is trace else v for v in outputs]
     return values, staged
-
-
-def is_staging() -> bool:
-    """Whether the innermost active trace knows only shapes."""
-    return type(current_trace()) is StageTrace

@@ -18,7 +18,7 @@ from pullback.core.guard import Guard
 from pullback.core.primitive import OUTPUT, ForwardRule, Marker, Primitive
 from pullback.core.source import Source, here
 from pullback.core.types import type_of
-from pullback.errors import DTypeError, PullbackError, ShapeError
+from pullback.errors import DTypeError, PullbackError, ShapeError, TracedValueError
 
 __all__ = ["Node", "VJPTrace", "backward"]
 
@@ -159,6 +159,11 @@ class VJPTrace(Trace):
             y = self.compute(node, primals)
         if not node.primitive.multiple:  # type: ignore[union-attr]
             return Array(self, y, node)
+        if any(type(part) is Array and part.trace is self for part in y):
+            raise TracedValueError(
+                f"{node.params.get('rules', node.primitive)} reads a traced value from outside, which "
+                "its rule cannot see",
+                where=str(node.source), fix="pass the value as an argument")
         node.n_outputs = len(y)
         return tuple(self.part(node, i, value) for i, value in enumerate(y))
 
