@@ -1,0 +1,77 @@
+"""Guards: memory that others own must not change between forward and backward pass."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import pullback as pb
+from pullback.core.guard import Guard, root
+from pullback.errors import MutationError
+
+SIZES = [3, 5000]  # compared whole, and by checksum
+
+
+@pytest.mark.parametrize("n", SIZES)
+@pytest.mark.parametrize("layout", [lambda a: a, lambda a: a[::2], lambda a: a[::-1]])
+def test_a_changed_array_is_noticed(n: int, layout: Any) -> None:
+    owner = np.arange(n, dtype=float)
+    guard = Guard()
+    guard.foreign(owner)
+    guard.keep(layout(owner), None)
+    guard.check()
+    owner[2] += 1e-12
+    with pytest.raises(MutationError, match="changed after a traced operation used it"):
+        guard.check()
+
+
+def test_arrays_of_our_own_are_not_watched() -> None:
+    guard = Guard()
+    own = np.zeros(3)
+    guard.keep(own, None)
+    own[0] = 1.0
+    guard.check()
+
+
+def test_the_root_owns_the_memory() -> None:
+    owner = np.zeros((4, 4))
+    assert root(owner[1:].T[0]) is owner
+
+
+@pytest.mark.parametrize("n", SIZES)
+def test_a_captured_array_changed_during_the_function_is_refused(n: int) -> None:
+    weights = np.ones(n)
+
+    def loss(x: Any) -> Any:
+        y = np.sum(x * weights)
+        weights[0] = 2.0
+        return y
+
+    with pytest.raises(MutationError, match=r"test_guard.py:\d+ in loss: y = np.sum"):
+        pb.grad(loss)(np.ones(n))
+
+
+def test_an_argument_changed_before_the_backward_pass_is_refused() -> None:
+    x = np.ones(3)
+    _, vjp_fn = pb.vjp(lambda x: x * x, x)
+    x[0] = 5.0
+    with pytest.raises(MutationError):
+        vjp_fn(np.ones(3))
+
+
+def test_an_array_that_no_rule_reads_may_change() -> None:
+    bias = np.ones(3)
+
+    def loss(x: Any) -> Any:
+        y = np.sum(x + bias)
+        bias[0] = 2.0
+        return y
+
+    np.testing.assert_array_equal(pb.grad(loss)(np.ones(3)), np.ones(3))
+
+
+def test_an_output_changed_by_its_owner_before_the_backward_pass_is_refused() -> None:
+    out, vjp_fn = pb.vjp(np.exp, np.zeros(2))
+    out[0] = 7.0
+    with pytest.raises(MutationError):
+        vjp_fn(np.ones(2))

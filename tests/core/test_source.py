@@ -1,0 +1,37 @@
+"""Source lines: the user's, not the library's."""
+
+import numpy as np
+
+from pullback.core.source import here
+
+
+def user_function() -> object:
+    return here()  # this very line
+
+
+def test_here_is_the_callers_line() -> None:
+    source = user_function()
+    assert (
+        str(source)
+        == f"test_source.py:{source.line} in user_function: return here()  # this very line"
+    )
+    assert source.short == f"test_source.py:{source.line}"
+    assert source.file == __file__
+
+
+def test_numpy_frames_are_skipped() -> None:
+    found = []
+
+    def callback(row: object) -> float:
+        found.append(here())
+        return 0.0
+
+    np.apply_along_axis(callback, 0, np.ones((1, 1)))
+    assert {source.code.co_name for source in found} == {"callback"}
+
+
+def test_code_without_a_file_has_a_line_but_no_text() -> None:
+    names = {"here": here}
+    exec(compile("def f():\n    return here()", "<typed>", "exec"), names)
+    source = names["f"]()  # type: ignore[operator]
+    assert str(source) == "<typed>:2 in f"
