@@ -118,7 +118,7 @@ def node_of(trace: VJPTrace, y: Any) -> Node | None:
 def own(ct: Any, type: ArrayType, taken: set[int]) -> Any:
     """A cotangent as an array that shares memory with nothing else."""
     if ct is None:
-        return zeros(type)
+        return np.zeros(type.shape, type.dtype)
     if isinstance(ct, np.ndarray) and (
         id(ct) in taken or ct.base is not None or not ct.flags.writeable
     ):
