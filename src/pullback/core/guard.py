@@ -47,7 +47,7 @@ class Guard:
 
     def foreign(self, array: np.ndarray[Any, Any]) -> None:
         """Note that ``array`` came from outside, so that its memory may change."""
-        owner = root(array)
+        owner = array if array.base is None else root(array)
         self.owners[id(owner)] = owner
 
     def keep(self, array: Any, source: Source | None) -> None:

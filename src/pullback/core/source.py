@@ -52,16 +52,18 @@ class Source:
         return f"{self.short} in {self.code.co_name}" + (f": {text}" if text else "")
 
 
-def here() -> Source | None:
-    """The innermost line outside Pullback and NumPy that led to this call."""
-    frame: FrameType | None = sys._getframe(1)
+def here(depth: int = 1) -> Source | None:
+    """The innermost line outside Pullback and NumPy that led to this call.
+
+    ``depth`` frames, this one included, are known to be inside and are not looked at.
+    """
+    frame: FrameType | None = sys._getframe(depth)
     while frame is not None:
         code = frame.f_code
-        own = _is_own.get(code)
-        if own is None:
-            own = code.co_filename.startswith(_OWN_FOLDERS) or code.co_filename.startswith(
-                "<frozen"
-            )
+        try:
+            own = _is_own[code]
+        except KeyError:
+            own = code.co_filename.startswith(_OWN_FOLDERS) or code.co_filename.startswith("<frozen")
             _is_own[code] = own
         if not own:
             return Source(code, frame.f_lasti)

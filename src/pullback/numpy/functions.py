@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -94,9 +95,9 @@ def reshape(a: Any, /, shape: Any = None, order: str = "C", *, copy: bool | None
         )
     new = (int(shape),) if isinstance(shape, (int, np.integer)) else tuple(int(n) for n in shape)
     if -1 in new:
-        known = int(np.prod([n for n in new if n != -1]))
+        known = math.prod([n for n in new if n != -1])
         new = tuple(a.size // known if n == -1 and known else n for n in new)
-    if int(np.prod(new)) != a.size:
+    if math.prod(new) != a.size:
         raise ValueError(f"cannot reshape array of size {a.size} into shape {new}")
     old = a.shape
     if old == new and copy is not True:
@@ -339,7 +340,7 @@ def mean(
         return finish(
             total / np.sum(np.broadcast_to(where, a.shape), axis, keepdims=keepdims), None, out
         )
-    n = int(np.prod([a.shape[i] for i in normalize_axes(axis, a.ndim)]))
+    n = math.prod([a.shape[i] for i in normalize_axes(axis, a.ndim)])
     if a.dtype.kind != "f" and dtype is None:
         dtype = np.float64
     return finish(sum(a, axis, dtype, None, keepdims) / n, None, out)

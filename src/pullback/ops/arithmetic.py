@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
+from pullback.core.array import ufuncs
 from pullback.core.primitive import NO_DERIVATIVE, ZERO
 from pullback.ops.families import elementwise
 
@@ -148,3 +151,11 @@ power = elementwise(
     ),
     scalar=lambda b, x1, x2: b.call("pow", x1, x2),
 )
+
+
+def power_of(x1: Any, x2: Any) -> Any:
+    """``x1 ** x2``; like NumPy, a constant exponent 2 is a square."""
+    return square(x1) if type(x2) in (int, float) and x2 == 2 else power(x1, x2)
+
+
+ufuncs[np.power] = power_of

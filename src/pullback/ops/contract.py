@@ -29,7 +29,7 @@ def _left(ct: Any, x_type: ArrayType, x2: Any) -> Any:
         return unbroadcast(ct[..., None] * x2, x_type)
     if x_type.ndim == 1:
         return unbroadcast(np.matmul(x2, ct[..., None])[..., 0], x_type)
-    return unbroadcast(np.matmul(ct, np.swapaxes(x2, -1, -2)), x_type)
+    return unbroadcast(np.matmul(ct, x2.mT), x_type)
 
 
 def _right(ct: Any, x_type: ArrayType, x1: Any) -> Any:
@@ -39,11 +39,11 @@ def _right(ct: Any, x_type: ArrayType, x1: Any) -> Any:
             x1 * ct[..., None] if x_type.ndim == 1 else x1[:, None] * ct[..., None, :], x_type
         )
     if x_type.ndim == 1:
-        return unbroadcast(np.matmul(np.swapaxes(x1, -1, -2), ct[..., None])[..., 0], x_type)
+        return unbroadcast(np.matmul(x1.mT, ct[..., None])[..., 0], x_type)
     if x1.ndim > 2 and x_type.ndim == 2:
         rows = np.reshape(x1, (-1, x1.shape[-1]))
         return unbroadcast(np.matmul(rows.T, np.reshape(ct, (-1, ct.shape[-1]))), x_type)
-    return unbroadcast(np.matmul(np.swapaxes(x1, -1, -2), ct), x_type)
+    return unbroadcast(np.matmul(x1.mT, ct), x_type)
 
 
 def _batch_matmul(args: Sequence[Any], axes: Sequence[int | None], params: Any) -> Any:

@@ -29,6 +29,7 @@ __all__ = [
     "linear",
     "move_axis",
     "reduction",
+    "stretch",
     "unbroadcast",
 ]
 
@@ -47,6 +48,15 @@ def unbroadcast(ct: Any, x_type: ArrayType) -> Any:
         if stretched:
             ct = ct.sum(axis=stretched, keepdims=True)
     return ct if ct.dtype == x_type.dtype else ct.astype(x_type.dtype)
+
+
+def stretch(ct: Any, shape: tuple[int, ...]) -> Any:
+    """``np.broadcast_to``, quickly for the one number that a full reduction sends back."""
+    if isinstance(ct, (np.ndarray, np.generic)) and not ct.ndim:
+        repeated: Any = np.ndarray(shape, ct.dtype, np.asarray(ct), strides=(0,) * len(shape))
+        repeated.flags.writeable = False
+        return repeated
+    return np.broadcast_to(ct, shape)
 
 
 def broadcast_like(tangent: Any, y: Any) -> Any:
@@ -180,7 +190,8 @@ class _ConstantRule(Rule):
         self.sign = sign
 
     def __call__(self, ct: Any, x_type: Any, saved: Any, params: Any) -> Any:
-        ct = unbroadcast(ct, x_type)
+        if ct.shape != x_type.shape or ct.dtype != x_type.dtype:
+            ct = unbroadcast(ct, x_type)
         return ct if self.sign == 1 else -ct
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from pullback.core.primitive import NO_DERIVATIVE, Primitive, Sample
 from pullback.core.types import ArrayType
-from pullback.ops.families import Accumulator, reduction
+from pullback.ops.families import Accumulator, reduction, stretch
 
 __all__ = ["expand"]
 
@@ -49,7 +49,9 @@ sum: Primitive = reduction(
     doc="y = sum of x over the axes `axis`",
     out_dtype=lambda dtype: np.add.reduce(np.zeros(1, dtype)).dtype,
     jvp=lambda x, x_dot, y, *, axis: sum(x_dot, axis=axis),
-    vjp=lambda ct, x_type, *, axis: np.broadcast_to(expand(ct, x_type, axis), x_type.shape),
+    vjp=lambda ct, x_type, *, axis: stretch(
+        ct if len(axis) == x_type.ndim else expand(ct, x_type, axis), x_type.shape
+    ),
     accumulator=Accumulator(
         start=lambda b, like: (b.const(0, like),),
         step=lambda b, s, x, i: (b.add(s[0], x),),

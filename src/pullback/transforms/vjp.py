@@ -8,6 +8,7 @@ else, so whatever no rule needs is freed as soon as the user's code drops it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import count
 from typing import Any
 
@@ -15,38 +16,44 @@ import numpy as np
 
 from pullback.core.array import EVALUATE, Array, Trace, bind
 from pullback.core.guard import Guard
-from pullback.core.primitive import OUTPUT, ForwardRule, Marker, Primitive
+from pullback.core.primitive import OUTPUT, ForwardRule, Primitive, Rule
 from pullback.core.source import Source, here
-from pullback.core.types import type_of
+from pullback.core.types import ArrayType, Shape, type_of
 from pullback.errors import DTypeError, PullbackError, ShapeError, TracedValueError
 
 __all__ = ["Node", "VJPTrace", "backward"]
 
 
 class Node:
-    """One differentiable operation on the tape.
+    """A differentiable value on the tape; by itself, an input. Later nodes have larger indices."""
 
-    ``parents[i]`` is the node of operand ``i`` (``None``: constant), ``types[i]`` its type,
-    ``saved`` the operands and, last, the output, with ``None`` for all that is not a residual.
+    __slots__ = ("index", "type")
+
+    parents: Sequence[Node | None] = ()
+
+    def __init__(self, index: int, type: ArrayType) -> None:
+        self.index = index
+        self.type = type
+
+    def pull(self, ct: Any) -> Sequence[Any]:
+        """One cotangent (or ``None``: zero) per parent."""
+        return ()
+
+
+class OperationNode(Node):
+    """The output of one operation with a rule per operand.
+
+    ``parents[i]`` is the node of operand ``i`` (``None``: constant); ``saved`` the operands and,
+    last, the output, with ``None`` for all that is not a residual.
     """
 
-    __slots__ = (
-        "index",
-        "n_outputs",
-        "output",
-        "params",
-        "parents",
-        "primitive",
-        "saved",
-        "source",
-        "types",
-    )
+    __slots__ = ("params", "parents", "primitive", "saved", "source")
 
     def __init__(
         self,
         index: int,
-        primitive: Primitive | None,
-        parents: Sequence[Node | None],
+        primitive: Primitive,
+        parents: list[Node | None],
         params: dict[str, Any],
         source: Source | None,
     ) -> None:
@@ -55,27 +62,57 @@ class Node:
         self.parents = parents
         self.params = params
         self.source = source
-        self.types: list[Any] = []
-        self.saved: Any = ()
-        self.n_outputs = 1
-        self.output: int | None = None  # position, on the nodes of the parts of a multiple output
 
     def pull(self, ct: Any) -> Sequence[Any]:
-        """One cotangent (or ``None``: zero) per parent."""
-        assert self.primitive is not None
-        vjp = self.primitive.vjp
-        if type(vjp) is tuple:
-            last = len(vjp) - 1
-            return [
-                None
-                if parent is None
-                else vjp[i if i < last else last](ct, self.types[i], self.saved, self.params)  # type: ignore[operator]
-                for i, parent in enumerate(self.parents)
-            ]
+        rules: Any = self.primitive.vjp
+        last = len(rules) - 1
+        cts = []
+        for i, parent in enumerate(self.parents):
+            if parent is None:
+                cts.append(None)
+            else:
+                rule = rules[i if i < last else last]
+                cts.append(rule(ct, parent.type, self.saved, self.params))
+        return cts
+
+
+class JointNode(OperationNode):
+    """An operation with one rule for all operands, and possibly several outputs."""
+
+    __slots__ = ("n_outputs", "types")
+
+    def pull(self, ct: Any) -> Sequence[Any]:
         needs = [parent is not None for parent in self.parents]
+        vjp = self.primitive.vjp
         if isinstance(vjp, ForwardRule):
             return vjp.backward(self.saved, ct, needs, self.types, self.params)
         return vjp(ct, self.types, needs, self.params)  # type: ignore[operator]
+
+
+class PartNode(Node):
+    """One of several outputs of a :class:`JointNode`."""
+
+    __slots__ = ("output", "parents")
+
+    def __init__(self, index: int, type: ArrayType, whole: JointNode, output: int) -> None:
+        super().__init__(index, type)
+        self.parents = (whole,)
+        self.output = output
+
+
+@lru_cache(maxsize=4096)
+def plan(primitive: Primitive, needs: tuple[bool, ...]) -> tuple[tuple[int, ...], bool, list[bool]]:
+    """What to keep: operand positions, whether the output, and which operands have a rule."""
+    n = len(needs)
+    active = [False] * n
+    keeps: set[int] = set()
+    for i, needed in enumerate(needs):
+        if needed:
+            rule = primitive.rule(i)
+            if isinstance(rule, Rule):
+                active[i] = True
+                keeps |= rule.residuals(n)
+    return tuple(sorted(keeps - {OUTPUT})), OUTPUT in keeps, active
 
 
 class VJPTrace(Trace):
@@ -92,59 +129,71 @@ class VJPTrace(Trace):
     def input(self, value: Any) -> Array:
         if type(value) is np.ndarray:
             self.guard.foreign(value)
-        node = Node(next(self.counter), None, (), {}, None)
+        node = Node(next(self.counter), type_of(value))
         self.leaves.append(node)
         return Array(self, value, node)
 
-    def process(self, primitive: Primitive, args: Any, params: dict[str, Any]) -> Any:  # noqa: C901
+    def type_of(self, array: Array) -> ArrayType:
+        type: ArrayType = array.aux.type
+        return type
+
+    def shape_of(self, array: Array) -> Shape:
+        shape: Shape = array.aux.type.shape
+        return shape
+
+    def process(self, primitive: Primitive, args: Any, params: dict[str, Any]) -> Any:
         primals: list[Any] = []
         parents: list[Node | None] = []
+        needs: list[bool] = []
+        guard = self.guard
+        nested = False
         for a in args:
             if type(a) is Array:
                 if a.trace is self:
-                    primals.append(a.value)
                     parents.append(a.aux)
+                    needs.append(True)
+                    a = a.value
+                    if type(a) is Array:
+                        nested = True
+                    primals.append(a)
                     continue
                 a = a.value if a.trace is EVALUATE else a.frozen()
-            if type(a) is np.ndarray:
-                self.guard.foreign(a)
-            primals.append(a)
+                nested = nested or type(a) is Array
+            elif type(a) is np.ndarray:
+                guard.foreign(a)
             parents.append(None)
-        node = Node(next(self.counter), primitive, parents, params, here())
-        vjp = primitive.vjp
-        if type(vjp) is not tuple:
-            return self.process_jointly(node, vjp, primals)
-        n, last = len(parents), len(vjp) - 1
-        saved: list[Any] = [None] * (n + 1)
-        types: list[Any] = [None] * n
-        keep_output = differentiable = False
-        for i, parent in enumerate(parents):
-            if parent is None:
-                continue
-            rule = vjp[i if i < last else last]
-            if type(rule) is Marker:
-                primitive.rule(i)
-                parents[i] = None
-                continue
-            differentiable = True
-            types[i] = type_of(primals[i])
-            for position in rule.reads if rule.rest is None else rule.residuals(n):  # type: ignore[union-attr]
-                if position == OUTPUT:
-                    keep_output = True
-                elif saved[position] is None:
-                    saved[position] = primals[position]
-                    self.guard.keep(primals[position], node.source)
-        y = self.compute(node, primals)
-        if not differentiable:
-            return constant(y)
+            needs.append(False)
+            primals.append(a)
+        if type(primitive.vjp) is not tuple:
+            joint = JointNode(next(self.counter), primitive, parents, params, here(4))
+            return self.process_jointly(joint, primals)
+        node = OperationNode(next(self.counter), primitive, parents, params, here(4))
+        keeps, keep_output, active = plan(primitive, tuple(needs))
+        node.saved = saved = [None] * (len(primals) + 1)
+        for position in keeps:
+            saved[position] = value = primals[position]
+            guard.keep(value, node.source)
+        try:
+            y = bind(primitive, primals, params) if nested else primitive.numpy(*primals, **params)
+            node.type = ArrayType(y.shape, y.dtype)
+        except PullbackError:
+            raise
+        except (ValueError, TypeError) as error:
+            raise at_source(error, node, primals) from error
+        if node.type.dtype.kind != "f":
+            type_of(y)
+        if active != needs:
+            if True not in active:
+                return constant(y)
+            node.parents = [p if rule else None for p, rule in zip(parents, active, strict=True)]
         if keep_output:
             saved[OUTPUT] = y
-            self.guard.keep(y, node.source)
-        node.saved, node.types = saved, types
+            guard.keep(y, node.source)
         return Array(self, y, node)
 
-    def process_jointly(self, node: Node, vjp: Any, primals: list[Any]) -> Any:
+    def process_jointly(self, node: JointNode, primals: list[Any]) -> Any:
         """Primitives with one rule for all operands: loops, calls, concatenation."""
+        vjp = node.primitive.vjp
         node.types = [type_of(value) for value in primals]
         node.parents = [
             parent if type.dtype.kind == "f" else None
@@ -156,43 +205,40 @@ class VJPTrace(Trace):
             for value in node.saved:
                 self.guard.keep(value, node.source)
         else:
-            y = self.compute(node, primals)
-        if not node.primitive.multiple:  # type: ignore[union-attr]
+            try:
+                y = bind(node.primitive, primals, node.params)
+            except PullbackError:
+                raise
+            except (ValueError, TypeError) as error:
+                raise at_source(error, node, primals) from error
+        if not node.primitive.multiple:
+            node.type = type_of(y)
             return Array(self, y, node)
         if any(type(part) is Array and part.trace is self for part in y):
             raise TracedValueError(
-                f"{node.params.get('rules', node.primitive)} reads a traced value from outside, which "
-                "its rule cannot see",
-                where=str(node.source), fix="pass the value as an argument")
+                f"{node.params.get('rules', node.primitive)} reads a traced value from outside, "
+                "which its rule cannot see",
+                where=str(node.source),
+                fix="pass the value as an argument",
+            )
         node.n_outputs = len(y)
         return tuple(self.part(node, i, value) for i, value in enumerate(y))
 
-    def part(self, node: Node, i: int, value: Any) -> Any:
-        if type_of(value).dtype.kind != "f":
+    def part(self, whole: JointNode, i: int, value: Any) -> Any:
+        type = type_of(value)
+        if type.dtype.kind != "f":
             return constant(value)
-        part = Node(next(self.counter), None, (node,), {}, None)
-        part.output = i
-        part.types = [type_of(value)]
-        return Array(self, value, part)
+        return Array(self, value, PartNode(next(self.counter), type, whole, i))
 
-    def compute(self, node: Node, primals: list[Any]) -> Any:
-        """Value of the operation, one level further out; errors name the user's line."""
-        primitive = node.primitive
-        assert primitive is not None
-        try:
-            y = bind(primitive, primals, node.params)
-        except PullbackError:
-            raise
-        except (ValueError, TypeError) as error:
-            kind = ShapeError if isinstance(error, ValueError) else DTypeError
-            raise kind(
-                f"{primitive.name}: {error}",
-                where=str(node.source),
-                details=[f"operands: {', '.join(str(type_of(p)) for p in primals)}"],
-            ) from error
-        if y.dtype.kind not in "fbiu":
-            type_of(y)
-        return y
+
+def at_source(error: Exception, node: OperationNode, primals: list[Any]) -> PullbackError:
+    """An error of NumPy's with the user's line and the operands."""
+    kind = ShapeError if isinstance(error, ValueError) else DTypeError
+    return kind(
+        f"{node.primitive.name}: {error}",
+        where=str(node.source),
+        details=[f"operands: {', '.join(str(type_of(p)) for p in primals)}"],
+    )
 
 
 def constant(y: Any) -> Any:
@@ -229,11 +275,9 @@ def backward(outputs: Sequence[tuple[Node, Any]], inputs: Sequence[Node]) -> lis
         ct = cts.pop(node, None)
         if ct is None:
             continue
-        if node.output is not None:
-            parent = node.parents[0]
-            assert parent is not None
-            parts = cts.setdefault(parent, [None] * parent.n_outputs)
-            parts[node.output] = ct
+        if type(node) is PartNode:
+            whole = node.parents[0]
+            cts.setdefault(whole, [None] * whole.n_outputs)[node.output] = ct
             continue
         for parent, part in zip(node.parents, node.pull(ct), strict=True):
             if parent is not None and part is not None:
