@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from pullback.core.source import Source
+from pullback.core.source import Origin, Source
 from pullback.errors import MutationError
 
 __all__ = ["Guard", "root"]
@@ -43,19 +43,19 @@ class Guard:
 
     def __init__(self) -> None:
         self.owners: dict[int, Any] = {}
-        self.kept: dict[int, tuple[np.ndarray[Any, Any], Any, Source | None]] = {}
+        self.kept: dict[int, tuple[np.ndarray[Any, Any], Any, Origin | None]] = {}
 
     def foreign(self, array: np.ndarray[Any, Any]) -> None:
         """Note that ``array`` came from outside, so that its memory may change."""
         owner = array if array.base is None else root(array)
         self.owners[id(owner)] = owner
 
-    def keep(self, array: Any, source: Source | None) -> None:
+    def keep(self, array: Any, used: Origin | None) -> None:
         """Fingerprint ``array`` if it lies in foreign memory."""
         if type(array) is np.ndarray and id(array) not in self.kept:
             owner = array if array.base is None else root(array)
             if id(owner) in self.owners or type(owner) is not np.ndarray:
-                self.kept[id(array)] = (array, fingerprint(array), source)
+                self.kept[id(array)] = (array, fingerprint(array), used)
 
     def expose(self, array: np.ndarray[Any, Any]) -> None:
         """Note that ``array`` leaves for the user's hands, and what it holds as a residual."""
@@ -68,12 +68,12 @@ class Guard:
         Raises:
             MutationError: naming the line that used the array.
         """
-        for array, content, source in self.kept.values():
+        for array, content, used in self.kept.values():
             if fingerprint(array) != content:
                 raise MutationError(
                     "an array was changed after a traced operation used it, and before its "
                     "gradient was computed",
-                    where=f"used at {source}",
+                    where=f"used at {Source(*used)}" if used else None,
                     details=[f"array: {array.dtype}{list(array.shape)}"],
                     fix="work on a copy: use array.copy() in the operation, or write the new "
                     "values into another array",

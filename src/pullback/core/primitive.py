@@ -85,11 +85,11 @@ class Rule:
         self, ct: Any, x_type: ArrayType | None, saved: Sequence[Any], params: dict[str, Any]
     ) -> Any:
         """Apply to ``saved`` = operands followed by the output, ``None`` where not kept."""
-        values = [saved[position] for position in self.reads]
+        values = [ct] if self.takes_cotangent else []
         if self.takes_type:
-            values.insert(0, x_type)
-        if self.takes_cotangent:
-            values.insert(0, ct)
+            values.append(x_type)
+        for position in self.reads:
+            values.append(saved[position])
         if self.rest is not None:
             values += saved[self.rest : OUTPUT]
         if self.parameters:

@@ -9,7 +9,7 @@ from types import CodeType, FrameType
 
 import numpy as np
 
-__all__ = ["Source", "here"]
+__all__ = ["Origin", "Source", "here", "origin"]
 
 _OWN_FOLDERS = tuple(
     os.path.dirname(os.path.abspath(path)) + os.sep
@@ -52,8 +52,11 @@ class Source:
         return f"{self.short} in {self.code.co_name}" + (f": {text}" if text else "")
 
 
-def here(depth: int = 1) -> Source | None:
-    """The innermost line outside Pullback and NumPy that led to this call.
+Origin = tuple[CodeType, int]
+
+
+def origin(depth: int = 1) -> Origin | None:
+    """The innermost line outside Pullback and NumPy that led to this call, unread.
 
     ``depth`` frames, this one included, are known to be inside and are not looked at.
     """
@@ -63,9 +66,15 @@ def here(depth: int = 1) -> Source | None:
         try:
             own = _is_own[code]
         except KeyError:
-            own = code.co_filename.startswith(_OWN_FOLDERS) or code.co_filename.startswith("<frozen")
+            own = code.co_filename.startswith((*_OWN_FOLDERS, "<frozen"))
             _is_own[code] = own
         if not own:
-            return Source(code, frame.f_lasti)
+            return code, frame.f_lasti
         frame = frame.f_back
     return None
+
+
+def here() -> Source | None:
+    """The innermost line outside Pullback and NumPy that led to this call."""
+    found = origin(2)
+    return None if found is None else Source(*found)

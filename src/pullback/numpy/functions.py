@@ -322,7 +322,9 @@ def sum(
     if dtype is not None:
         a = a.astype(dtype)
     result = reduced(reduce.sum, a, axis, keepdims)
-    return finish(result if initial is None else result + initial, None, out)
+    if initial is not None:
+        result = result + initial
+    return result if out is None else into(out, result)
 
 
 @implements(np.mean, method="mean")
@@ -340,10 +342,13 @@ def mean(
         return finish(
             total / np.sum(np.broadcast_to(where, a.shape), axis, keepdims=keepdims), None, out
         )
-    n = math.prod([a.shape[i] for i in normalize_axes(axis, a.ndim)])
-    if a.dtype.kind != "f" and dtype is None:
+    if dtype is None and a.dtype.kind != "f":
         dtype = np.float64
-    return finish(sum(a, axis, dtype, None, keepdims) / n, None, out)
+    if dtype is not None:
+        a = a.astype(dtype)
+    n = a.size if axis is None else math.prod([a.shape[i] for i in normalize_axes(axis, a.ndim)])
+    result = reduced(reduce.sum, a, axis, keepdims) / n
+    return result if out is None else into(out, result)
 
 
 @implements(np.max, np.amax, method="max")

@@ -43,9 +43,9 @@ def unbroadcast(ct: Any, x_type: ArrayType) -> Any:
     if ct.shape != shape:
         extra = ct.ndim - len(shape)
         if extra:
-            ct = ct.sum(axis=tuple(range(extra)))
-        stretched = tuple(i for i, n in enumerate(shape) if n == 1 and ct.shape[i] != 1)
-        if stretched:
+            ct = ct.sum(axis=0 if extra == 1 else tuple(range(extra)))
+        if 1 in shape and ct.shape != shape:
+            stretched = tuple(i for i, n in enumerate(shape) if n == 1 and ct.shape[i] != 1)
             ct = ct.sum(axis=stretched, keepdims=True)
     return ct if ct.dtype == x_type.dtype else ct.astype(x_type.dtype)
 

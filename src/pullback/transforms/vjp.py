@@ -17,23 +17,29 @@ import numpy as np
 from pullback.core.array import EVALUATE, Array, Trace, bind
 from pullback.core.guard import Guard
 from pullback.core.primitive import OUTPUT, ForwardRule, Primitive, Rule
-from pullback.core.source import Source, here
+from pullback.core.source import Origin, Source, origin
 from pullback.core.types import ArrayType, Shape, type_of
 from pullback.errors import DTypeError, PullbackError, ShapeError, TracedValueError
 
 __all__ = ["Node", "VJPTrace", "backward"]
 
 
-class Node:
-    """A differentiable value on the tape; by itself, an input. Later nodes have larger indices."""
+class Node(ArrayType):
+    """A differentiable value on the tape: its type and its history. By itself, an input.
 
-    __slots__ = ("index", "type")
+    Later nodes have larger indices. Nodes are told apart by identity, not by type.
+    """
+
+    __slots__ = ("index",)
 
     parents: Sequence[Node | None] = ()
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
 
-    def __init__(self, index: int, type: ArrayType) -> None:
+    def __init__(self, index: int, shape: Shape, dtype: np.dtype[Any]) -> None:
         self.index = index
-        self.type = type
+        self.shape = shape
+        self.dtype = dtype
 
     def pull(self, ct: Any) -> Sequence[Any]:
         """One cotangent (or ``None``: zero) per parent."""
@@ -47,7 +53,7 @@ class OperationNode(Node):
     last, the output, with ``None`` for all that is not a residual.
     """
 
-    __slots__ = ("params", "parents", "primitive", "saved", "source")
+    __slots__ = ("origin", "params", "parents", "primitive", "saved")
 
     def __init__(
         self,
@@ -55,24 +61,28 @@ class OperationNode(Node):
         primitive: Primitive,
         parents: list[Node | None],
         params: dict[str, Any],
-        source: Source | None,
+        origin: Origin | None,
     ) -> None:
         self.index = index
         self.primitive = primitive
         self.parents = parents
         self.params = params
-        self.source = source
+        self.origin = origin
+
+    @property
+    def source(self) -> Source | None:
+        return None if self.origin is None else Source(*self.origin)
 
     def pull(self, ct: Any) -> Sequence[Any]:
         rules: Any = self.primitive.vjp
         last = len(rules) - 1
-        cts = []
+        cts: list[Any] = []
         for i, parent in enumerate(self.parents):
             if parent is None:
                 cts.append(None)
             else:
                 rule = rules[i if i < last else last]
-                cts.append(rule(ct, parent.type, self.saved, self.params))
+                cts.append(rule(ct, parent, self.saved, self.params))
         return cts
 
 
@@ -94,8 +104,10 @@ class PartNode(Node):
 
     __slots__ = ("output", "parents")
 
-    def __init__(self, index: int, type: ArrayType, whole: JointNode, output: int) -> None:
-        super().__init__(index, type)
+    def __init__(
+        self, index: int, shape: Shape, dtype: np.dtype[Any], whole: JointNode, output: int
+    ) -> None:
+        super().__init__(index, shape, dtype)
         self.parents = (whole,)
         self.output = output
 
@@ -129,16 +141,16 @@ class VJPTrace(Trace):
     def input(self, value: Any) -> Array:
         if type(value) is np.ndarray:
             self.guard.foreign(value)
-        node = Node(next(self.counter), type_of(value))
+        type_ = type_of(value) if type(value) is Array else value
+        node = Node(next(self.counter), type_.shape, type_.dtype)
         self.leaves.append(node)
         return Array(self, value, node)
 
     def type_of(self, array: Array) -> ArrayType:
-        type: ArrayType = array.aux.type
-        return type
+        return ArrayType(array.aux.shape, array.aux.dtype)
 
     def shape_of(self, array: Array) -> Shape:
-        shape: Shape = array.aux.type.shape
+        shape: Shape = array.aux.shape
         return shape
 
     def process(self, primitive: Primitive, args: Any, params: dict[str, Any]) -> Any:
@@ -165,22 +177,23 @@ class VJPTrace(Trace):
             needs.append(False)
             primals.append(a)
         if type(primitive.vjp) is not tuple:
-            joint = JointNode(next(self.counter), primitive, parents, params, here(4))
+            joint = JointNode(next(self.counter), primitive, parents, params, origin(4))
             return self.process_jointly(joint, primals)
-        node = OperationNode(next(self.counter), primitive, parents, params, here(4))
+        node = OperationNode(next(self.counter), primitive, parents, params, origin(4))
         keeps, keep_output, active = plan(primitive, tuple(needs))
         node.saved = saved = [None] * (len(primals) + 1)
         for position in keeps:
             saved[position] = value = primals[position]
-            guard.keep(value, node.source)
+            guard.keep(value, node.origin)
         try:
             y = bind(primitive, primals, params) if nested else primitive.numpy(*primals, **params)
-            node.type = ArrayType(y.shape, y.dtype)
+            node.shape = y.shape
+            node.dtype = dtype = y.dtype
         except PullbackError:
             raise
         except (ValueError, TypeError) as error:
             raise at_source(error, node, primals) from error
-        if node.type.dtype.kind != "f":
+        if dtype.kind != "f":
             type_of(y)
         if active != needs:
             if True not in active:
@@ -188,7 +201,7 @@ class VJPTrace(Trace):
             node.parents = [p if rule else None for p, rule in zip(parents, active, strict=True)]
         if keep_output:
             saved[OUTPUT] = y
-            guard.keep(y, node.source)
+            guard.keep(y, node.origin)
         return Array(self, y, node)
 
     def process_jointly(self, node: JointNode, primals: list[Any]) -> Any:
@@ -203,7 +216,7 @@ class VJPTrace(Trace):
             needs = [parent is not None for parent in node.parents]
             y, node.saved = vjp.forward(primals, needs, node.params)
             for value in node.saved:
-                self.guard.keep(value, node.source)
+                self.guard.keep(value, node.origin)
         else:
             try:
                 y = bind(node.primitive, primals, node.params)
@@ -212,7 +225,7 @@ class VJPTrace(Trace):
             except (ValueError, TypeError) as error:
                 raise at_source(error, node, primals) from error
         if not node.primitive.multiple:
-            node.type = type_of(y)
+            node.shape, node.dtype = y.shape, y.dtype
             return Array(self, y, node)
         if any(type(part) is Array and part.trace is self for part in y):
             raise TracedValueError(
@@ -225,10 +238,10 @@ class VJPTrace(Trace):
         return tuple(self.part(node, i, value) for i, value in enumerate(y))
 
     def part(self, whole: JointNode, i: int, value: Any) -> Any:
-        type = type_of(value)
-        if type.dtype.kind != "f":
+        if value.dtype.kind != "f":
             return constant(value)
-        return Array(self, value, PartNode(next(self.counter), type, whole, i))
+        node = PartNode(next(self.counter), value.shape, value.dtype, whole, i)
+        return Array(self, value, node)
 
 
 def at_source(error: Exception, node: OperationNode, primals: list[Any]) -> PullbackError:
