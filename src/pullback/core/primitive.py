@@ -156,6 +156,7 @@ class Primitive:
         samples: ``samples(rng, dtype) -> list[Sample]``.
         kinks: where the derivative jumps, and the subgradient chosen there.
         multiple: whether it returns a tuple of outputs.
+        plans: filled by reverse mode: what to keep, by which operands are differentiable.
     """
 
     name: str
@@ -172,6 +173,7 @@ class Primitive:
     kinks: str = ""
     source: str = ""
     multiple: bool = False
+    plans: dict[int, Any] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.name in registry:

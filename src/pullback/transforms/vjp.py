@@ -8,7 +8,6 @@ else, so whatever no rule needs is freed as soon as the user's code drops it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from itertools import count
 from typing import Any
 
@@ -112,19 +111,24 @@ class PartNode(Node):
         self.output = output
 
 
-@lru_cache(maxsize=4096)
-def plan(primitive: Primitive, needs: tuple[bool, ...]) -> tuple[tuple[int, ...], bool, list[bool]]:
-    """What to keep: operand positions, whether the output, and which operands have a rule."""
-    n = len(needs)
-    active = [False] * n
-    keeps: set[int] = set()
-    for i, needed in enumerate(needs):
-        if needed:
-            rule = primitive.rule(i)
-            if isinstance(rule, Rule):
-                active[i] = True
-                keeps |= rule.residuals(n)
-    return tuple(sorted(keeps - {OUTPUT})), OUTPUT in keeps, active
+class Plan:
+    """What one use of a primitive keeps, given which operands are differentiable.
+
+    ``keeps`` are the operand positions to save, ``keep_output`` whether the output is saved, and
+    ``dropped`` the differentiable operands through which no derivative flows.
+    """
+
+    __slots__ = ("dropped", "is_constant", "keep_output", "keeps")
+
+    def __init__(self, primitive: Primitive, parents: Sequence[Node | None]) -> None:
+        n = len(parents)
+        needed = [i for i, parent in enumerate(parents) if parent is not None]
+        rules = {i: primitive.rule(i) for i in needed}
+        self.dropped = tuple(i for i in needed if not isinstance(rules[i], Rule))
+        self.is_constant = len(self.dropped) == len(needed)
+        kept = {k for rule in rules.values() if isinstance(rule, Rule) for k in rule.residuals(n)}
+        self.keep_output = OUTPUT in kept
+        self.keeps = tuple(sorted(kept - {OUTPUT}))
 
 
 class VJPTrace(Trace):
@@ -156,14 +160,14 @@ class VJPTrace(Trace):
     def process(self, primitive: Primitive, args: Any, params: dict[str, Any]) -> Any:
         primals: list[Any] = []
         parents: list[Node | None] = []
-        needs: list[bool] = []
         guard = self.guard
         nested = False
+        mask = 1  # one bit per operand: is it differentiable?
         for a in args:
             if type(a) is Array:
                 if a.trace is self:
                     parents.append(a.aux)
-                    needs.append(True)
+                    mask = mask << 1 | 1
                     a = a.value
                     if type(a) is Array:
                         nested = True
@@ -174,15 +178,17 @@ class VJPTrace(Trace):
             elif type(a) is np.ndarray:
                 guard.foreign(a)
             parents.append(None)
-            needs.append(False)
+            mask <<= 1
             primals.append(a)
         if type(primitive.vjp) is not tuple:
             joint = JointNode(next(self.counter), primitive, parents, params, origin(4))
             return self.process_jointly(joint, primals)
+        plan = primitive.plans.get(mask)
+        if plan is None:
+            plan = primitive.plans[mask] = Plan(primitive, parents)
         node = OperationNode(next(self.counter), primitive, parents, params, origin(4))
-        keeps, keep_output, active = plan(primitive, tuple(needs))
         node.saved = saved = [None] * (len(primals) + 1)
-        for position in keeps:
+        for position in plan.keeps:
             saved[position] = value = primals[position]
             guard.keep(value, node.origin)
         try:
@@ -195,11 +201,11 @@ class VJPTrace(Trace):
             raise at_source(error, node, primals) from error
         if dtype.kind != "f":
             type_of(y)
-        if active != needs:
-            if True not in active:
+        if plan.dropped:
+            if plan.is_constant:
                 return constant(y)
-            node.parents = [p if rule else None for p, rule in zip(parents, active, strict=True)]
-        if keep_output:
+            node.parents = [None if i in plan.dropped else p for i, p in enumerate(parents)]
+        if plan.keep_output:
             saved[OUTPUT] = y
             guard.keep(y, node.origin)
         return Array(self, y, node)
