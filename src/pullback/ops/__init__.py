@@ -3,13 +3,27 @@
 from pullback.ops import (
     arithmetic,
     contract,
+    cumulative,
     identity,
     index,
+    logic,
     random,
     reduce,
     shape,
+    special,
     transcendental,
 )
 
-__all__ = ["arithmetic", "contract", "identity", "index", "random", "reduce", "shape",
-           "transcendental"]
+__all__ = [
+    "arithmetic",
+    "contract",
+    "cumulative",
+    "identity",
+    "index",
+    "logic",
+    "random",
+    "reduce",
+    "shape",
+    "special",
+    "transcendental",
+]

@@ -1,4 +1,4 @@
-"""Arithmetic, comparison and selection, element by element."""
+"""Arithmetic, rounding and selection, element by element."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from pullback.core.array import ufuncs
 from pullback.core.primitive import NO_DERIVATIVE, ZERO
 from pullback.ops.families import elementwise
 
@@ -14,12 +13,13 @@ __all__: list[str] = []
 
 ANY = (-2.0, 2.0)
 POSITIVE = (0.3, 3.0)
+STEPS = "integers: derivative 0, as elsewhere"
 
 add = elementwise(
     "add",
     np.add,
     doc="y = x1 + x2",
-    integers=True,
+    kinds="fiub",
     partials=(1, 1),
     scalar=lambda b, x1, x2: b.add(x1, x2),
 )
@@ -28,6 +28,7 @@ subtract = elementwise(
     "subtract",
     np.subtract,
     doc="y = x1 - x2",
+    kinds="fiu",
     partials=(1, -1),
     scalar=lambda b, x1, x2: b.sub(x1, x2),
 )
@@ -36,7 +37,7 @@ multiply = elementwise(
     "multiply",
     np.multiply,
     doc="y = x1 x2",
-    integers=True,
+    kinds="fiub",
     partials=(lambda x2: x2, lambda x1: x1),
     scalar=lambda b, x1, x2: b.mul(x1, x2),
 )
@@ -45,98 +46,86 @@ divide = elementwise(
     "divide",
     np.divide,
     doc="y = x1 / x2",
+    kinds="fiu",
     domain=(ANY, POSITIVE),
     partials=(lambda x2: 1 / x2, lambda x2, y: -y / x2),
     scalar=lambda b, x1, x2: b.div(x1, x2),
 )
 
+
+def _floor_divide(b: Any, x1: Any, x2: Any) -> Any:
+    if not b.is_float(x1):
+        return b.div(x1, x2)
+    rest = b.call("fmod", x1, x2)
+    zero, one = b.const(0, x1), b.const(1, x1)
+    opposite = b.compare("<", b.mul(rest, b.call("copysign", one, x2)), zero)
+    whole = b.div(b.sub(x1, rest), x2)
+    nearest = b.call("floor", b.add(b.sub(whole, b.select(opposite, one, zero)), b.const(0.5, x1)))
+    return b.select(b.compare("==", x2, zero), b.div(x1, x2), nearest)
+
+
+def _remainder(b: Any, x1: Any, x2: Any) -> Any:
+    zero = b.const(0, x1)
+    if not b.is_float(x1):
+        rest = b.sub(x1, b.mul(x2, b.div(x1, x2)))
+        return b.select(b.compare("==", x2, zero), zero, rest)
+    rest = b.call("fmod", x1, x2)
+    opposite = b.compare("<", b.mul(rest, b.call("copysign", b.const(1, x1), x2)), zero)
+    signed = b.select(b.compare("==", rest, zero), b.call("copysign", zero, x2), rest)
+    return b.select(opposite, b.add(rest, x2), signed)
+
+
+floor_divide = elementwise(
+    "floor_divide",
+    np.floor_divide,
+    doc="y = the largest integer <= x1 / x2",
+    kinds="fiu",
+    domain=((0.5, 1.9), (0.3, 0.45)),
+    flops=10,
+    partials=(ZERO, ZERO),
+    scalar=_floor_divide,
+    kinks="whole quotients: derivative 0, as elsewhere",
+)
+
+remainder = elementwise(
+    "remainder",
+    np.remainder,
+    doc="y = x1 - x2 floor(x1 / x2), with the sign of x2",
+    kinds="fiu",
+    domain=((-1.7, 1.9), (0.31, 2.9)),
+    flops=10,
+    partials=(1, lambda x1, x2: -np.floor_divide(x1, x2)),
+    scalar=_remainder,
+    kinks="whole quotients: the derivative from above",
+)
+
+fmod = elementwise(
+    "fmod",
+    np.fmod,
+    doc="y = x1 - x2 trunc(x1 / x2), with the sign of x1",
+    domain=((-1.7, 1.9), (0.31, 2.9)),
+    flops=10,
+    partials=(1, lambda x1, x2: -np.trunc(x1 / x2)),
+    scalar=lambda b, x1, x2: b.call("fmod", x1, x2),
+    kinks="whole quotients: the derivative from the side away from 0",
+)
+
 negative = elementwise(
-    "negative", np.negative, doc="y = -x", partials=(-1,), scalar=lambda b, x: b.neg(x)
+    "negative",
+    np.negative,
+    doc="y = -x",
+    kinds="fi",
+    partials=(-1,),
+    scalar=lambda b, x: b.neg(x),
 )
 
 square = elementwise(
     "square",
     np.square,
     doc="y = x^2",
-    integers=True,
+    kinds="fiu",
     partials=(lambda x: 2 * x,),
     scalar=lambda b, x: b.mul(x, x),
-)
-
-maximum = elementwise(
-    "maximum",
-    np.maximum,
-    doc="y = max(x1, x2); NaN if either is",
-    integers=True,
-    partials=(
-        lambda x1, x2: (x1 > x2) + 0.5 * (x1 == x2),
-        lambda x1, x2: (x2 > x1) + 0.5 * (x1 == x2),
-    ),
-    scalar=lambda b, x1, x2: b.select(
-        b.compare("!=", x1, x1), x1, b.select(b.compare(">", x1, x2), x1, x2)
-    ),
-    kinks="x1 == x2: half to each (the mean of the one-sided derivatives)",
-    kink_samples=((1.0, 1.0),),
-)
-
-select = elementwise(
-    "where",
-    np.where,
-    doc="y = x2 where x1 else x3",
-    partials=(
-        NO_DERIVATIVE,
-        lambda ct, x1: np.where(x1, ct, 0),
-        lambda ct, x1: np.where(x1, 0, ct),
-    ),
-    scalar=lambda b, x1, x2, x3: b.select(b.truth(x1), x2, x3),
-)
-
-less = elementwise(
-    "less",
-    np.less,
-    doc="y = x1 < x2",
-    partials=(NO_DERIVATIVE, NO_DERIVATIVE),
-    out_dtype=bool,
-    integers=True,
-    scalar=lambda b, x1, x2: b.compare("<", x1, x2),
-)
-
-greater = elementwise(
-    "greater",
-    np.greater,
-    doc="y = x1 > x2",
-    partials=(NO_DERIVATIVE, NO_DERIVATIVE),
-    out_dtype=bool,
-    integers=True,
-    scalar=lambda b, x1, x2: b.compare(">", x1, x2),
-)
-
-equal = elementwise(
-    "equal",
-    np.equal,
-    doc="y = x1 == x2",
-    partials=(NO_DERIVATIVE, NO_DERIVATIVE),
-    out_dtype=bool,
-    integers=True,
-    scalar=lambda b, x1, x2: b.compare("==", x1, x2),
-)
-
-whole_part = elementwise(
-    "trunc",
-    np.trunc,
-    doc="y = x without its fraction",
-    partials=(ZERO,),
-    scalar=lambda b, x: b.call("trunc", x),
-    kinks="integers: derivative 0, as elsewhere",
-)
-
-floor = elementwise(
-    "floor",
-    np.floor,
-    doc="y = the largest integer <= x",
-    partials=(ZERO,),
-    scalar=lambda b, x: b.call("floor", x),
-    kinks="integers: derivative 0, as elsewhere",
 )
 
 power = elementwise(
@@ -150,12 +139,156 @@ power = elementwise(
         lambda x1, y: y * np.log(np.where(x1 == 0, 1, x1)),
     ),
     scalar=lambda b, x1, x2: b.call("pow", x1, x2),
+    kinks="x1 = 0: the derivative for x2 is 0",
+)
+
+absolute = elementwise(
+    "absolute",
+    np.absolute,
+    doc="y = |x|",
+    kinds="fiu",
+    partials=(lambda x: np.sign(x),),
+    scalar=lambda b, x: (
+        b.call("fabs", x)
+        if b.is_float(x)
+        else b.select(b.compare("<", x, b.const(0, x)), b.neg(x), x)
+    ),
+    kinks="0: derivative 0 (the mean of -1 and 1)",
+    kink_samples=((0.0,),),
 )
 
 
-def power_of(x1: Any, x2: Any) -> Any:
-    """``x1 ** x2``; like NumPy, a constant exponent 2 is a square."""
-    return square(x1) if type(x2) in (int, float) and x2 == 2 else power(x1, x2)
+def _sign(b: Any, x: Any) -> Any:
+    zero, one = b.const(0, x), b.const(1, x)
+    down = b.select(b.compare("<", x, zero), b.sub(zero, one), x)  # 0 and NaN stay
+    return b.select(b.compare(">", x, zero), one, down)
 
 
-ufuncs[np.power] = power_of
+sign = elementwise(
+    "sign",
+    np.sign,
+    doc="y = -1, 0 or 1 with the sign of x",
+    kinds="fiu",
+    partials=(ZERO,),
+    scalar=_sign,
+    kinks="0: derivative 0, as elsewhere",
+)
+
+copysign = elementwise(
+    "copysign",
+    np.copysign,
+    doc="y = |x1| with the sign of x2",
+    partials=(lambda x1, x2: np.sign(x1) * np.copysign(1, x2), ZERO),
+    scalar=lambda b, x1, x2: b.call("copysign", x1, x2),
+    kinks="x1 = 0: derivative 0; x2 = 0: derivative 0, as elsewhere",
+    kink_samples=((0.0, 1.0),),
+)
+
+
+# -- choices --------------------------------------------------------------------------------------
+def _chosen(relation: str) -> Any:
+    """``x1`` if the relation holds or ``x1`` is NaN, else ``x2``."""
+    return lambda b, x1, x2: b.select(
+        b.compare("!=", x1, x1), x1, b.select(b.compare(relation, x1, x2), x1, x2)
+    )
+
+
+maximum = elementwise(
+    "maximum",
+    np.maximum,
+    doc="y = max(x1, x2); NaN if either is",
+    kinds="fiub",
+    partials=(
+        lambda x1, x2: (x1 > x2) + 0.5 * (x1 == x2),
+        lambda x1, x2: (x2 > x1) + 0.5 * (x1 == x2),
+    ),
+    scalar=_chosen(">"),
+    kinks="x1 == x2: half to each (the mean of the one-sided derivatives)",
+    kink_samples=((1.0, 1.0),),
+)
+
+minimum = elementwise(
+    "minimum",
+    np.minimum,
+    doc="y = min(x1, x2); NaN if either is",
+    kinds="fiub",
+    partials=(
+        lambda x1, x2: (x1 < x2) + 0.5 * (x1 == x2),
+        lambda x1, x2: (x2 < x1) + 0.5 * (x1 == x2),
+    ),
+    scalar=_chosen("<"),
+    kinks="x1 == x2: half to each (the mean of the one-sided derivatives)",
+    kink_samples=((1.0, 1.0),),
+)
+
+select = elementwise(
+    "where",
+    np.where,
+    doc="y = x2 where x1 else x3",
+    kinds="fiub",
+    partials=(
+        NO_DERIVATIVE,
+        lambda ct, x1: np.where(x1, ct, 0),
+        lambda ct, x1: np.where(x1, 0, ct),
+    ),
+    scalar=lambda b, x1, x2, x3: b.select(b.truth(x1), x2, x3),
+)
+
+
+def _heaviside(b: Any, x1: Any, x2: Any) -> Any:
+    zero = b.const(0, x1)
+    at_zero = b.select(b.compare("==", x1, zero), x2, x1)
+    positive = b.select(b.compare(">", x1, zero), b.const(1, x1), at_zero)
+    return b.select(b.compare("<", x1, zero), zero, positive)
+
+
+heaviside = elementwise(
+    "heaviside",
+    np.heaviside,
+    doc="y = 0 for x1 < 0, x2 for x1 = 0, 1 for x1 > 0",
+    partials=(ZERO, lambda x1: x1 == 0),
+    scalar=_heaviside,
+    kinks="x1 = 0: derivative 0 for x1, as elsewhere",
+    kink_samples=((0.0, 0.5),),
+)
+
+# -- rounding -------------------------------------------------------------------------------------
+trunc = elementwise(
+    "trunc",
+    np.trunc,
+    doc="y = x without its fraction",
+    domain=((-1.7, 1.7),),
+    partials=(ZERO,),
+    scalar=lambda b, x: b.call("trunc", x),
+    kinks=STEPS,
+)
+
+floor = elementwise(
+    "floor",
+    np.floor,
+    doc="y = the largest integer <= x",
+    domain=((-1.7, 1.7),),
+    partials=(ZERO,),
+    scalar=lambda b, x: b.call("floor", x),
+    kinks=STEPS,
+)
+
+ceil = elementwise(
+    "ceil",
+    np.ceil,
+    doc="y = the smallest integer >= x",
+    domain=((-1.7, 1.7),),
+    partials=(ZERO,),
+    scalar=lambda b, x: b.call("ceil", x),
+    kinks=STEPS,
+)
+
+rint = elementwise(
+    "rint",
+    np.rint,
+    doc="y = the integer nearest to x; halves go to the even one",
+    domain=((-1.7, 1.7),),
+    partials=(ZERO,),
+    scalar=lambda b, x: b.call("rint", x),
+    kinks="halves: derivative 0, as elsewhere",
+)

@@ -88,7 +88,7 @@ def elementwise(
     partials: Sequence[Callable[..., Any] | Marker | int],
     scalar: Scalar,
     domain: Sequence[tuple[float, float]] = (),
-    integers: bool = False,
+    kinds: str = "f",
     out_dtype: type | None = None,
     flops: int = 1,
     kinks: str = "",
@@ -103,7 +103,7 @@ def elementwise(
             residuals; or a constant ``1``/``-1``; or a marker.
         scalar: the same function on a scalar builder: ``scalar(builder, x, ...)``.
         domain: per operand, an interval on which function and derivative are finite.
-        integers: whether integer and boolean operands are sampled too.
+        kinds: the kinds of dtype that it takes and is sampled on: a string of ``f i u b``.
         out_dtype: ``bool`` for comparisons.
         flops: per output element.
         kinks: where the derivative jumps and what is chosen; ``kink_samples`` are such points.
@@ -144,9 +144,7 @@ def elementwise(
         kinks=kinks,
         source=source,
         flops=lambda types, out_types, params: flops * out_types[0].size,
-        samples=lambda rng, dtype: _elementwise_samples(
-            rng, dtype, intervals, integers, kink_samples
-        ),
+        samples=lambda rng, dtype: _elementwise_samples(rng, dtype, intervals, kinds, kink_samples),
     )
     if isinstance(numpy, np.ufunc):
         ufuncs[numpy] = primitive
@@ -232,17 +230,14 @@ def _elementwise_samples(
     rng: np.random.Generator,
     dtype: np.dtype[Any],
     intervals: Any,
-    integers: bool,
+    kinds: str,
     kink_points: Any,
 ) -> list[Sample]:
     n = len(intervals)
+    if dtype.kind not in kinds:
+        return []
     if dtype.kind != "f":
-        if not integers:
-            return []
-        draws = [
-            rng.integers(0, 2 if dtype.kind == "b" else 6, (2, 3)).astype(dtype) for _ in range(n)
-        ]
-        return [Sample(tuple(draws))]
+        return [Sample(tuple(_whole_numbers(rng, dtype, i) for i in intervals))]
 
     def draw(shape: tuple[int, ...], interval: tuple[float, float]) -> Any:
         return np.asarray(rng.uniform(*interval, shape)).astype(dtype)
@@ -262,6 +257,13 @@ def _elementwise_samples(
         Sample(tuple(np.asarray(v, dtype) for v in point), kink=True) for point in kink_points
     ]
     return samples
+
+
+def _whole_numbers(rng: np.random.Generator, dtype: np.dtype[Any], interval: Any) -> Any:
+    if dtype.kind == "b":
+        return rng.integers(0, 2, (2, 3)).astype(dtype)
+    low = 1 if interval[0] > 0 else 0 if interval[0] == 0 or dtype.kind == "u" else -5
+    return rng.integers(low, 6, (2, 3)).astype(dtype)
 
 
 # -- linear ---------------------------------------------------------------------------------------

@@ -10,5 +10,11 @@ from pullback.ops.families import elementwise
 __all__: list[str] = []
 
 stop_gradient = elementwise(
-    "stop_gradient", lambda x: np.array(x), doc="y = x, as a constant", partials=(ZERO,),
-    scalar=lambda b, x: x, flops=0, integers=True)
+    "stop_gradient",
+    lambda x: np.array(x),
+    doc="y = x, as a constant",
+    partials=(ZERO,),
+    scalar=lambda b, x: x,
+    flops=0,
+    kinds="fiub",
+)

@@ -30,9 +30,18 @@ random_bits = Primitive(
     "numbers is the cipher at counter + 1 + i",
     numpy=_bits,
     type_rule=lambda state, *, shape: ArrayType((*state.shape[:-1], *shape), np.uint64),
-    jvp=lambda primals, tangents, y, params: None, vjp=(NO_DERIVATIVE,), batch=_batch,
-    family="general", flops=lambda types, out_types, params: 0,
+    jvp=lambda primals, tangents, y, params: None,
+    vjp=(NO_DERIVATIVE,),
+    batch=_batch,
+    family="general",
+    flops=lambda types, out_types, params: 0,
     source="Salmon et al. (2011), Parallel random numbers: as easy as 1, 2, 3",
-    samples=lambda rng, dtype: [] if dtype != np.float64 else [
-        Sample((np.array([7, 1, 0], np.uint64),), {"shape": (2, 3)}),
-        Sample((np.array([[7, 1, 5], [2, 2, 0]], np.uint64),), {"shape": (5,)})])
+    samples=lambda rng, dtype: (
+        []
+        if dtype != np.float64
+        else [
+            Sample((np.array([7, 1, 0], np.uint64),), {"shape": (2, 3)}),
+            Sample((np.array([[7, 1, 5], [2, 2, 0]], np.uint64),), {"shape": (5,)}),
+        ]
+    ),
+)

@@ -1,4 +1,4 @@
-"""Folds over axes: sum, max, variance, log-sum-exp, argmax."""
+"""Folds over axes: sum, product, extremes and their positions, variance, log-sum-exp."""
 
 from __future__ import annotations
 
@@ -65,39 +65,98 @@ sum: Primitive = reduction(
 )
 
 
-def _max_share(x: Any, y: Any, x_type: ArrayType, axis: Axes) -> Any:
-    """1 / (number of ties) at the places of the maximum, else 0."""
-    at_max = (x == expand(y, x_type, axis)).astype(x_type.dtype)
-    return at_max / expand(sum(at_max, axis=axis), x_type, axis)
+def _others(x: Any, axis: int) -> Any:
+    """Per element, the product of all other elements along ``axis``; zeros need no special case.
+
+    Neighbors are multiplied in pairs: the others of an element are its partner and the others of
+    their product, so n elements take ``2 log2 n`` steps.
+    """
+    n = x.shape[axis]
+    if n == 1:
+        return np.ones_like(x)
+
+    def part(value: Any, start: int, stop: int) -> Any:
+        return value[(slice(None),) * axis + (slice(start, stop),)]
+
+    half = n // 2
+    low, high, odd = part(x, 0, half), part(x, half, 2 * half), part(x, 2 * half, n)
+    pairs = _others(np.concatenate([low * high, odd], axis=axis), axis)
+    rest = part(pairs, 0, half)
+    return np.concatenate([rest * high, rest * low, part(pairs, half, n)], axis=axis)
 
 
-max = reduction(
-    "max",
-    lambda x, *, axis: np.maximum.reduce(x, axis=axis),
-    doc="y = largest x over the axes `axis`; NaN if any is",
-    out_dtype=lambda dtype: dtype,
-    jvp=lambda x, x_dot, y, *, axis: sum(
-        x_dot * _max_share(x, y, ArrayType(x.shape, x.dtype), axis), axis=axis
-    ),
-    vjp=lambda ct, x_type, x, y, *, axis: expand(ct, x_type, axis) * _max_share(x, y, x_type, axis),
+def _all_others(x: Any, axis: Axes) -> Any:
+    """The same over several axes."""
+    if not x.size or not axis:
+        return np.ones_like(x)
+    kept = tuple(i for i in range(x.ndim) if i not in axis)
+    order = (*kept, *axis)
+    front = np.transpose(x, order)
+    flat = np.reshape(front, (*front.shape[: len(kept)], -1))
+    others = np.reshape(_others(flat, len(kept)), front.shape)
+    return np.transpose(others, tuple(int(i) for i in np.argsort(order)))
+
+
+prod: Primitive = reduction(
+    "prod",
+    lambda x, *, axis: np.multiply.reduce(x, axis=axis),
+    doc="y = product of x over the axes `axis`",
+    out_dtype=lambda dtype: np.multiply.reduce(np.zeros(1, dtype)).dtype,
+    jvp=lambda x, x_dot, y, *, axis: sum(x_dot * _all_others(x, axis), axis=axis),
+    vjp=lambda ct, x_type, x, *, axis: expand(ct, x_type, axis) * _all_others(x, axis),
     accumulator=Accumulator(
-        start=lambda b, like: (b.const(-np.inf, like),),
-        step=lambda b, s, x, i: (
-            b.select(b.compare(">", s[0], x), s[0], b.select(b.compare("!=", s[0], s[0]), s[0], x)),
-        ),
-        merge=lambda b, s, t: (
-            b.select(
-                b.compare(">", s[0], t[0]), s[0], b.select(b.compare("!=", s[0], s[0]), s[0], t[0])
-            ),
-        ),
+        start=lambda b, like: (b.const(1, like),),
+        step=lambda b, s, x, i: (b.mul(s[0], x),),
+        merge=lambda b, s, t: (b.mul(s[0], t[0]),),
         finish=lambda b, s, n: s[0],
     ),
-    kinks="ties: equal shares to all that attain the maximum",
     samples=lambda rng, dtype: [
         *samples(rng, dtype),
-        Sample((np.asarray([[1, 2, 2], [3, 3, 3]], dtype),), {"axis": (1,)}, kink=True),
+        Sample((np.asarray([[0, 2, 3], [0, 0, 4]], dtype),), {"axis": (1,)}),
+        Sample((np.zeros((0, 2), dtype),), {"axis": (0,)}),
     ],
 )
+
+
+# -- extremes -------------------------------------------------------------------------------------
+def _share(x: Any, y: Any, x_type: ArrayType, axis: Axes) -> Any:
+    """1 / (number of ties) at the places that attain the extreme y, else 0."""
+    attained = (x == expand(y, x_type, axis)).astype(x_type.dtype)
+    return attained / expand(sum(attained, axis=axis), x_type, axis)
+
+
+def _extreme(ufunc: Any, name: str, doc: str, relation: str, start: float) -> Primitive:
+    """Largest or smallest element."""
+
+    def keep(b: Any, left: Any, right: Any) -> Any:
+        kept = b.select(b.compare("!=", left, left), left, right)  # NaN wins
+        return b.select(b.compare(relation, left, right), left, kept)
+
+    return reduction(
+        name,
+        lambda x, *, axis: ufunc.reduce(x, axis=axis),
+        doc=doc,
+        out_dtype=lambda dtype: dtype,
+        jvp=lambda x, x_dot, y, *, axis: sum(
+            x_dot * _share(x, y, ArrayType(x.shape, x.dtype), axis), axis=axis
+        ),
+        vjp=lambda ct, x_type, x, y, *, axis: expand(ct, x_type, axis) * _share(x, y, x_type, axis),
+        accumulator=Accumulator(
+            start=lambda b, like: (b.const(start, like),),
+            step=lambda b, s, x, i: (keep(b, s[0], x),),
+            merge=lambda b, s, t: (keep(b, s[0], t[0]),),
+            finish=lambda b, s, n: s[0],
+        ),
+        kinks="ties: equal shares to all that attain it",
+        samples=lambda rng, dtype: [
+            *samples(rng, dtype),
+            Sample((np.asarray([[1, 2, 2], [3, 3, 3]], dtype),), {"axis": (1,)}, kink=True),
+        ],
+    )
+
+
+max = _extreme(np.maximum, "max", "y = largest x over the axes `axis`; NaN if any is", ">", -np.inf)
+min = _extreme(np.minimum, "min", "y = smallest x over the axes `axis`; NaN if any is", "<", np.inf)
 
 
 def _variance(x: Any, *, axis: Axes, ddof: int) -> Any:
@@ -214,27 +273,40 @@ def _join_exponentials(b: Any, left: Any, right: Any) -> Any:
     return larger, b.select(none, zero, total)
 
 
-argmax = reduction(
-    "argmax",
-    lambda x, *, axis: _arg(np.argmax, x, axis),
-    doc="y = position of the largest x along the single axis in `axis`",
-    out_dtype=lambda dtype: np.int64,
-    jvp=NO_DERIVATIVE,
-    vjp=NO_DERIVATIVE,
-    accumulator=Accumulator(
-        start=lambda b, like: (b.const(-np.inf, like), b.cast(b.const(0, like), np.int64)),
-        step=lambda b, s, x, i: _keep_larger(b, s, (x, i)),
-        merge=lambda b, s, t: _keep_larger(b, s, t),
-        finish=lambda b, s, n: s[1],
-    ),
-    samples=lambda rng, dtype: [s for s in samples(rng, dtype) if len(s.params["axis"]) == 1],
+def _arg_extreme(function: Any, name: str, doc: str, relation: str, start: float) -> Primitive:
+    """Position of the first extreme element; a NaN counts as extreme."""
+
+    def keep(b: Any, left: Any, right: Any) -> Any:
+        def choose(i: int) -> Any:
+            kept = b.select(b.compare("!=", right[0], right[0]), right[i], left[i])
+            kept = b.select(b.compare(relation, right[0], left[0]), right[i], kept)
+            return b.select(b.compare("!=", left[0], left[0]), left[i], kept)
+
+        return choose(0), choose(1)
+
+    return reduction(
+        name,
+        lambda x, *, axis: np.asarray(function(x, axis=axis[0]), np.int64),
+        doc=doc,
+        out_dtype=lambda dtype: np.int64,
+        jvp=NO_DERIVATIVE,
+        vjp=NO_DERIVATIVE,
+        accumulator=Accumulator(
+            start=lambda b, like: (b.const(start, like), b.cast(b.const(0, like), np.int64)),
+            step=lambda b, s, x, i: keep(b, s, (x, i)),
+            merge=lambda b, s, t: keep(b, s, t),
+            finish=lambda b, s, n: s[1],
+        ),
+        samples=lambda rng, dtype: [
+            *(s for s in samples(rng, dtype) if len(s.params["axis"]) == 1),
+            Sample((np.asarray([[1, 2, 2], [3, 3, 3]], dtype),), {"axis": (1,)}),
+        ],
+    )
+
+
+argmax = _arg_extreme(
+    np.argmax, "argmax", "y = position of the first largest x along `axis`", ">", -np.inf
 )
-
-
-def _arg(function: Any, x: Any, axis: Axes) -> Any:
-    return np.asarray(function(x, axis=axis[0]), np.int64)
-
-
-def _keep_larger(b: Any, left: Any, right: Any) -> Any:
-    keep = b.compare(">=", left[0], right[0])
-    return b.select(keep, left[0], right[0]), b.select(keep, left[1], right[1])
+argmin = _arg_extreme(
+    np.argmin, "argmin", "y = position of the first smallest x along `axis`", "<", np.inf
+)

@@ -1,66 +1,142 @@
-"""Exponential, logarithmic, trigonometric and hyperbolic functions, element by element."""
+"""Roots, exponential, logarithmic, trigonometric and hyperbolic functions, element by element."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import numpy as np
 
+from pullback.core.primitive import Primitive
 from pullback.ops.families import elementwise
 
 __all__: list[str] = []
 
-exp = elementwise(
-    "exp",
-    np.exp,
-    doc="y = e^x",
-    partials=(lambda y: y,),
-    flops=10,
-    scalar=lambda b, x: b.call("exp", x),
+LN2 = float(np.log(2.0))
+LN10 = float(np.log(10.0))
+ANY = (-2.0, 2.0)
+POSITIVE = (0.1, 4.0)
+INSIDE = (-0.9, 0.9)
+
+
+def _from_math(
+    ufunc: np.ufunc,
+    doc: str,
+    partial: Callable[..., Any],
+    domain: tuple[float, float] = ANY,
+    function: str = "",
+    flops: int = 10,
+    kinks: str = "",
+) -> Primitive:
+    """A function of one operand that C's ``math.h`` has, too."""
+    function = function or ufunc.__name__
+    return elementwise(
+        ufunc.__name__,
+        ufunc,
+        doc=doc,
+        partials=(partial,),
+        domain=(domain,),
+        flops=flops,
+        kinks=kinks,
+        scalar=lambda b, x: b.call(function, x),
+    )
+
+
+exp = _from_math(np.exp, "y = e^x", lambda y: y)
+exp2 = _from_math(np.exp2, "y = 2^x", lambda y: LN2 * y)
+expm1 = _from_math(np.expm1, "y = e^x - 1", lambda x: np.exp(x))
+log = _from_math(np.log, "y = ln x", lambda x: 1 / x, POSITIVE)
+log2 = _from_math(np.log2, "y = log2 x", lambda x: 1 / (LN2 * x), POSITIVE)
+log10 = _from_math(np.log10, "y = log10 x", lambda x: 1 / (LN10 * x), POSITIVE)
+log1p = _from_math(np.log1p, "y = ln(1 + x)", lambda x: 1 / (1 + x), (-0.9, 3.0))
+
+AT_ZERO = "0: the derivative is infinite, as in the limit from the right"
+sqrt = _from_math(np.sqrt, "y = x^(1/2)", lambda y: 0.5 / y, POSITIVE, flops=4, kinks=AT_ZERO)
+cbrt = _from_math(np.cbrt, "y = x^(1/3)", lambda y: 1 / (3 * y * y), POSITIVE, kinks=AT_ZERO)
+
+sin = _from_math(np.sin, "y = sin x", lambda x: np.cos(x))
+cos = _from_math(np.cos, "y = cos x", lambda x: -np.sin(x))
+tan = _from_math(np.tan, "y = tan x", lambda y: 1 + y * y, (-1.4, 1.4))
+arcsin = _from_math(
+    np.arcsin, "sin y = x", lambda x: 1 / np.sqrt((1 - x) * (1 + x)), INSIDE, "asin"
+)
+arccos = _from_math(
+    np.arccos, "cos y = x", lambda x: -1 / np.sqrt((1 - x) * (1 + x)), INSIDE, "acos"
+)
+arctan = _from_math(np.arctan, "tan y = x", lambda x: 1 / (1 + x * x), ANY, "atan")
+
+sinh = _from_math(np.sinh, "y = sinh x", lambda x: np.cosh(x))
+cosh = _from_math(np.cosh, "y = cosh x", lambda x: np.sinh(x))
+tanh = _from_math(np.tanh, "y = tanh x", lambda y: 1 - y * y)
+arcsinh = _from_math(np.arcsinh, "sinh y = x", lambda x: 1 / np.hypot(1, x), ANY, "asinh")
+arccosh = _from_math(
+    np.arccosh, "cosh y = x", lambda x: 1 / np.sqrt((x - 1) * (x + 1)), (1.2, 4.0), "acosh"
+)
+arctanh = _from_math(np.arctanh, "tanh y = x", lambda x: 1 / ((1 - x) * (1 + x)), INSIDE, "atanh")
+
+
+def _of_two(
+    ufunc: np.ufunc,
+    doc: str,
+    partials: Sequence[Callable[..., Any]],
+    domain: Sequence[tuple[float, float]],
+    scalar: Callable[..., Any],
+    kinks: str = "",
+    kink_samples: Sequence[tuple[float, ...]] = (),
+) -> Primitive:
+    return elementwise(
+        ufunc.__name__,
+        ufunc,
+        doc=doc,
+        partials=partials,
+        domain=domain,
+        flops=20,
+        scalar=scalar,
+        kinks=kinks,
+        kink_samples=kink_samples,
+    )
+
+
+def _logaddexp(b: Any, x1: Any, x2: Any) -> Any:
+    larger = b.select(b.compare(">", x1, x2), x1, x2)
+    distance = b.neg(b.call("fabs", b.sub(x1, x2)))
+    sum = b.add(larger, b.call("log1p", b.call("exp", distance)))
+    equal = b.add(x1, b.const(LN2, x1))  # of two equal infinities the distance is NaN
+    nan = b.compare("!=", distance, distance)
+    return b.select(b.compare("==", x1, x2), equal, b.select(nan, b.add(x1, x2), sum))
+
+
+logaddexp = _of_two(
+    np.logaddexp,
+    "y = ln(e^x1 + e^x2)",
+    (
+        lambda x1, y: np.exp(x1 - np.where(np.isinf(y), 0, y)),
+        lambda x2, y: np.exp(x2 - np.where(np.isinf(y), 0, y)),
+    ),
+    (ANY, ANY),
+    _logaddexp,
 )
 
-log = elementwise(
-    "log",
-    np.log,
-    doc="y = ln x",
-    partials=(lambda x: 1 / x,),
-    domain=((0.1, 4.0),),
-    flops=10,
-    scalar=lambda b, x: b.call("log", x),
+arctan2 = _of_two(
+    np.arctan2,
+    "y = angle of the point (x2, x1)",
+    (
+        lambda x1, x2: x2 / (x1 * x1 + x2 * x2),
+        lambda x1, x2: -x1 / (x1 * x1 + x2 * x2),
+    ),
+    (POSITIVE, ANY),
+    lambda b, x1, x2: b.call("atan2", x1, x2),
 )
 
-sqrt = elementwise(
-    "sqrt",
-    np.sqrt,
-    doc="y = x^(1/2)",
-    partials=(lambda y: 0.5 / y,),
-    domain=((0.1, 4.0),),
-    flops=4,
-    scalar=lambda b, x: b.call("sqrt", x),
-    kinks="0: the derivative is infinite, as in the limit from the right",
-)
-
-tanh = elementwise(
-    "tanh",
-    np.tanh,
-    doc="y = tanh x",
-    partials=(lambda y: 1 - y * y,),
-    flops=15,
-    scalar=lambda b, x: b.call("tanh", x),
-)
-
-sin = elementwise(
-    "sin",
-    np.sin,
-    doc="y = sin x",
-    partials=(lambda x: np.cos(x),),
-    flops=12,
-    scalar=lambda b, x: b.call("sin", x),
-)
-
-cos = elementwise(
-    "cos",
-    np.cos,
-    doc="y = cos x",
-    partials=(lambda x: -np.sin(x),),
-    flops=12,
-    scalar=lambda b, x: b.call("cos", x),
+hypot = _of_two(
+    np.hypot,
+    "y = (x1^2 + x2^2)^(1/2)",
+    (
+        lambda x1, y: x1 / np.where(y == 0, 1, y),
+        lambda x2, y: x2 / np.where(y == 0, 1, y),
+    ),
+    (POSITIVE, ANY),
+    lambda b, x1, x2: b.call("hypot", x1, x2),
+    kinks="(0, 0): derivative 0 (the subgradient of least norm)",
+    kink_samples=((0.0, 0.0),),
 )
