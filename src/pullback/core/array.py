@@ -84,11 +84,17 @@ class Trace:
             raise error.__cause__ from None
 
     def process(self, primitive: Primitive, args: Any, params: dict[str, Any]) -> Any:
-        """Give ``primitive`` its meaning here; at least one operand belongs to this trace."""
+        """Give ``primitive`` its meaning here.
+
+        At least one operand belongs to this trace; traced operands of other traces are constants.
+        """
         raise NotImplementedError
 
     def type_of(self, array: Array) -> ArrayType:
         return type_of(array.value)
+
+    def dtype_of(self, array: Array) -> np.dtype[Any]:
+        return self.type_of(array).dtype
 
     def shape_of(self, array: Array) -> Shape:
         shape: Shape = array.value.shape
@@ -121,17 +127,25 @@ current_trace = _current.get
 def bind(primitive: Primitive, args: Any, params: dict[str, Any]) -> Any:
     """Apply ``primitive``: evaluate it on plain arrays, or let the innermost trace record it."""
     top = None
+    mixed = False
     for a in args:
         if type(a) is Array:
             if a.alias is not None:
                 a.alias.refresh(a)
             trace = a.trace
-            if top is None or trace.level > top.level:
-                top = trace
+            if trace is not top:
+                if top is None:
+                    top = trace
+                else:
+                    mixed = True
+                    if trace.level > top.level:
+                        top = trace
     if top is None:
         return primitive.numpy(*args, **params)
     if not top.alive:
         _refuse_leaked(top, args)
+    if mixed:
+        args = [a if type(a) is not Array or a.trace is top else a.constant() for a in args]
     return top.process(primitive, args, params)
 
 
@@ -254,6 +268,10 @@ class Array:
         else:
             self.trace, self.value, self.aux = EVALUATE, np.asarray(new), None
 
+    def constant(self) -> Any:
+        """The present value as a constant for traces further in; later writes do not reach it."""
+        return self.value if self.trace is EVALUATE else Array(self.trace, self.value, self.aux)
+
     def frozen(self) -> Array:
         """A second handle of the present value, which later writes cannot reach."""
         if self.alias is not None:
@@ -267,7 +285,7 @@ class Array:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return self.trace.type_of(self).dtype
+        return self.trace.dtype_of(self)
 
     @property
     def ndim(self) -> int:

@@ -50,12 +50,15 @@ class Guard:
         owner = array if array.base is None else root(array)
         self.owners[id(owner)] = owner
 
-    def keep(self, array: Any, used: Origin | None) -> None:
-        """Fingerprint ``array`` if it lies in foreign memory."""
-        if type(array) is np.ndarray and id(array) not in self.kept:
+    def keep(self, array: Any, used: Origin | None, foreign: bool = False) -> None:
+        """Fingerprint ``array`` if it is foreign or lies in foreign memory."""
+        if type(array) is not np.ndarray or id(array) in self.kept:
+            return
+        if not foreign:
             owner = array if array.base is None else root(array)
-            if id(owner) in self.owners or type(owner) is not np.ndarray:
-                self.kept[id(array)] = (array, fingerprint(array), used)
+            if id(owner) not in self.owners and type(owner) is np.ndarray:
+                return
+        self.kept[id(array)] = (array, fingerprint(array), used)
 
     def expose(self, array: np.ndarray[Any, Any]) -> None:
         """Note that ``array`` leaves for the user's hands, and what it holds as a residual."""

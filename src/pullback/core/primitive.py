@@ -96,6 +96,14 @@ class Rule:
             return self.function(*values, **{name: params[name] for name in self.parameters})
         return self.function(*values)
 
+    def pull(self) -> Callable[..., Any]:
+        """The rule as the plainest function of ``(ct, x_type, saved, params)`` that does it."""
+        function, reads = self.function, self.reads
+        if self.takes_cotangent and self.takes_type and len(reads) == 1 and not self.parameters:
+            if self.rest is None:
+                return lambda ct, x_type, saved, params: function(ct, x_type, saved[reads[0]])
+        return self.__call__
+
     def residuals(self, n_operands: int) -> set[int]:
         """Positions that must be kept; ``-1`` is the output."""
         kept = set(self.reads)
@@ -173,7 +181,7 @@ class Primitive:
     kinks: str = ""
     source: str = ""
     multiple: bool = False
-    plans: dict[int, Any] = field(default_factory=dict, init=False, repr=False)
+    plans: dict[tuple[type, ...], Any] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.name in registry:

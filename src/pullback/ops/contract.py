@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from pullback.core.array import ufuncs
 from pullback.core.primitive import Sample
 from pullback.core.types import ArrayType
 from pullback.ops.families import contraction, move_axis, unbroadcast
@@ -23,13 +24,20 @@ def _matmul_type(x1: ArrayType, x2: ArrayType) -> ArrayType:
     return ArrayType((*batch, *rows, *columns), np.result_type(x1.dtype, x2.dtype))
 
 
+def product(x1: Any, x2: Any) -> Any:
+    """``np.matmul``; for two plain matrices through ``dot``, which starts up twice as fast."""
+    if type(x1) is np.ndarray and type(x2) is np.ndarray and x1.ndim == 2 and x2.ndim == 2:
+        return x1.dot(x2)
+    return np.matmul(x1, x2)
+
+
 def _left(ct: Any, x_type: ArrayType, x2: Any) -> Any:
     """ct x2^T, for every combination of vectors, matrices and stacks."""
     if x2.ndim == 1:
         return unbroadcast(ct[..., None] * x2, x_type)
     if x_type.ndim == 1:
         return unbroadcast(np.matmul(x2, ct[..., None])[..., 0], x_type)
-    return unbroadcast(np.matmul(ct, x2.mT), x_type)
+    return unbroadcast(product(ct, x2.mT), x_type)
 
 
 def _right(ct: Any, x_type: ArrayType, x1: Any) -> Any:
@@ -43,7 +51,7 @@ def _right(ct: Any, x_type: ArrayType, x1: Any) -> Any:
     if x1.ndim > 2 and x_type.ndim == 2:
         rows = np.reshape(x1, (-1, x1.shape[-1]))
         return unbroadcast(np.matmul(rows.T, np.reshape(ct, (-1, ct.shape[-1]))), x_type)
-    return unbroadcast(np.matmul(x1.mT, ct), x_type)
+    return unbroadcast(product(x1.mT, ct), x_type)
 
 
 def _batch_matmul(args: Sequence[Any], axes: Sequence[int | None], params: Any) -> Any:
@@ -100,7 +108,7 @@ def _samples(rng: np.random.Generator, dtype: np.dtype[Any]) -> list[Sample]:
 
 matmul = contraction(
     "matmul",
-    np.matmul,
+    product,
     doc="y = x1 x2, matrices in the last two axes, stacks in front",
     type_rule=_matmul_type,
     transposes=(_left, _right),
@@ -108,3 +116,5 @@ matmul = contraction(
     flops=_flops,
     samples=_samples,
 )
+
+ufuncs[np.matmul] = matmul

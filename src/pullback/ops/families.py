@@ -50,6 +50,13 @@ def unbroadcast(ct: Any, x_type: ArrayType) -> Any:
     return ct if ct.dtype == x_type.dtype else ct.astype(x_type.dtype)
 
 
+def fit(ct: Any, x_type: ArrayType) -> Any:
+    """``ct`` as it is where it has the type of the operand already, else unbroadcast."""
+    if ct.shape == x_type.shape and ct.dtype == x_type.dtype:
+        return ct
+    return unbroadcast(ct, x_type)
+
+
 def stretch(ct: Any, shape: tuple[int, ...]) -> Any:
     """``np.broadcast_to``, quickly for the one number that a full reduction sends back."""
     if isinstance(ct, (np.ndarray, np.generic)) and not ct.ndim:
@@ -165,17 +172,15 @@ class _PartialRule(Rule):
         values = [saved[position] for position in self.reads]
         return self.function(tangent, *values) if self.selects else tangent * self.function(*values)
 
+    def pull(self) -> Callable[..., Any]:
+        function, reads = self.function, self.reads
+        if len(reads) == 1 and not self.selects:
+            (k,) = reads
+            return lambda ct, x_type, saved, params: fit(ct * function(saved[k]), x_type)
+        return lambda ct, x_type, saved, params: fit(self.partial(saved, ct), x_type)
+
     def __call__(self, ct: Any, x_type: Any, saved: Sequence[Any], params: Any) -> Any:
-        reads = self.reads
-        if self.selects:
-            ct = self.function(ct, *[saved[position] for position in reads])
-        elif len(reads) == 1:
-            ct = ct * self.function(saved[reads[0]])
-        else:
-            ct = ct * self.function(*[saved[position] for position in reads])
-        if ct.shape == x_type.shape and ct.dtype == x_type.dtype:
-            return ct
-        return unbroadcast(ct, x_type)
+        return fit(self.partial(saved, ct), x_type)
 
 
 class _ConstantRule(Rule):
@@ -187,10 +192,11 @@ class _ConstantRule(Rule):
         super().__init__(lambda: sign)
         self.sign = sign
 
+    def pull(self) -> Callable[..., Any]:
+        return self.__call__
+
     def __call__(self, ct: Any, x_type: Any, saved: Any, params: Any) -> Any:
-        if ct.shape != x_type.shape or ct.dtype != x_type.dtype:
-            ct = unbroadcast(ct, x_type)
-        return ct if self.sign == 1 else -ct
+        return fit(ct if self.sign == 1 else -ct, x_type)
 
 
 def _partial_rule(partial: Callable[..., Any] | Marker | int) -> Rule | Marker:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pullback.core.array import EVALUATE, Array, Trace
+from pullback.core.array import Array, Trace
 from pullback.core.primitive import Primitive
 from pullback.core.source import here
 from pullback.core.types import ArrayType, Shape, type_of
@@ -26,14 +26,9 @@ class BatchTrace(Trace):
     def process(self, primitive: Primitive, args: Any, params: dict[str, Any]) -> Any:
         values, axes = [], []
         for a in args:
-            if type(a) is Array:
-                if a.trace is self:
-                    values.append(a.value)
-                    axes.append(a.aux)
-                    continue
-                a = a.value if a.trace is EVALUATE else a.frozen()
-            values.append(a)
-            axes.append(None)
+            own = type(a) is Array and a.trace is self
+            values.append(a.value if own else a)
+            axes.append(a.aux if own else None)
         y, axis = primitive.batch(values, axes, params)
         if primitive.multiple:
             return tuple(self.batched(part, i) for part, i in zip(y, axis, strict=True))

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pullback.core.array import EVALUATE, Array, Trace, bind
+from pullback.core.array import Array, Trace, bind
 from pullback.core.primitive import Primitive
 from pullback.core.types import is_differentiable, type_of
 
@@ -26,14 +26,9 @@ class JVPTrace(Trace):
     def process(self, primitive: Primitive, args: Any, params: dict[str, Any]) -> Any:
         primals, tangents = [], []
         for a in args:
-            if type(a) is Array:
-                if a.trace is self:
-                    primals.append(a.value)
-                    tangents.append(a.aux)
-                    continue
-                a = a.value if a.trace is EVALUATE else a.frozen()
-            primals.append(a)
-            tangents.append(None)
+            own = type(a) is Array and a.trace is self
+            primals.append(a.value if own else a)
+            tangents.append(a.aux if own else None)
         y = bind(primitive, primals, params)
         y_dot = primitive.jvp(primals, tangents, y, params)
         if primitive.multiple:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pullback.core.array import EVALUATE, Array, Trace, bind
+from pullback.core.array import Array, Trace, bind
 from pullback.core.graph import Graph, GraphBuilder, Literal, Variable
 from pullback.core.guard import Guard
 from pullback.core.primitive import Primitive
@@ -45,7 +45,7 @@ class StageTrace(Trace):
             if value.trace is self:
                 variable: Variable = value.aux
                 return variable
-            value = value.value if value.trace is EVALUATE else value.frozen()
+            value = value.constant()
         if not isinstance(value, (Array, np.ndarray)):
             return Literal(value)
         if isinstance(value, np.ndarray) and is_repeated_scalar(value):

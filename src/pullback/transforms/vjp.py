@@ -8,6 +8,7 @@ else, so whatever no rule needs is freed as soon as the user's code drops it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from heapq import heappop, heappush
 from itertools import count
 from typing import Any
 
@@ -26,7 +27,7 @@ __all__ = ["Node", "VJPTrace", "backward"]
 class Node(ArrayType):
     """A differentiable value on the tape: its type and its history. By itself, an input.
 
-    Later nodes have larger indices. Nodes are told apart by identity, not by type.
+    Later nodes have smaller indices. Nodes are told apart by identity, not by type.
     """
 
     __slots__ = ("index",)
@@ -52,7 +53,7 @@ class OperationNode(Node):
     last, the output, with ``None`` for all that is not a residual.
     """
 
-    __slots__ = ("origin", "params", "parents", "primitive", "saved")
+    __slots__ = ("origin", "params", "parents", "plan", "primitive", "saved")
 
     def __init__(
         self,
@@ -73,16 +74,11 @@ class OperationNode(Node):
         return None if self.origin is None else Source(*self.origin)
 
     def pull(self, ct: Any) -> Sequence[Any]:
-        rules: Any = self.primitive.vjp
-        last = len(rules) - 1
-        cts: list[Any] = []
-        for i, parent in enumerate(self.parents):
-            if parent is None:
-                cts.append(None)
-            else:
-                rule = rules[i if i < last else last]
-                cts.append(rule(ct, parent, self.saved, self.params))
-        return cts
+        saved, params = self.saved, self.params
+        return [
+            None if pull is None else pull(ct, parent, saved, params)
+            for pull, parent in zip(self.plan.pulls, self.parents, strict=True)
+        ]
 
 
 class JointNode(OperationNode):
@@ -114,21 +110,23 @@ class PartNode(Node):
 class Plan:
     """What one use of a primitive keeps, given which operands are differentiable.
 
-    ``keeps`` are the operand positions to save, ``keep_output`` whether the output is saved, and
-    ``dropped`` the differentiable operands through which no derivative flows.
+    ``pulls`` has the rule of each operand, ``None`` where no derivative flows; ``keeps`` are the
+    operand positions that the rules read and ``drops`` those of everything else, ``-1`` being the
+    output.
     """
 
-    __slots__ = ("dropped", "is_constant", "keep_output", "keeps")
+    __slots__ = ("drops", "is_constant", "keep_output", "keeps", "pulls")
 
     def __init__(self, primitive: Primitive, parents: Sequence[Node | None]) -> None:
         n = len(parents)
-        needed = [i for i, parent in enumerate(parents) if parent is not None]
-        rules = {i: primitive.rule(i) for i in needed}
-        self.dropped = tuple(i for i in needed if not isinstance(rules[i], Rule))
-        self.is_constant = len(self.dropped) == len(needed)
-        kept = {k for rule in rules.values() if isinstance(rule, Rule) for k in rule.residuals(n)}
+        given = [None if p is None else primitive.rule(i) for i, p in enumerate(parents)]
+        rules = [rule if isinstance(rule, Rule) else None for rule in given]
+        kept = {k for rule in rules if rule is not None for k in rule.residuals(n)}
+        self.pulls = tuple(None if rule is None else rule.pull() for rule in rules)
+        self.is_constant = not any(rules)
         self.keep_output = OUTPUT in kept
         self.keeps = tuple(sorted(kept - {OUTPUT}))
+        self.drops = tuple(sorted({OUTPUT, *range(n)} - kept))
 
 
 class VJPTrace(Trace):
@@ -138,7 +136,7 @@ class VJPTrace(Trace):
 
     def __init__(self) -> None:
         super().__init__()
-        self.counter = count()
+        self.counter = count(0, -1)
         self.guard = Guard()
         self.leaves: list[Node] = []
 
@@ -153,46 +151,39 @@ class VJPTrace(Trace):
     def type_of(self, array: Array) -> ArrayType:
         return ArrayType(array.aux.shape, array.aux.dtype)
 
+    def dtype_of(self, array: Array) -> np.dtype[Any]:
+        dtype: np.dtype[Any] = array.aux.dtype
+        return dtype
+
     def shape_of(self, array: Array) -> Shape:
         shape: Shape = array.aux.shape
         return shape
 
     def process(self, primitive: Primitive, args: Any, params: dict[str, Any]) -> Any:
-        primals: list[Any] = []
-        parents: list[Node | None] = []
-        guard = self.guard
-        nested = False
-        mask = 1  # one bit per operand: is it differentiable?
-        for a in args:
-            if type(a) is Array:
-                if a.trace is self:
-                    parents.append(a.aux)
-                    mask = mask << 1 | 1
-                    a = a.value
-                    if type(a) is Array:
-                        nested = True
-                    primals.append(a)
-                    continue
-                a = a.value if a.trace is EVALUATE else a.frozen()
-                nested = nested or type(a) is Array
-            elif type(a) is np.ndarray:
-                guard.foreign(a)
-            parents.append(None)
-            mask <<= 1
-            primals.append(a)
+        if self.level == 1:  # every traced operand is of this trace
+            primals = [a.value if type(a) is Array else a for a in args]
+            parents = [a.aux if type(a) is Array else None for a in args]
+        else:
+            own = [type(a) is Array and a.trace is self for a in args]
+            primals = [a.value if mine else a for a, mine in zip(args, own, strict=True)]
+            parents = [a.aux if mine else None for a, mine in zip(args, own, strict=True)]
         if type(primitive.vjp) is not tuple:
             joint = JointNode(next(self.counter), primitive, parents, params, origin(4))
             return self.process_jointly(joint, primals)
-        plan = primitive.plans.get(mask)
+        key = tuple(map(type, parents))
+        plan = primitive.plans.get(key)
         if plan is None:
-            plan = primitive.plans[mask] = Plan(primitive, parents)
+            plan = primitive.plans[key] = Plan(primitive, parents)
         node = OperationNode(next(self.counter), primitive, parents, params, origin(4))
-        node.saved = saved = [None] * (len(primals) + 1)
         for position in plan.keeps:
-            saved[position] = value = primals[position]
-            guard.keep(value, node.origin)
+            value = primals[position]
+            if type(value) is np.ndarray and id(value) not in self.guard.kept:
+                self.guard.keep(value, node.origin, parents[position] is None)
         try:
-            y = bind(primitive, primals, params) if nested else primitive.numpy(*primals, **params)
+            if self.level == 1:
+                y = primitive.numpy(*primals, **params)
+            else:
+                y = bind(primitive, primals, params)
             node.shape = y.shape
             node.dtype = dtype = y.dtype
         except PullbackError:
@@ -201,13 +192,15 @@ class VJPTrace(Trace):
             raise at_source(error, node, primals) from error
         if dtype.kind != "f":
             type_of(y)
-        if plan.dropped:
-            if plan.is_constant:
-                return constant(y)
-            node.parents = [None if i in plan.dropped else p for i, p in enumerate(parents)]
+        if plan.is_constant:
+            return constant(y)
         if plan.keep_output:
-            saved[OUTPUT] = y
-            guard.keep(y, node.origin)
+            self.guard.keep(y, node.origin)
+        primals.append(y)
+        for position in plan.drops:
+            primals[position] = None
+        node.saved = primals
+        node.plan = plan
         return Array(self, y, node)
 
     def process_jointly(self, node: JointNode, primals: list[Any]) -> Any:
@@ -267,39 +260,37 @@ def constant(y: Any) -> Any:
     return y
 
 
-def reachable(outputs: Sequence[Node]) -> list[Node]:
-    """All nodes that the outputs depend on, latest first."""
-    seen = set(outputs)
-    stack = list(seen)
-    while stack:
-        for parent in stack.pop().parents:
-            if parent is not None and parent not in seen:
-                seen.add(parent)
-                stack.append(parent)
-    return sorted(seen, key=lambda node: -node.index)
-
-
 def backward(outputs: Sequence[tuple[Node, Any]], inputs: Sequence[Node]) -> list[Any]:
     """Sweep cotangents from ``outputs`` to ``inputs``; ``None`` where nothing arrives.
 
-    Every node is visited once, after all its users (latest first), and fan-out accumulates.
+    A heap hands out the latest node that has a cotangent; all its users came later, so its
+    cotangent is complete. Fan-out accumulates.
     """
     cts: dict[Node, Any] = {}
+    heap: list[tuple[int, Node]] = []
     for node, ct in outputs:
+        if node not in cts:
+            heappush(heap, (node.index, node))
         cts[node] = ct if node not in cts else cts[node] + ct
-    wanted = set(inputs)
-    for node in reachable([node for node, _ in outputs]):
-        if node in wanted:
+    while heap:
+        node = heappop(heap)[1]
+        parents = node.parents
+        if not parents:
             continue
-        ct = cts.pop(node, None)
-        if ct is None:
-            continue
+        ct = cts.pop(node)
         if type(node) is PartNode:
-            whole = node.parents[0]
-            cts.setdefault(whole, [None] * whole.n_outputs)[node.output] = ct
+            whole: Any = parents[0]
+            if whole not in cts:
+                cts[whole] = [None] * whole.n_outputs
+                heappush(heap, (whole.index, whole))
+            cts[whole][node.output] = ct
             continue
-        for parent, part in zip(node.parents, node.pull(ct), strict=True):
-            if parent is not None and part is not None:
+        for parent, part in zip(parents, node.pull(ct), strict=True):
+            if part is not None and parent is not None:
                 before = cts.get(parent)
-                cts[parent] = part if before is None else before + part
+                if before is None:
+                    cts[parent] = part
+                    heappush(heap, (parent.index, parent))
+                else:
+                    cts[parent] = before + part
     return [cts.get(node) for node in inputs]
