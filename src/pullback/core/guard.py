@@ -7,7 +7,6 @@ read; a difference is refused, because the gradient would be silently wrong.
 
 from __future__ import annotations
 
-import zlib
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from pullback.errors import MutationError
 __all__ = ["Guard", "root"]
 
 SMALL_BYTES = 1 << 14
+ROW_WORDS = 512
 
 
 def root(array: np.ndarray[Any, Any]) -> Any:
@@ -29,11 +29,18 @@ def root(array: np.ndarray[Any, Any]) -> Any:
 
 
 def fingerprint(array: np.ndarray[Any, Any]) -> Any:
-    """Content of a small array, checksum of a large one."""
+    """Content of a small array; of a large one, sums of its words along two directions.
+
+    A changed word shows in both sums, and moved words show in at least one; the sums run at memory
+    speed, several times faster than a checksum.
+    """
     if array.nbytes <= SMALL_BYTES:
         return array.tobytes()
-    contiguous = array if array.flags.c_contiguous else np.ascontiguousarray(array)
-    return zlib.crc32(contiguous)  # type: ignore[arg-type]
+    flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    n_words = flat.size // 8 // ROW_WORDS * ROW_WORDS
+    words = flat[: 8 * n_words].view(np.uint64).reshape(-1, ROW_WORDS)
+    ends = flat[8 * n_words :].tobytes()
+    return words.sum(axis=0).tobytes(), words.sum(axis=1).tobytes(), ends
 
 
 class Guard:
