@@ -47,7 +47,7 @@ __all__ = [
 ]
 
 # NumPy's names -> traced functions; filled by the floors above while they are imported.
-ufuncs: dict[np.ufunc, Callable[..., Any]] = {}
+ufuncs: dict[Any, Callable[..., Any]] = {}
 ufunc_methods: dict[str, Callable[..., Any]] = {}
 functions: dict[Any, Callable[..., Any]] = {}
 methods: dict[str, Callable[..., Any]] = {}
@@ -347,7 +347,7 @@ class Array:
     # -- NumPy's doors ------------------------------------------------------------------------
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         if method == "__call__":
-            function = ufuncs.get(ufunc)
+            function = ufuncs.get(ufunc) or ufuncs.get(ufunc.__name__)
             if function is None:
                 raise UnsupportedError(
                     f"{ufunc.__name__} has no traced form",

@@ -7,18 +7,22 @@ from typing import Any
 import numpy as np
 
 from pullback.core.array import EVALUATE, Array, _parts, current_trace
-from pullback.core.types import is_differentiable
 from pullback.numpy.registry import implements
 
 __all__ = [
     "array",
+    "asanyarray",
     "asarray",
+    "ascontiguousarray",
     "empty",
     "empty_like",
+    "eye",
     "full",
     "full_like",
+    "identity",
     "ones",
     "ones_like",
+    "tri",
     "zeros",
     "zeros_like",
 ]
@@ -60,6 +64,21 @@ def full(shape: Any, fill_value: Any, dtype: Any = None, order: str = "C") -> An
         return buffer(np.full(shape, fill_value, dtype))
     filled = np.broadcast_to(fill_value, shape).copy()
     return filled if dtype is None else filled.astype(dtype)
+
+
+def eye(N: int, M: int | None = None, k: int = 0, dtype: Any = float, order: str = "C") -> Any:  # noqa: N803
+    """As ``numpy.eye``; inside a transform, assignments into it are recorded."""
+    return buffer(np.eye(N, M, k, dtype))
+
+
+def identity(n: int, dtype: Any = float) -> Any:
+    """As ``numpy.identity``; inside a transform, assignments into it are recorded."""
+    return buffer(np.identity(n, dtype))
+
+
+def tri(N: int, M: int | None = None, k: int = 0, dtype: Any = float) -> Any:  # noqa: N803
+    """As ``numpy.tri``; inside a transform, assignments into it are recorded."""
+    return buffer(np.tri(N, M, k, dtype))
 
 
 @implements(np.empty_like, np.zeros_like)
@@ -153,4 +172,4 @@ def asarray(
     return array(a, dtype, copy=copy)
 
 
-_ = is_differentiable
+asanyarray = ascontiguousarray = asarray

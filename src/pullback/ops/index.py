@@ -316,3 +316,37 @@ argsort = Primitive(
         Sample((_draw(rng, dtype, 4),), {"axis": 0}),
     ],
 )
+
+
+def _batch_searchsorted(args: Any, axes: Any, params: Any) -> Any:
+    a, v = args
+    if axes[0] is None:
+        return searchsorted(a, v, **params), axes[1]
+    if axes[1] is not None:
+        v = move_axis(v, axes[1], 0)
+    # One sorted row per example: count the elements that go before each value.
+    rows = move_axis(a, axes[0], 0)
+    ndim = np.ndim(v) - (axes[1] is not None)
+    rows = np.reshape(rows, (rows.shape[0], *(1,) * ndim, rows.shape[1]))
+    before = np.less if params["side"] == "left" else np.less_equal
+    return np.sum(before(rows, v[..., None]), axis=-1), 0
+
+
+searchsorted = Primitive(
+    name="searchsorted",
+    doc="y = number of elements of the sorted vector x1 that are < x2 (`side` right: <= x2)",
+    numpy=lambda a, v, *, side: np.asarray(np.searchsorted(a, v, side)),
+    type_rule=lambda a, v, *, side: ArrayType(v.shape, np.int64),
+    jvp=lambda primals, tangents, y, params: None,
+    vjp=(NO_DERIVATIVE, NO_DERIVATIVE),
+    batch=_batch_searchsorted,
+    family="general",
+    flops=lambda types, out_types, params: (
+        types[1].size * max(1, int(np.log2(max(types[0].size, 1))))
+    ),
+    samples=lambda rng, dtype: [
+        Sample((np.arange(4).astype(dtype), np.array(value).astype(dtype)), {"side": side})
+        for side in ("left", "right")
+        for value in ([[0, 1], [3, 9]], 2, [])
+    ],
+)

@@ -1,0 +1,255 @@
+"""NumPy's elementwise functions that are made of others, and the options of a ufunc call."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from pullback.core.array import Array, operand, ufuncs
+from pullback.numpy.arguments import finish, given, into, unsupported
+from pullback.numpy.reductions import logsumexp
+from pullback.numpy.registry import implements
+from pullback.ops import arithmetic, special, transcendental
+
+__all__ = ["erf", "erfc", "expit", "log_expit", "relu", "softmax", "log_softmax"]
+
+expit, log_expit, erf, erfc = special.expit, special.log_expit, special.erf, special.erfc
+LN2 = transcendental.LN2
+
+
+# -- arithmetic -----------------------------------------------------------------------------------
+@implements(np.power)
+def power(x1: Any, x2: Any) -> Any:
+    """``x1 ** x2``; NumPy's short cuts for literal exponents, which also have better derivatives."""
+    if type(x2) in (int, float) and x1.dtype.kind == "f":
+        if x2 == 2:
+            return arithmetic.square(x1)
+        if x2 == 0.5:
+            return transcendental.sqrt(x1)
+        if x2 == -1:
+            return arithmetic.divide(1, x1)
+    return arithmetic.power(x1, x2)
+
+
+def as_float(x: Any) -> Any:
+    x = operand(x)
+    return x if x.dtype.kind == "f" else x.astype(np.float64)
+
+
+@implements(np.float_power)
+def float_power(x1: Any, x2: Any) -> Any:
+    return power(np.float64(x1) if np.isscalar(x1) else x1.astype(np.float64), x2)
+
+
+@implements(np.positive)
+def positive(x: Any) -> Any:
+    return np.copy(x)
+
+
+@implements(np.conjugate, method="conj")
+def conjugate(x: Any) -> Any:
+    return x
+
+
+implements(method="conjugate")(conjugate)
+
+
+@implements(np.reciprocal)
+def reciprocal(x: Any) -> Any:
+    return arithmetic.divide(1, x) if x.dtype.kind == "f" else np.where(np.abs(x) == 1, x, 0 * x)
+
+
+@implements(np.fabs)
+def fabs(x: Any) -> Any:
+    return arithmetic.absolute(as_float(x))
+
+
+@implements(np.divmod)
+def divmod(x1: Any, x2: Any) -> tuple[Any, Any]:
+    return arithmetic.floor_divide(x1, x2), arithmetic.remainder(x1, x2)
+
+
+@implements(np.modf)
+def modf(x: Any) -> tuple[Any, Any]:
+    whole = arithmetic.trunc(as_float(x))
+    return np.where(np.isinf(whole), arithmetic.copysign(0.0, whole), x - whole), whole
+
+
+@implements(np.ldexp)
+def ldexp(x1: Any, x2: Any) -> Any:
+    x1 = as_float(x1)
+    return x1 * np.exp2(operand(x2).astype(x1.dtype) if hasattr(x2, "dtype") else float(x2))
+
+
+@implements(np.fmax)
+def fmax(x1: Any, x2: Any) -> Any:
+    larger = arithmetic.maximum(x1, x2)
+    return np.where(np.isnan(x1), x2, np.where(np.isnan(x2), x1, larger))
+
+
+@implements(np.fmin)
+def fmin(x1: Any, x2: Any) -> Any:
+    smaller = arithmetic.minimum(x1, x2)
+    return np.where(np.isnan(x1), x2, np.where(np.isnan(x2), x1, smaller))
+
+
+@implements(np.clip, method="clip")
+def clip(a: Any, a_min: Any = None, a_max: Any = None, out: Any = None, *, min: Any = None,
+         max: Any = None, dtype: Any = None) -> Any:
+    """``minimum(maximum(a, a_min), a_max)``; at a bound, half of the derivative passes."""
+    low, high = (x if given(x) else y for x, y in ((a_min, min), (a_max, max)))
+    result = operand(a)
+    if given(low):
+        result = np.maximum(result, low)
+    if given(high):
+        result = np.minimum(result, high)
+    return finish(np.copy(result) if result is a else result, dtype, out)
+
+
+@implements(np.round, np.around, method="round")
+def round(a: Any, decimals: int = 0, out: Any = None) -> Any:
+    if a.dtype.kind != "f" and decimals >= 0:
+        return finish(np.copy(a), None, out)
+    scale = 10.0 ** abs(decimals)
+    if decimals >= 0:
+        result = arithmetic.rint(a * scale) / scale if decimals else arithmetic.rint(a)
+    else:
+        result = (arithmetic.rint(a / scale) * scale).astype(a.dtype)
+    return finish(result, None, out)
+
+
+@implements(np.fix)
+def fix(x: Any, out: Any = None) -> Any:
+    return finish(arithmetic.trunc(x), None, out)
+
+
+# -- exponentials and angles ----------------------------------------------------------------------
+@implements(np.logaddexp2)
+def logaddexp2(x1: Any, x2: Any) -> Any:
+    return transcendental.logaddexp(x1 * LN2, x2 * LN2) / LN2
+
+
+@implements(np.degrees, np.rad2deg)
+def degrees(x: Any) -> Any:
+    return as_float(x) * (180 / np.pi)
+
+
+@implements(np.radians, np.deg2rad)
+def radians(x: Any) -> Any:
+    return as_float(x) * (np.pi / 180)
+
+
+@implements(np.sinc)
+def sinc(x: Any) -> Any:
+    """``sin(pi x) / (pi x)``; near zero its Taylor series, so that all derivatives hold there."""
+    angle = np.pi * as_float(x)
+    is_small = np.abs(angle) < 0.1
+    s = np.where(is_small, angle * angle, 0)
+    series = 1 - s / 6 * (1 - s / 20 * (1 - s / 42 * (1 - s / 72 * (1 - s / 110))))
+    away = np.where(is_small, 1, angle)
+    return np.where(is_small, series, np.sin(away) / away)
+
+
+def relu(x: Any) -> Any:
+    """``max(x, 0)``, shape and dtype of ``x``; the derivative at 0 is chosen to be 0.
+
+    >>> import pullback.numpy as np
+    >>> np.relu(np.array([-1.0, 2.0]))
+    array([0., 2.])
+    """
+    x = operand(x)
+    return np.where(np.greater(x, 0), x, 0)
+
+
+def softmax(x: Any, axis: int = -1) -> Any:
+    """``exp(x) / sum(exp(x))`` along ``axis``, without overflow; shape of ``x``.
+
+    >>> import pullback.numpy as np
+    >>> np.softmax(np.array([1000.0, 1000.0]))
+    array([0.5, 0.5])
+    """
+    return np.exp(log_softmax(x, axis))
+
+
+def log_softmax(x: Any, axis: int = -1) -> Any:
+    """``x - log(sum(exp(x)))`` along ``axis``, without overflow; shape of ``x``.
+
+    >>> import pullback.numpy as np
+    >>> np.log_softmax(np.array([0.0, 0.0])).round(4)
+    array([-0.6931, -0.6931])
+    """
+    x = operand(x)
+    return x - logsumexp(x, axis=axis, keepdims=True)
+
+
+# SciPy's ufuncs, known by name: SciPy need not be imported.
+ufuncs["logit"] = lambda x: np.log(x) - np.log1p(-x)
+ufuncs["ndtr"] = lambda x: 0.5 * erfc(-x / np.sqrt(2.0))
+ufuncs["xlogy"] = lambda x, y: np.where(np.equal(x, 0), 0, x * np.log(np.where(np.equal(x, 0), 1, y)))
+
+
+# -- tests ----------------------------------------------------------------------------------------
+@implements(np.isclose)
+def isclose(a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Any:
+    near = np.less_equal(np.abs(np.subtract(a, b)), atol + rtol * np.abs(b))
+    close = np.where(np.isfinite(b), near, np.equal(a, b))
+    return np.logical_or(close, np.isnan(a) & np.isnan(b)) if equal_nan else close
+
+
+@implements(np.isneginf)
+def isneginf(x: Any, out: Any = None) -> Any:
+    return finish(np.equal(x, -np.inf), None, out)
+
+
+@implements(np.isposinf)
+def isposinf(x: Any, out: Any = None) -> Any:
+    return finish(np.equal(x, np.inf), None, out)
+
+
+@implements(np.isreal)
+def isreal(x: Any) -> Any:
+    return np.equal(0, 0 * np.isnan(x))
+
+
+@implements(np.iscomplex)
+def iscomplex(x: Any) -> Any:
+    return np.logical_not(isreal(x))
+
+
+@implements(np.nan_to_num)
+def nan_to_num(x: Any, copy: bool = True, nan: float = 0.0, posinf: Any = None,
+               neginf: Any = None) -> Any:
+    limits = np.finfo(x.dtype)
+    result = np.where(np.isnan(x), nan, x)
+    result = np.where(isposinf(x), limits.max if posinf is None else posinf, result)
+    result = np.where(isneginf(x), limits.min if neginf is None else neginf, result)
+    return result if copy else into(x, result)
+
+
+# -- the options of a ufunc call ------------------------------------------------------------------
+@implements(ufunc_method="__call__")
+def call_with_options(
+    function: Any,
+    *operands: Any,
+    out: Any = None,
+    where: Any = True,
+    dtype: Any = None,
+    casting: str = "same_kind",
+    order: str = "K",
+    subok: bool = True,
+) -> Any:
+    """``np.ufunc(x, out=, where=, dtype=)``."""
+    if where is not True and out is None:
+        raise unsupported(
+            "a ufunc with where= and without out=, which leaves values undefined,",
+            "use np.where(mask, function(x), default)",
+        )
+    if dtype is not None:
+        operands = tuple(operand(a).astype(dtype) if hasattr(a, "dtype") else a for a in operands)
+    result = function(*operands)
+    if where is not True:
+        (target,) = out
+        result = np.where(where, result, target.frozen() if type(target) is Array else target)
+    return finish(result, None, out)
+

@@ -1,0 +1,186 @@
+"""Joining, splitting, repeating and padding arrays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from pullback.core.array import operand
+from pullback.numpy.arguments import concrete, finish, normalize_axis, unsupported
+from pullback.numpy.registry import implements
+from pullback.ops import shape as shape_ops
+from pullback.ops.index import place, static_key
+
+__all__: list[str] = []
+
+
+def along(axis: int, key: Any) -> tuple[Any, ...]:
+    """The index that applies ``key`` to one axis and leaves the others alone."""
+    return (*(slice(None),) * axis, key)
+
+
+@implements(np.concatenate)
+def concatenate(
+    arrays: Any,
+    /,
+    axis: int | None = 0,
+    out: Any = None,
+    *,
+    dtype: Any = None,
+    casting: str = "same_kind",
+) -> Any:
+    parts = [operand(a) for a in arrays]
+    if axis is None:
+        parts, axis = [np.ravel(a) for a in parts], 0
+    shapes = [np.shape(a) for a in parts]
+    axis = normalize_axis(axis, len(shapes[0]))
+    if any(s[:axis] + s[axis + 1 :] != shapes[0][:axis] + shapes[0][axis + 1 :] for s in shapes):
+        raise ValueError(f"cannot concatenate shapes {shapes} along axis {axis}")
+    return finish(shape_ops.concatenate(*parts, axis=axis), dtype, out)
+
+
+@implements(np.stack)
+def stack(
+    arrays: Any, axis: int = 0, out: Any = None, *, dtype: Any = None, casting: str = "same_kind"
+) -> Any:
+    parts = [operand(a) for a in arrays]
+    if len({np.shape(a) for a in parts}) != 1:
+        raise ValueError("all input arrays must have the same shape")
+    place = normalize_axis(axis, np.ndim(parts[0]) + 1)
+    return concatenate([np.expand_dims(a, place) for a in parts], place, out, dtype=dtype)
+
+
+@implements(np.roll)
+def roll(a: Any, shift: Any, axis: Any = None) -> Any:
+    if axis is None:
+        return np.reshape(roll(np.ravel(a), np.sum(shift), 0), a.shape)
+    for by, where in zip(*np.broadcast_arrays(np.ravel(shift), np.ravel(axis)), strict=True):
+        i = normalize_axis(int(where), a.ndim)
+        cut = -int(by) % a.shape[i] if a.shape[i] else 0
+        if cut:
+            a = concatenate([a[along(i, slice(cut, None))], a[along(i, slice(cut))]], i)
+    return np.copy(a)
+
+
+@implements(np.repeat, method="repeat")
+def repeat(a: Any, repeats: Any, axis: int | None = None) -> Any:
+    a, repeats = operand(a), np.asarray(concrete(repeats, "the number of repetitions"))
+    if axis is None:
+        a, axis = np.ravel(a), 0
+    axis = normalize_axis(axis, a.ndim)
+    if repeats.size != 1:
+        return a[along(axis, np.repeat(np.arange(a.shape[axis]), repeats))]
+    n = int(repeats.reshape(()))
+    wide = np.broadcast_to(
+        np.expand_dims(a, axis + 1), (*a.shape[: axis + 1], n, *a.shape[axis + 1 :])
+    )
+    return np.reshape(wide, (*a.shape[:axis], a.shape[axis] * n, *a.shape[axis + 1 :]), copy=True)
+
+
+@implements(np.tile)
+def tile(A: Any, reps: Any) -> Any:  # noqa: N803 (NumPy's name)
+    counts = tuple(int(n) for n in np.ravel(reps))
+    ndim = max(len(counts), A.ndim)
+    counts = (1,) * (ndim - len(counts)) + counts
+    shape = (1,) * (ndim - A.ndim) + A.shape
+    pairs = [(n, length) for n, length in zip(counts, shape, strict=True)]
+    wide = np.broadcast_to(
+        np.reshape(A, [m for length in shape for m in (1, length)]), [m for p in pairs for m in p]
+    )
+    return np.reshape(wide, [n * length for n, length in pairs], copy=True)
+
+
+@implements(np.delete)
+def delete(arr: Any, obj: Any, axis: int | None = None) -> Any:
+    if axis is None:
+        arr, axis = np.ravel(arr), 0
+    axis = normalize_axis(axis, arr.ndim)
+    kept = np.delete(np.arange(arr.shape[axis]), concrete(obj, "the places to delete"))
+    return arr[along(axis, kept)]
+
+
+@implements(np.insert)
+def insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> Any:
+    arr, values = operand(arr), operand(values)
+    if axis is None:
+        arr, axis = np.ravel(arr), 0
+    axis = normalize_axis(axis, arr.ndim)
+    n = arr.shape[axis]
+    # NumPy itself says where things go: negative numbers are inserted ones.
+    places = concrete(obj, "the places to insert at")
+    scalar = not isinstance(places, slice) and np.ndim(places) == 0
+    if scalar:
+        values = np.moveaxis(operand(np.array(values, ndmin=arr.ndim)), 0, axis)
+        n_new = values.shape[axis]
+    else:
+        n_new = len(np.arange(n)[places]) if isinstance(places, slice) else np.size(places)
+        if getattr(places, "dtype", None) == bool:
+            n_new = int(np.count_nonzero(places))
+    order = np.insert(np.arange(n), places, -1 - np.arange(n_new))
+    shape = (*arr.shape[:axis], n_new, *arr.shape[axis + 1 :])
+    joined = concatenate([arr, np.broadcast_to(values, shape).astype(arr.dtype)], axis)
+    return joined[along(axis, np.where(order < 0, n - 1 - order, order))]
+
+
+# -- padding --------------------------------------------------------------------------------------
+def _pairs(value: Any, ndim: int) -> list[tuple[Any, Any]]:
+    """One pair per axis from NumPy's short forms, a dictionary of axes included."""
+    if isinstance(value, dict):
+        chosen = {normalize_axis(axis, ndim): pair for axis, pair in value.items()}
+        pairs = [chosen.get(axis, 0) for axis in range(ndim)]
+        return [(p, p) if np.ndim(p) == 0 else tuple(p) for p in pairs]
+    wide = np.broadcast_to(operand(value), (ndim, 2))
+    return [(wide[i, 0], wide[i, 1]) for i in range(ndim)]
+
+
+GATHERED = {"edge", "reflect", "symmetric", "wrap"}
+STATISTICS = {"maximum": np.max, "minimum": np.min, "mean": np.mean, "median": np.median}
+
+
+@implements(np.pad)
+def pad(array: Any, pad_width: Any, mode: Any = "constant", **options: Any) -> Any:
+    array = operand(array)
+    widths = [(int(p), int(q)) for p, q in _pairs(pad_width, array.ndim)]
+    if mode in GATHERED and options.get("reflect_type", "even") == "even":
+        for axis, width in enumerate(widths):
+            if width != (0, 0):
+                order = np.pad(np.arange(array.shape[axis]), width, mode, **options)
+                array = array[along(axis, order)]
+        return np.copy(array)
+    if mode == "constant" and not np.any(options.get("constant_values", 0)):
+        shape = tuple(n + p + q for n, (p, q) in zip(array.shape, widths, strict=True))
+        inside = [slice(p, p + n) for n, (p, _) in zip(array.shape, widths, strict=True)]
+        return place(array, shape=shape, key=static_key(inside))
+    for axis, width in enumerate(widths):
+        array = _pad_axis(array, axis, width, mode, options)
+    return array
+
+
+def _pad_axis(array: Any, axis: int, width: tuple[int, int], mode: Any, options: Any) -> Any:
+    n = array.shape[axis]
+    if mode == "constant":
+        first, last = _pairs(options["constant_values"], array.ndim)[axis]
+    elif mode == "linear_ramp":
+        first, last = _pairs(options.get("end_values", 0), array.ndim)[axis]
+    elif mode in STATISTICS:
+        lengths = options.get("stat_length")
+        first, last = (n, n) if lengths is None else _pairs(lengths, array.ndim)[axis]
+        head, tail = (min(int(k), n) for k in (first, last))
+        fold = STATISTICS[mode]
+        first = fold(array[along(axis, slice(head))], axis=axis, keepdims=True)
+        last = fold(array[along(axis, slice(n - tail, None))], axis=axis, keepdims=True)
+    else:
+        raise unsupported(f"pad with mode={mode!r}", "use constant, edge, reflect, wrap, ...")
+    parts = [array]
+    for at, value, size, edge in ((0, first, width[0], 0), (2, last, width[1], n - 1)):
+        if mode == "linear_ramp":
+            steps = np.arange(size) if at == 0 else np.arange(size)[::-1]
+            share = np.reshape(steps / max(size, 1), (-1, *(1,) * (array.ndim - axis - 1)))
+            part = value + (array[along(axis, slice(edge, edge + 1))] - value) * share
+        else:
+            shape = (*array.shape[:axis], size, *array.shape[axis + 1 :])
+            part = np.broadcast_to(value, shape)
+        parts.insert(at, part.astype(array.dtype))
+    return concatenate(parts, axis)
+

@@ -1,0 +1,324 @@
+"""Choosing, sorting, searching and interpolating."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from pullback.core.array import operand, write
+from pullback.numpy.arguments import (
+    concrete,
+    finish,
+    normalize_axes,
+    normalize_axis,
+    unsupported,
+)
+from pullback.numpy.joins import along
+from pullback.numpy.registry import implements
+from pullback.ops import arithmetic, index
+
+__all__: list[str] = []
+
+
+# -- choosing -------------------------------------------------------------------------------------
+@implements(np.where)
+def where(condition: Any, x: Any = None, y: Any = None, /) -> Any:
+    if x is None and y is None:
+        return np.nonzero(condition)
+    return arithmetic.select(operand(condition), operand(x), operand(y))
+
+
+@implements(np.select)
+def select(condlist: Any, choicelist: Any, default: Any = 0) -> Any:
+    if len(condlist) != len(choicelist) or not len(condlist):
+        raise ValueError("list of cases must be same length as list of conditions")
+    result = operand(default)
+    for condition, choice in zip(reversed(condlist), reversed(choicelist), strict=True):
+        result = where(condition, choice, result)
+    shape = np.broadcast_shapes(*[np.shape(operand(x)) for x in (*condlist, *choicelist)])
+    return result if np.shape(result) == shape else np.copy(np.broadcast_to(result, shape))
+
+
+@implements(np.choose)
+def choose(a: Any, choices: Any, out: Any = None, mode: str = "raise") -> Any:
+    parts = np.broadcast_arrays(a, *[operand(c) for c in choices])
+    stacked, n = np.stack(parts[1:]), len(parts) - 1
+    number = _bounded(parts[0], n, mode)
+    return finish(np.take_along_axis(stacked, number[None], axis=0)[0], None, out)
+
+
+def _bounded(indices: Any, n: int, mode: str) -> Any:
+    """Indices brought into range as NumPy's ``mode`` says."""
+    if mode == "wrap":
+        return np.remainder(indices, n)
+    return np.clip(indices, 0, n - 1) if mode == "clip" else indices
+
+
+@implements(np.take, method="take")
+def take(a: Any, indices: Any, axis: int | None = None, out: Any = None,
+         mode: str = "raise") -> Any:
+    a, indices = operand(a), operand(indices)
+    if axis is None:
+        a, axis = np.ravel(a), 0
+    axis = normalize_axis(axis, a.ndim)
+    indices = _bounded(indices, a.shape[axis], mode)
+    return finish(a[along(axis, np.asarray(indices) if np.isscalar(indices) else indices)],
+                  None, out)
+
+
+def _grid(arr: Any, indices: Any, axis: int) -> tuple[Any, ...]:
+    """The index that picks ``indices`` along ``axis`` and everything in line along the others."""
+    if arr.ndim != np.ndim(indices):
+        raise ValueError("`indices` and `arr` must have the same number of dimensions")
+    key: list[Any] = [
+        np.reshape(np.arange(n), [-1 if i == k else 1 for k in range(arr.ndim)])
+        for i, n in enumerate(arr.shape)
+    ]
+    key[axis] = indices
+    return tuple(key)
+
+
+@implements(np.take_along_axis)
+def take_along_axis(arr: Any, indices: Any, axis: int | None = -1) -> Any:
+    arr = operand(arr)
+    if axis is None:
+        arr, axis = np.ravel(arr), 0
+    return arr[_grid(arr, indices, normalize_axis(axis, arr.ndim))]
+
+
+@implements(np.compress)
+def compress(condition: Any, a: Any, axis: int | None = None, out: Any = None) -> Any:
+    a = operand(a)
+    if axis is None:
+        a, axis = np.ravel(a), 0
+    kept = np.nonzero(concrete(operand(condition), "the condition of np.compress"))[0]
+    return finish(a[along(normalize_axis(axis, a.ndim), kept)], None, out)
+
+
+implements(method="compress")(lambda a, condition, *args: compress(condition, a, *args))
+
+
+@implements(np.extract)
+def extract(condition: Any, arr: Any) -> Any:
+    return compress(np.ravel(condition), np.ravel(arr), 0)
+
+
+@implements(np.piecewise)
+def piecewise(x: Any, condlist: Any, funclist: Any, *args: Any, **kw: Any) -> Any:
+    x = operand(x)
+    conditions = [operand(c) for c in condlist] if isinstance(condlist, (list, tuple)) else [condlist]
+    if len(funclist) == len(conditions) + 1:
+        some = conditions[0]
+        for condition in conditions[1:]:
+            some = np.logical_or(some, condition)
+        conditions.append(np.logical_not(some))
+    if len(funclist) != len(conditions):
+        raise ValueError(f"with {len(conditions)} condition(s), either {len(conditions)} or "
+                         f"{len(conditions) + 1} functions are expected")
+    y = np.zeros_like(x)
+    for condition, function in zip(conditions, funclist, strict=True):
+        if not callable(function):
+            y = np.where(condition, operand(function), y).astype(x.dtype)
+        elif x.ndim:
+            y[condition] = function(x[condition], *args, **kw)
+        elif concrete(condition, "the condition of np.piecewise"):
+            y = function(x, *args, **kw)
+    return y
+
+
+# -- sorting --------------------------------------------------------------------------------------
+def _argsort(a: Any, axis: int | None) -> Any:
+    a = operand(a)
+    if axis is None:
+        a, axis = np.ravel(a), 0
+    return index.argsort(a, axis=normalize_axis(axis, a.ndim))
+
+
+@implements(np.argsort, method="argsort")
+def argsort(a: Any, axis: int | None = -1, kind: Any = None, order: Any = None, *,
+            stable: bool | None = None) -> Any:
+    return _argsort(a, axis)
+
+
+@implements(np.argpartition, method="argpartition")
+def argpartition(a: Any, kth: Any, axis: int | None = -1, kind: str = "introselect",
+                 order: Any = None) -> Any:
+    return _argsort(a, axis)  # sorted is partitioned at every position
+
+
+@implements(np.sort)
+def sort(a: Any, axis: int | None = -1, kind: Any = None, order: Any = None, *,
+         stable: bool | None = None) -> Any:
+    a = operand(a)
+    if axis is None:
+        a, axis = np.ravel(a), 0
+    return take_along_axis(a, _argsort(a, axis), axis)
+
+
+@implements(np.partition)
+def partition(a: Any, kth: Any, axis: int | None = -1, kind: str = "introselect",
+              order: Any = None) -> Any:
+    return sort(a, axis)
+
+
+@implements(method="sort")
+def sort_in_place(a: Any, axis: int = -1, kind: Any = None, order: Any = None, *,
+                  stable: bool | None = None) -> None:
+    write(a, sort(a, axis))
+
+
+@implements(method="partition")
+def partition_in_place(a: Any, kth: Any, axis: int = -1, kind: str = "introselect",
+                       order: Any = None) -> None:
+    write(a, sort(a, axis))
+
+
+@implements(np.unique)
+def unique(ar: Any, return_index: bool = False, return_inverse: bool = False,
+           return_counts: bool = False, axis: int | None = None, *, equal_nan: bool = True,
+           sorted: bool = True) -> Any:
+    """As ``numpy.unique``; the derivative goes to the first of equal values."""
+    ar = operand(ar)
+    found = np.unique(concrete(ar, "np.unique"), return_index=True, return_inverse=return_inverse,
+                      return_counts=return_counts, axis=axis, equal_nan=equal_nan)
+    first, rest = found[1], found[2:]
+    values = np.ravel(ar)[first] if axis is None else ar[along(normalize_axis(axis, ar.ndim), first)]
+    if not (return_index or rest):
+        return values
+    return (values, *([first] if return_index else []), *rest)
+
+
+@implements(np.unique_values)
+def unique_values(x: Any) -> Any:
+    return unique(x, equal_nan=False)
+
+
+# -- quantiles ------------------------------------------------------------------------------------
+# Hyndman & Fan (1996), table 1: the continuous definitions of a sample quantile.
+PLOTTING = {"linear": (1.0, 1.0), "weibull": (0.0, 0.0), "hazen": (0.5, 0.5),
+            "interpolated_inverted_cdf": (0.0, 1.0), "median_unbiased": (1 / 3, 1 / 3),
+            "normal_unbiased": (3 / 8, 3 / 8)}
+ROUNDED = {"lower": np.floor, "higher": np.ceil, "nearest": np.rint}
+
+
+def _quantile(a: Any, q: Any, axis: Any, keepdims: Any, method: str, skip_nan: bool) -> Any:
+    """Quantile along ``axis`` by sorting; shape of ``q`` in front, as in NumPy."""
+    a, q = operand(a), operand(q)
+    a = a if a.dtype.kind == "f" else a.astype(np.float64)
+    axes = normalize_axes(axis, a.ndim)
+    kept = [i for i in range(a.ndim) if i not in axes]
+    flat = np.reshape(np.transpose(a, (*axes, *kept)), (-1, *(a.shape[i] for i in kept)))
+    ordered = sort(flat, 0)
+    n = np.sum(np.logical_not(np.isnan(ordered)), axis=0) if skip_nan else flat.shape[0]
+    q = np.reshape(q, (*np.shape(q), *(1,) * len(kept)))
+    if method in PLOTTING:
+        alpha, beta = PLOTTING[method]
+        place = q * n + (alpha + q * (1 - alpha - beta)) - 1
+    elif method in ROUNDED:
+        place = ROUNDED[method](q * (n - 1))
+    elif method == "midpoint":
+        place = 0.5 * (np.floor(q * (n - 1)) + np.ceil(q * (n - 1)))
+    else:
+        raise unsupported(f"quantile with method={method!r}", "use method='linear'")
+    place = np.clip(place, 0, np.maximum(n - 1, 0))
+    low = np.floor(place)
+    at = [low.astype(int), np.minimum(low + 1, np.maximum(n - 1, 0)).astype(int)]
+    rows = [_rows(ordered, i) for i in at]
+    result = rows[0] + (rows[1] - rows[0]) * (place - low).astype(a.dtype)
+    if not skip_nan:
+        result = np.where(np.isnan(ordered[-1]), np.nan, result)
+    if keepdims is True:
+        shape = tuple(1 if i in axes else m for i, m in enumerate(a.shape))
+        result = np.reshape(result, (*np.shape(result)[: np.ndim(result) - len(kept)], *shape))
+    return result
+
+
+def _rows(ordered: Any, at: Any) -> Any:
+    """``ordered[at[..., j], j]`` for all places j of the axes after the first."""
+    rest = ordered.shape[1:]
+    at = np.broadcast_to(at, (*np.shape(at)[: np.ndim(at) - len(rest)], *rest))
+    return ordered[(at, *np.ogrid[tuple(slice(m) for m in rest)])] if rest else ordered[at]
+
+
+def _quantile_function(scale: float, skip_nan: bool) -> Any:
+    def quantile(a: Any, q: Any, axis: Any = None, out: Any = None, overwrite_input: bool = False,
+                 method: str = "linear", keepdims: Any = False, *, weights: Any = None) -> Any:
+        if weights is not None:
+            raise unsupported("quantile with weights", "sort, and interpolate the running sum")
+        result = _quantile(a, np.divide(q, scale), axis, keepdims, method, skip_nan)
+        return finish(result, None, out)
+
+    return quantile
+
+
+implements(np.quantile)(_quantile_function(1, skip_nan=False))
+implements(np.percentile)(_quantile_function(100, skip_nan=False))
+implements(np.nanquantile)(_quantile_function(1, skip_nan=True))
+implements(np.nanpercentile)(_quantile_function(100, skip_nan=True))
+
+
+def _median_function(skip_nan: bool) -> Any:
+    def median(a: Any, axis: Any = None, out: Any = None, overwrite_input: bool = False,
+               keepdims: Any = False) -> Any:
+        return finish(_quantile(a, 0.5, axis, keepdims, "linear", skip_nan), None, out)
+
+    return median
+
+
+implements(np.median)(_median_function(skip_nan=False))
+implements(np.nanmedian)(_median_function(skip_nan=True))
+
+
+# -- searching ------------------------------------------------------------------------------------
+@implements(np.searchsorted, method="searchsorted")
+def searchsorted(a: Any, v: Any, side: str = "left", sorter: Any = None) -> Any:
+    if side not in ("left", "right"):
+        raise ValueError(f"side must be 'left' or 'right' (got {side!r})")
+    a = operand(a)
+    return index.searchsorted(a if sorter is None else a[sorter], operand(v), side=side)
+
+
+@implements(np.digitize)
+def digitize(x: Any, bins: Any, right: bool = False) -> Any:
+    bins = operand(bins)
+    if bins.size and concrete(bins[0] > bins[-1], "the order of the bins"):
+        return bins.size - searchsorted(bins[::-1], x, "left" if right else "right")
+    return searchsorted(bins, x, "left" if right else "right")
+
+
+@implements(np.interp)
+def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None,
+           period: float | None = None) -> Any:
+    """Piecewise linear interpolation; differentiable in ``x``, ``xp`` and ``fp``."""
+    x, xp, fp = (operand(v) for v in (x, xp, fp))
+    if period is not None:
+        x, xp = np.remainder(x, period), np.remainder(xp, period)
+        turn = np.argsort(xp)
+        xp, fp = xp[turn], fp[turn]
+        xp = np.concatenate([xp[-1:] - period, xp, xp[:1] + period])
+        fp = np.concatenate([fp[-1:], fp, fp[:1]])
+    if xp.size == 1:
+        between = fp[0] + 0 * x
+    else:
+        i = np.clip(searchsorted(xp, x, "right") - 1, 0, xp.size - 2)
+        between = fp[i] + (fp[i + 1] - fp[i]) / (xp[i + 1] - xp[i]) * (x - xp[i])
+    below = np.where(np.less(x, xp[0]), fp[0] if left is None else left, between)
+    return np.where(np.greater(x, xp[-1]), fp[-1] if right is None else right, below)
+
+
+# -- answers that are integers, truth values or text: they have no derivative ---------------------
+def _on_values(function: Any) -> Any:
+    def answer(*args: Any, **kwargs: Any) -> Any:
+        plain = [concrete(a, f"np.{function.__name__}") for a in args]
+        return function(*plain, **{k: concrete(v, function.__name__) for k, v in kwargs.items()})
+
+    return answer
+
+
+ON_VALUES = (np.nonzero, np.flatnonzero, np.argwhere, np.lexsort, np.isin, np.array_equal,
+             np.array_equiv, np.allclose, np.unique_counts, np.unique_inverse, np.unique_all,
+             np.histogram_bin_edges, np.array_repr, np.array_str, np.array2string)
+for _function in ON_VALUES:
+    implements(_function)(_on_values(_function))
+implements(method="nonzero")(_on_values(np.nonzero))

@@ -1,0 +1,387 @@
+"""Sums, products, means, extremes and running folds, with NumPy's options."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from pullback.core.array import Array, operand
+from pullback.numpy.arguments import finish, given, into, normalize_axes, normalize_axis, unsupported
+from pullback.numpy.registry import implements
+from pullback.ops import cumulative, reduce
+from pullback.ops.index import scatter_add
+
+__all__ = ["logsumexp"]
+
+
+def reduced(primitive: Any, a: Any, axis: Any, keepdims: Any, **params: Any) -> Any:
+    """Apply a reduction primitive with NumPy's ``axis`` and ``keepdims``."""
+    shape = a.shape
+    axes = normalize_axes(axis, len(shape))
+    result = primitive(a, axis=axes, **params)
+    if keepdims is True:
+        result = np.reshape(result, tuple(1 if i in axes else n for i, n in enumerate(shape)))
+    return result
+
+
+def masked(a: Any, where: Any, neutral: Any) -> Any:
+    """``a`` with a neutral element where ``where`` is false; ``True`` and absence mean nowhere."""
+    return np.where(where, a, neutral) if given(where) and where is not True else a
+
+
+def lowest(dtype: np.dtype[Any]) -> Any:
+    """The neutral element of the maximum."""
+    return -np.inf if dtype.kind == "f" else False if dtype.kind == "b" else np.iinfo(dtype).min
+
+
+def highest(dtype: np.dtype[Any]) -> Any:
+    """The neutral element of the minimum."""
+    return np.inf if dtype.kind == "f" else True if dtype.kind == "b" else np.iinfo(dtype).max
+
+
+# -- sums and products ----------------------------------------------------------------------------
+@implements(np.sum, method="sum")
+def sum(
+    a: Any,
+    axis: Any = None,
+    dtype: Any = None,
+    out: Any = None,
+    keepdims: Any = False,
+    initial: Any = None,
+    where: Any = None,
+) -> Any:
+    a = operand(a)
+    if where is not None:
+        a = masked(a, where, 0)
+    if dtype is not None:
+        a = a.astype(dtype)
+    result = reduced(reduce.sum, a, axis, keepdims)
+    if initial is not None and given(initial):
+        result = result + initial
+    return result if out is None else into(out, result)
+
+
+@implements(np.prod, method="prod")
+def prod(
+    a: Any,
+    axis: Any = None,
+    dtype: Any = None,
+    out: Any = None,
+    keepdims: Any = False,
+    initial: Any = None,
+    where: Any = None,
+) -> Any:
+    a = masked(operand(a), where, 1)
+    if dtype is not None:
+        a = a.astype(dtype)
+    result = reduced(reduce.prod, a, axis, keepdims)
+    return finish(result * initial if given(initial) else result, None, out)
+
+
+def count(a: Any, axis: Any, where: Any) -> Any:
+    """How many elements a fold of ``a`` over ``axis`` takes: a number, or an array of counts."""
+    shape = a.shape
+    if where is not None and given(where) and where is not True:
+        return np.sum(np.broadcast_to(where, shape), axis=axis, keepdims=True)
+    return math.prod(shape if axis is None else [shape[i] for i in normalize_axes(axis, len(shape))])
+
+
+@implements(np.mean, method="mean")
+def mean(
+    a: Any,
+    axis: Any = None,
+    dtype: Any = None,
+    out: Any = None,
+    keepdims: Any = False,
+    *,
+    where: Any = None,
+) -> Any:
+    if dtype is None and a.dtype.kind != "f":
+        dtype = np.float64
+    n = count(a, axis, where)
+    result = sum(a, axis, dtype, None, keepdims, where=where)
+    result = result / (n if type(n) is int else np.reshape(n, result.shape))
+    return result if out is None else into(out, result)
+
+
+@implements(np.var, method="var")
+def var(
+    a: Any,
+    axis: Any = None,
+    dtype: Any = None,
+    out: Any = None,
+    ddof: float = 0,
+    keepdims: Any = False,
+    *,
+    where: Any = None,
+    mean: Any = None,
+    correction: Any = None,
+) -> Any:
+    a = operand(a)
+    if given(correction):
+        ddof = correction
+    if not given(mean) and (not given(where) or where is True) and a.dtype.kind == "f":
+        return finish(reduced(reduce.var, a, axis, keepdims, ddof=ddof), dtype, out)
+    center = mean if given(mean) else np.mean(a, axis=axis, keepdims=True, where=where)
+    squares = sum(np.square(a - center), axis, dtype, None, keepdims, where=where)
+    n = count(a, axis, where)
+    n = n if type(n) is int else np.reshape(n, squares.shape)
+    return finish(squares / (n - ddof), None, out)
+
+
+@implements(np.std, method="std")
+def std(a: Any, axis: Any = None, dtype: Any = None, out: Any = None, *args: Any, **kw: Any) -> Any:
+    return finish(np.sqrt(var(a, axis, dtype, None, *args, **kw)), None, out)
+
+
+def logsumexp(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    """``log(sum(exp(a)))`` over ``axis`` without overflow; the gradient is the softmax.
+
+    >>> import pullback.numpy as np
+    >>> float(np.logsumexp(np.array([1000.0, 1000.0])))
+    1000.6931471805599
+    """
+    return reduced(reduce.logsumexp, operand(a), axis, keepdims)
+
+
+# -- extremes -------------------------------------------------------------------------------------
+def _extreme(primitive: Any, join: np.ufunc, neutral: Any, a: Any, axis: Any, out: Any,
+             keepdims: Any, initial: Any, where: Any) -> Any:
+    a = operand(a)
+    if given(where) and where is not True:
+        if not given(initial):
+            raise ValueError(f"reduction operation {join.__name__!r} does not have an identity, "
+                             "so to use a where mask one has to specify 'initial'")
+        a = masked(a, where, neutral(a.dtype))
+    if given(initial) and not a.size:
+        shape = tuple(1 if i in normalize_axes(axis, a.ndim) else n for i, n in enumerate(a.shape))
+        a = np.full(shape, neutral(a.dtype), a.dtype)
+    result = reduced(primitive, a, axis, keepdims)
+    return finish(join(result, initial) if given(initial) else result, None, out)
+
+
+@implements(np.max, np.amax, method="max")
+def max(a: Any, axis: Any = None, out: Any = None, keepdims: Any = False, initial: Any = None,
+        where: Any = None) -> Any:
+    return _extreme(reduce.max, np.maximum, lowest, a, axis, out, keepdims, initial, where)
+
+
+@implements(np.min, np.amin, method="min")
+def min(a: Any, axis: Any = None, out: Any = None, keepdims: Any = False, initial: Any = None,
+        where: Any = None) -> Any:
+    return _extreme(reduce.min, np.minimum, highest, a, axis, out, keepdims, initial, where)
+
+
+@implements(np.ptp)
+def ptp(a: Any, axis: Any = None, out: Any = None, keepdims: Any = False) -> Any:
+    return finish(max(a, axis, None, keepdims) - min(a, axis, None, keepdims), None, out)
+
+
+def _position(primitive: Any, a: Any, axis: Any, out: Any, keepdims: Any) -> Any:
+    a = operand(a)
+    if axis is None:
+        flat = reduced(primitive, np.ravel(a), 0, keepdims=False)
+        result = np.reshape(flat, (1,) * a.ndim) if keepdims is True else flat
+    else:
+        result = reduced(primitive, a, int(axis), keepdims)
+    return finish(result, None, out)
+
+
+@implements(np.argmax, method="argmax")
+def argmax(a: Any, axis: Any = None, out: Any = None, *, keepdims: Any = False) -> Any:
+    return _position(reduce.argmax, a, axis, out, keepdims)
+
+
+@implements(np.argmin, method="argmin")
+def argmin(a: Any, axis: Any = None, out: Any = None, *, keepdims: Any = False) -> Any:
+    return _position(reduce.argmin, a, axis, out, keepdims)
+
+
+# -- counts ---------------------------------------------------------------------------------------
+@implements(np.count_nonzero)
+def count_nonzero(a: Any, axis: Any = None, *, keepdims: Any = False) -> Any:
+    return sum(np.not_equal(a, 0), axis, None, None, keepdims)
+
+
+@implements(np.any, method="any")
+def any(a: Any, axis: Any = None, out: Any = None, keepdims: Any = False, *,
+        where: Any = None) -> Any:
+    found = sum(np.not_equal(a, 0), axis, None, None, keepdims, where=where)
+    return finish(np.greater(found, 0), None, out)
+
+
+@implements(np.all, method="all")
+def all(a: Any, axis: Any = None, out: Any = None, keepdims: Any = False, *,
+        where: Any = None) -> Any:
+    failed = sum(np.equal(a, 0), axis, None, None, keepdims, where=where)
+    return finish(np.equal(failed, 0), None, out)
+
+
+# -- running folds --------------------------------------------------------------------------------
+def accumulate(ufunc: np.ufunc, a: Any, axis: int) -> Any:
+    """``ufunc.accumulate`` of an associative function, in log2 n steps of doubling reach.
+
+    Hillis & Steele (1986), *Data parallel algorithms*. Being composed, it has derivatives of all
+    orders, also where factors are zero.
+    """
+    if ufunc is np.add:
+        return cumulative.cumsum(a, axis=axis)
+
+    def part(start: int | None, stop: int | None) -> Any:
+        return a[(slice(None),) * axis + (slice(start, stop),)]
+
+    reach = 1
+    while reach < a.shape[axis]:
+        a = np.concatenate([part(None, reach), ufunc(part(reach, None), part(None, -reach))], axis)
+        reach *= 2
+    return a
+
+
+def _running(ufunc: np.ufunc, a: Any, axis: Any, dtype: Any, out: Any) -> Any:
+    a = operand(a)
+    if axis is None:
+        a, axis = np.ravel(a), 0
+    wanted = dtype or ufunc.reduce(np.ones(1, a.dtype)).dtype
+    a = a if a.dtype == wanted else a.astype(wanted)
+    return finish(accumulate(ufunc, a, normalize_axis(axis, a.ndim)), None, out)
+
+
+@implements(np.cumsum, method="cumsum")
+def cumsum(a: Any, axis: Any = None, dtype: Any = None, out: Any = None) -> Any:
+    return _running(np.add, a, axis, dtype, out)
+
+
+@implements(np.cumprod, method="cumprod")
+def cumprod(a: Any, axis: Any = None, dtype: Any = None, out: Any = None) -> Any:
+    return _running(np.multiply, a, axis, dtype, out)
+
+
+def _with_start(ufunc: np.ufunc, x: Any, axis: Any, dtype: Any, out: Any, start: bool) -> Any:
+    if axis is None:
+        if x.ndim != 1:
+            raise ValueError("For arrays which have more than one dimension ``axis`` argument is "
+                             "required.")
+        axis = 0
+    result = _running(ufunc, x, axis, dtype, None)
+    if start:
+        axis = normalize_axis(axis, x.ndim)
+        shape = tuple(1 if i == axis else n for i, n in enumerate(x.shape))
+        result = np.concatenate([np.full(shape, ufunc.identity, result.dtype), result], axis)
+    return finish(result, None, out)
+
+
+@implements(np.cumulative_sum)
+def cumulative_sum(x: Any, /, *, axis: Any = None, dtype: Any = None, out: Any = None,
+                   include_initial: bool = False) -> Any:
+    return _with_start(np.add, x, axis, dtype, out, include_initial)
+
+
+@implements(np.cumulative_prod)
+def cumulative_prod(x: Any, /, *, axis: Any = None, dtype: Any = None, out: Any = None,
+                    include_initial: bool = False) -> Any:
+    return _with_start(np.multiply, x, axis, dtype, out, include_initial)
+
+
+# -- folds that skip NaN --------------------------------------------------------------------------
+def _without_nan(function: Any, neutral: Any) -> Any:
+    """The NaN-skipping twin of a fold with a neutral element."""
+
+    def fold(a: Any, *args: Any, **kwargs: Any) -> Any:
+        a = operand(a)
+        return function(np.where(np.isnan(a), neutral, a), *args, **kwargs)
+
+    return fold
+
+
+for _name, _function, _neutral in [
+    (np.nansum, sum, 0),
+    (np.nanprod, prod, 1),
+    (np.nancumsum, cumsum, 0),
+    (np.nancumprod, cumprod, 1),
+    (np.nanargmax, argmax, -np.inf),
+    (np.nanargmin, argmin, np.inf),
+]:
+    implements(_name)(_without_nan(_function, _neutral))
+
+
+def _nan_extreme(extreme: Any, neutral: float) -> Any:
+    def fold(a: Any, axis: Any = None, out: Any = None, keepdims: Any = False) -> Any:
+        a = operand(a)
+        none = all(np.isnan(a), axis, None, keepdims)
+        found = extreme(np.where(np.isnan(a), neutral, a), axis, None, keepdims)
+        return finish(np.where(none, np.nan, found), None, out)
+
+    return fold
+
+
+implements(np.nanmax)(_nan_extreme(max, -np.inf))
+implements(np.nanmin)(_nan_extreme(min, np.inf))
+
+
+def _over_numbers(function: Any) -> Any:
+    def fold(a: Any, *args: Any, **kwargs: Any) -> Any:
+        a = operand(a)
+        numbers = np.logical_not(np.isnan(a))
+        return function(np.where(numbers, a, 0), *args, where=numbers, **kwargs)
+
+    return fold
+
+
+implements(np.nanmean)(_over_numbers(mean))
+implements(np.nanvar)(_over_numbers(var))
+implements(np.nanstd)(_over_numbers(std))
+
+# ufunc.reduce -> the fold of the same meaning
+FOLDS: dict[Any, Any] = {
+    np.add: sum,
+    np.multiply: prod,
+    np.maximum: max,
+    np.minimum: min,
+    np.logical_and: all,
+    np.logical_or: any,
+    np.logaddexp: lambda a, axis, dtype, out, keepdims: finish(
+        logsumexp(a, axis, keepdims), dtype, out
+    ),
+}
+
+
+@implements(ufunc_method="reduce")
+def ufunc_reduce(ufunc: np.ufunc, array: Any, axis: Any = 0, dtype: Any = None, out: Any = None,
+                 keepdims: bool = False, **options: Any) -> Any:
+    fold = FOLDS.get(ufunc)
+    if fold is None:
+        raise unsupported(f"{ufunc.__name__}.reduce", "use a loop, or pullback.scan")
+    if fold in (max, min, all, any):
+        return finish(fold(array, axis, None, keepdims, **options), dtype, out)
+    return fold(array, axis, dtype, out, keepdims, **options)
+
+
+@implements(ufunc_method="accumulate")
+def ufunc_accumulate(ufunc: np.ufunc, array: Any, axis: int = 0, dtype: Any = None,
+                     out: Any = None) -> Any:
+    if ufunc not in FOLDS:
+        raise unsupported(f"{ufunc.__name__}.accumulate", "use a loop, or pullback.scan")
+    return _running(ufunc, array, axis, dtype, out)
+
+
+@implements(ufunc_method="outer")
+def ufunc_outer(ufunc: np.ufunc, a: Any, b: Any, /, **options: Any) -> Any:
+    a, b = operand(a), operand(b)
+    return ufunc(np.reshape(a, (*np.shape(a), *(1,) * np.ndim(b))), b, **options)
+
+
+@implements(ufunc_method="at")
+def ufunc_at(ufunc: np.ufunc, a: Any, indices: Any, b: Any = None, /) -> None:
+    if type(a) is not Array:
+        raise unsupported(
+            f"{ufunc.__name__}.at of a traced value on a plain NumPy array",
+            "create the array with 'import pullback.numpy as np'",
+        )
+    if ufunc not in (np.add, np.subtract):
+        raise unsupported(f"{ufunc.__name__}.at", "np.add.at and np.subtract.at have one")
+    b = np.broadcast_to(operand(b), np.shape(a[indices])).astype(a.dtype)
+    places = np.reshape(np.arange(a.size), a.shape)[indices]
+    gathered = scatter_add(b, places, shape=(a.size,))
+    a[...] = ufunc(a, np.reshape(gathered, a.shape))

@@ -1,0 +1,317 @@
+"""Shape, layout and type of an array: views where NumPy has views, copies where it copies."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from pullback.core.array import EVALUATE, Array, operand, view
+from pullback.core.types import type_of
+from pullback.numpy.arguments import normalize_axes, normalize_axis, unsupported
+from pullback.numpy.registry import implements
+from pullback.ops import arithmetic
+from pullback.ops import shape as shape_ops
+from pullback.ops.index import scatter_add
+
+__all__: list[str] = []
+
+
+@implements(np.shape)
+def shape_(a: Any) -> Any:
+    return a.shape
+
+
+@implements(np.ndim)
+def ndim(a: Any) -> int:
+    n: int = a.ndim
+    return n
+
+
+@implements(np.size)
+def size(a: Any, axis: int | None = None) -> int:
+    n: int = a.size if axis is None else a.shape[axis]
+    return n
+
+
+def _is_viewable(x: Any, new: tuple[int, ...]) -> bool:
+    """Whether NumPy's reshape of an array with the layout of ``x`` would be a view."""
+    return (
+        x.alias is None
+        or x.alias.parent is None
+        or (_layout(x) is not None and _fits(_layout(x), new))
+    )
+
+
+def _layout(x: Any) -> Any:
+    """An array of one byte that has the shape and strides of ``x``, computed through its views."""
+    if x.alias is None or x.alias.parent is None:
+        strides = np.cumprod((1, *x.shape[:0:-1]))[::-1] if x.shape else ()
+        return np.lib.stride_tricks.as_strided(np.zeros(1, np.int8), x.shape, strides)
+    return x.alias.get(_layout(x.alias.parent))
+
+
+def _fits(layout: Any, new: tuple[int, ...]) -> bool:
+    try:
+        np.reshape(layout, new, copy=False)
+    except ValueError:
+        return False
+    return True
+
+
+@implements(np.reshape)
+def reshape(a: Any, /, shape: Any = None, order: str = "C", *, copy: bool | None = None) -> Any:
+    a = operand(a)
+    if order == "F":
+        new = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
+        return transpose(reshape(transpose(a), new[::-1], copy=copy))
+    if order not in ("C", "A"):
+        raise unsupported(
+            f"reshape with order={order!r}", "use order='C' or order='F'"
+        )
+    new = (int(shape),) if isinstance(shape, (int, np.integer)) else tuple(int(n) for n in shape)
+    if -1 in new:
+        known = math.prod([n for n in new if n != -1])
+        new = tuple(a.size // known if n == -1 and known else n for n in new)
+    if math.prod(new) != a.size:
+        raise ValueError(f"cannot reshape array of size {a.size} into shape {new}")
+    old = a.shape
+    if old == new and copy is not True:
+        return view(a, lambda base: shape_op(base, new), lambda base, value: value)
+    if copy is True or (type(a) is Array and not _is_viewable(a, new)):
+        return shape_op(a, new)
+    return view(a, lambda base: shape_op(base, new), lambda base, value: shape_op(value, old))
+
+
+def shape_op(a: Any, new: tuple[int, ...]) -> Any:
+    return shape_ops.reshape(a, shape=new)
+
+
+@implements(method="reshape")
+def reshape_method(a: Any, *new: Any, order: str = "C", copy: bool | None = None) -> Any:
+    return reshape(a, new[0] if len(new) == 1 else new, order, copy=copy)
+
+
+@implements(np.ravel, method="ravel")
+def ravel(a: Any, order: str = "C") -> Any:
+    return reshape(a, (-1,) if a.size else (0,), order)
+
+
+@implements(method="flatten")
+def flatten(a: Any, order: str = "C") -> Any:
+    return reshape(a, (-1,) if a.size else (0,), order, copy=True)
+
+
+def permute(a: Any, axes: tuple[int, ...]) -> Any:
+    inverse = tuple(int(i) for i in np.argsort(axes))
+    return view(
+        a,
+        lambda base: shape_ops.transpose(base, axes=axes),
+        lambda base, value: shape_ops.transpose(value, axes=inverse),
+    )
+
+
+@implements(np.transpose, np.permute_dims)
+def transpose(a: Any, axes: Sequence[int] | None = None) -> Any:
+    n = a.ndim
+    order = (
+        tuple(range(n))[::-1] if axes is None else tuple(normalize_axis(i, n) for i in axes)
+    )
+    if sorted(order) != list(range(n)):
+        raise ValueError("axes don't match array")
+    return permute(a, order)
+
+
+@implements(method="transpose")
+def transpose_method(a: Any, *axes: Any) -> Any:
+    if len(axes) == 1 and not isinstance(axes[0], (int, np.integer)):
+        return transpose(a, axes[0])
+    return transpose(a, axes or None)
+
+
+@implements(np.swapaxes, method="swapaxes")
+def swapaxes(a: Any, axis1: int, axis2: int) -> Any:
+    order = list(range(a.ndim))
+    i, j = normalize_axis(axis1, a.ndim), normalize_axis(axis2, a.ndim)
+    order[i], order[j] = j, i
+    return permute(a, tuple(order))
+
+
+@implements(np.matrix_transpose)
+def matrix_transpose(x: Any, /) -> Any:
+    return swapaxes(x, -1, -2)
+
+
+@implements(np.moveaxis)
+def moveaxis(a: Any, source: Any, destination: Any) -> Any:
+    sources, targets = (
+        [
+            normalize_axis(i, a.ndim)
+            for i in (axes if isinstance(axes, tuple | list) else (axes,))
+        ]
+        for axes in (source, destination)
+    )
+    order = [i for i in range(a.ndim) if i not in sources]
+    for target, origin in sorted(zip(targets, sources, strict=True)):
+        order.insert(target, origin)
+    return permute(a, tuple(order))
+
+
+@implements(np.expand_dims)
+def expand_dims(a: Any, axis: Any) -> Any:
+    axes = axis if isinstance(axis, (tuple, list)) else (axis,)
+    places = [normalize_axis(i, a.ndim + len(axes)) for i in axes]
+    key = tuple(None if i in places else slice(None) for i in range(a.ndim + len(axes)))
+    return a[key]
+
+
+@implements(np.squeeze, method="squeeze")
+def squeeze(a: Any, axis: Any = None) -> Any:
+    axes = (
+        [i for i, n in enumerate(a.shape) if n == 1]
+        if axis is None
+        else normalize_axes(axis, a.ndim)
+    )
+    if any(a.shape[i] != 1 for i in axes):
+        raise ValueError("cannot select an axis to squeeze out which has size not equal to one")
+    return a[tuple(0 if i in axes else slice(None) for i in range(a.ndim)) or Ellipsis]
+
+
+@implements(np.broadcast_to)
+def broadcast_to(array: Any, shape: Any, subok: bool = False) -> Any:
+    new = (int(shape),) if isinstance(shape, (int, np.integer)) else tuple(int(n) for n in shape)
+    if np.broadcast_shapes(array.shape, new) != new:
+        raise ValueError(f"cannot broadcast shape {array.shape} to {new}")
+    return view(array, lambda base: shape_to(base, new), None)
+
+
+def shape_to(a: Any, new: tuple[int, ...]) -> Any:
+    return shape_ops.broadcast_to(a, shape=new)
+
+
+@implements(np.astype, method="astype")
+def astype(
+    a: Any,
+    dtype: Any,
+    order: str = "K",
+    casting: str = "unsafe",
+    subok: bool = True,
+    copy: bool = True,
+) -> Any:
+    dtype = np.dtype(dtype)
+    if dtype == a.dtype and not copy:
+        return a
+    if dtype.kind not in "biuf":
+        type_of(np.zeros(0, dtype))
+    if a.dtype.kind == "f" and dtype.kind in "iub" and a.trace is not EVALUATE:
+        a = arithmetic.trunc(a)
+    return shape_ops.astype(a, dtype=dtype)
+
+
+@implements(np.copy, method="copy")
+def copy(a: Any, order: str = "K", subok: bool = False) -> Any:
+    return a.frozen()
+
+
+@implements(np.broadcast_arrays)
+def broadcast_arrays(*args: Any, subok: bool = False) -> tuple[Any, ...]:
+    parts = [operand(a) for a in args]
+    shape = np.broadcast_shapes(*[np.shape(a) for a in parts])
+    return tuple(a if np.shape(a) == shape else np.broadcast_to(a, shape) for a in parts)
+
+
+@implements(np.diagonal, np.linalg.diagonal, method="diagonal")
+def diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+    i, j = normalize_axis(axis1, a.ndim), normalize_axis(axis2, a.ndim)
+    if i == j:
+        raise ValueError("axis1 and axis2 cannot be the same")
+    rest = [k for k in range(a.ndim) if k not in (i, j)]
+    n = max(0, min(a.shape[i] + min(offset, 0), a.shape[j] - max(offset, 0)))
+    steps = np.arange(n)
+
+    def read(base: Any) -> Any:
+        picked = np.transpose(base, (i, j, *rest))[steps - min(offset, 0), steps + max(offset, 0)]
+        return np.moveaxis(picked, 0, -1)
+
+    return view(a, read, None)
+
+
+@implements(np.trace, method="trace")
+def trace(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None,
+          out: Any = None) -> Any:
+    return np.sum(diagonal(operand(a), offset, axis1, axis2), axis=-1, dtype=dtype, out=out)
+
+
+@implements(np.diag)
+def diag(v: Any, k: int = 0) -> Any:
+    if v.ndim == 2:
+        return diagonal(v, k)
+    if v.ndim != 1:
+        raise ValueError("Input must be 1- or 2-d.")
+    size = v.shape[0] + abs(k)
+    steps = np.arange(v.shape[0])
+    return scatter_add(v, steps - min(k, 0), steps + max(k, 0), shape=(size, size))
+
+
+@implements(np.diagflat)
+def diagflat(v: Any, k: int = 0) -> Any:
+    return diag(np.ravel(v), k)
+
+
+@implements(np.rollaxis)
+def rollaxis(a: Any, axis: int, start: int = 0) -> Any:
+    axis = normalize_axis(axis, a.ndim)
+    start = start if start == a.ndim else normalize_axis(start, a.ndim)
+    return moveaxis(a, axis, start - (axis < start))
+
+
+@implements(np.iscomplexobj)
+def iscomplexobj(x: Any) -> bool:
+    return False
+
+
+@implements(np.isrealobj)
+def isrealobj(x: Any) -> bool:
+    return True
+
+
+@implements(np.real)
+def real(val: Any) -> Any:
+    return val
+
+
+@implements(np.imag)
+def imag(val: Any) -> Any:
+    return np.zeros_like(val)
+
+
+@implements(np.real_if_close)
+def real_if_close(a: Any, tol: float = 100) -> Any:
+    return a
+
+
+def dtypes_of(values: Sequence[Any]) -> list[Any]:
+    """Traced arrays replaced by their dtypes, for NumPy's questions about dtypes."""
+    return [v.dtype if type(v) is Array else v for v in values]
+
+
+@implements(np.result_type)
+def result_type(*arrays_and_dtypes: Any) -> Any:
+    return np.result_type(*dtypes_of(arrays_and_dtypes))
+
+
+@implements(np.common_type)
+def common_type(*arrays: Any) -> Any:
+    return np.common_type(*[np.zeros(0, operand(a).dtype) for a in arrays])
+
+
+@implements(np.can_cast)
+def can_cast(from_: Any, to: Any, casting: Any = "safe") -> bool:
+    return np.can_cast(*dtypes_of([from_, to]), casting)
+
+
+@implements(np.min_scalar_type)
+def min_scalar_type(a: Any) -> Any:
+    return a.dtype
