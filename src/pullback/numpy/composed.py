@@ -41,6 +41,7 @@ COMPOSED = (
     np.hstack,
     np.i0,
     np.linalg.cross,
+    np.linalg.diagonal,
     np.linalg.matrix_power,
     np.linalg.matrix_transpose,
     np.linalg.multi_dot,

@@ -131,6 +131,9 @@ class Staged:
 
 def close(trace: StageTrace, outputs: Sequence[Any]) -> Staged:
     """Finish staging: outputs become operands, captured values become leading inputs."""
+    for value in outputs:
+        if type(value) is Array and value.alias is not None:
+            value.alias.refresh(value)
     operands = [trace.operand(value) for value in outputs]
     trace.guard.check()
     captured = list(trace.captured.values())
