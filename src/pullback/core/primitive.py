@@ -65,21 +65,18 @@ class Rule:
         self.reads: tuple[int, ...] = ()
         self.rest: int | None = None
         self.takes_cotangent = self.takes_type = False
-        named: list[str] = []
-        for name, parameter in inspect.signature(function).parameters.items():
-            if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
-                named.append(name)
-            elif parameter.kind is inspect.Parameter.VAR_KEYWORD:
-                continue
-            elif parameter.kind is inspect.Parameter.VAR_POSITIONAL:
-                self.rest = int(name[1:]) - 1
-            elif name == "ct":
+        code = function.__code__
+        end = code.co_argcount + code.co_kwonlyargcount
+        for name in code.co_varnames[: code.co_argcount]:
+            if name == "ct":
                 self.takes_cotangent = True
             elif name == "x_type":
                 self.takes_type = True
             else:
                 self.reads += (OUTPUT if name == "y" else int(name[1:] or 1) - 1,)
-        self.parameters = tuple(named)
+        if code.co_flags & inspect.CO_VARARGS:
+            self.rest = int(code.co_varnames[end][1:]) - 1
+        self.parameters = code.co_varnames[code.co_argcount : end]
 
     def __call__(
         self, ct: Any, x_type: ArrayType | None, saved: Sequence[Any], params: dict[str, Any]
