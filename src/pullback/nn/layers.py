@@ -1,0 +1,170 @@
+"""Layers: dataclasses of parameters that are called on a batch.
+
+A layer is a container (see :mod:`pullback.tree`), so a network is itself the argument that ``grad``
+differentiates, and the gradient is a network of the same shape.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any
+
+from numpy.typing import DTypeLike
+
+import numpy as np
+from pullback import tree
+from pullback.errors import ArgumentError, ShapeError
+from pullback.nn.functional import relu
+from pullback.nn.init import he
+
+__all__ = ["Activation", "Linear", "Sequential", "mlp"]
+
+Layer = Callable[[Any], Any]
+Initializer = Callable[..., Any]
+
+
+@dataclasses.dataclass
+class Linear:
+    """``x @ weight + bias``.
+
+    Args:
+        weight: ``(fan_in, fan_out)``.
+        bias: ``(fan_out,)``.
+
+    Called on ``(..., fan_in)``, returns ``(..., fan_out)``.
+
+    Raises:
+        ShapeError: if the last axis of the input is not ``fan_in``.
+
+    >>> import numpy as np
+    >>> import pullback as pb
+    >>> layer = pb.nn.Linear(np.array([[1.0], [2.0]]), np.array([3.0]))
+    >>> layer(np.array([[10.0, 20.0]]))
+    array([[53.]])
+    >>> pb.grad(lambda layer, x: np.sum(layer(x)))(layer, np.array([[10.0, 20.0]]))
+    Linear(weight=array([[10.],
+           [20.]]), bias=array([1.]))
+    """
+
+    weight: Any
+    bias: Any
+
+    @classmethod
+    def init(
+        cls,
+        rng: Any,
+        fan_in: int,
+        fan_out: int,
+        *,
+        initializer: Initializer = he,
+        dtype: DTypeLike = np.float64,
+    ) -> Linear:
+        """Random weight from ``initializer(rng, shape, dtype=dtype)`` and a bias of zeros.
+
+        >>> import numpy as np
+        >>> from pullback import nn
+        >>> nn.Linear.init(np.random.default_rng(0), 3, 2).weight.shape
+        (3, 2)
+        """
+        return cls(initializer(rng, (fan_in, fan_out), dtype=dtype), np.zeros(fan_out, dtype))
+
+    def __call__(self, x: Any) -> Any:
+        fan_in = self.weight.shape[0]
+        if np.ndim(x) == 0 or np.shape(x)[-1] != fan_in:
+            raise ShapeError(
+                f"Linear: the input has shape {np.shape(x)}, its last axis should be {fan_in}",
+                details=[f"weight: {self.weight.dtype} {self.weight.shape}"],
+                fix="put examples in rows and features in columns, as x @ weight needs",
+            )
+        return x @ self.weight + self.bias
+
+
+@dataclasses.dataclass
+class Activation:
+    """A function without parameters as a layer; :class:`Sequential` makes it for you."""
+
+    function: Layer
+
+    def __call__(self, x: Any) -> Any:
+        return self.function(x)
+
+
+@dataclasses.dataclass(init=False)
+class Sequential:
+    """Layers and functions, one after the other.
+
+    >>> import numpy as np
+    >>> from pullback import nn, tree
+    >>> rng = np.random.default_rng(0)
+    >>> net = nn.Sequential(nn.Linear.init(rng, 4, 3), np.tanh, nn.Linear.init(rng, 3, 2))
+    >>> net(np.ones((5, 4))).shape
+    (5, 2)
+    >>> tree.paths(net, "net")
+    ['net.layers[0].weight', 'net.layers[0].bias', 'net.layers[2].weight', 'net.layers[2].bias']
+    """
+
+    layers: tuple[Layer, ...]
+
+    def __init__(self, *layers: Layer) -> None:
+        self.layers = tuple(_as_container(layer) for layer in layers)
+
+    def __call__(self, x: Any) -> Any:
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+def _as_container(layer: Layer) -> Layer:
+    if not tree.flatten(layer)[1].is_leaf():
+        return layer
+    name = type(layer).__name__
+    if dataclasses.is_dataclass(layer) or not callable(layer):
+        raise ArgumentError(
+            f"Sequential: {name} is neither a container of parameters nor a function",
+            fix=f"register the dataclass: pullback.tree.dataclass({name})",
+        )
+    return Activation(layer)
+
+
+for _layer, _static in ((Linear, ()), (Activation, ("function",)), (Sequential, ())):
+    tree.dataclass(_layer, _static)
+
+
+def mlp(
+    rng: Any,
+    widths: Sequence[int],
+    *,
+    activation: Layer = relu,
+    initializer: Initializer = he,
+    dtype: DTypeLike = np.float64,
+) -> Sequential:
+    """Linear layers of the given widths with ``activation`` between them, none after the last.
+
+    Args:
+        rng: generator of the initial weights.
+        widths: inputs, hidden layers, outputs: at least two numbers.
+        activation: elementwise function.
+        initializer: of the weights, see :mod:`pullback.nn.init`; biases start at 0.
+        dtype: of all parameters.
+
+    Raises:
+        ArgumentError: if fewer than two widths are given.
+
+    >>> import numpy as np
+    >>> from pullback import nn
+    >>> net = nn.mlp(np.random.default_rng(0), (8, 32, 1), activation=nn.tanh)
+    >>> net(np.ones((5, 8))).shape
+    (5, 1)
+    """
+    if len(widths) < 2:
+        raise ArgumentError(
+            f"mlp: {len(widths)} widths", fix="give the number of inputs and of outputs at least"
+        )
+    layers: list[Layer] = []
+    for fan_in, fan_out in pairwise(widths):
+        if layers:
+            layers.append(activation)
+        layers.append(Linear.init(rng, fan_in, fan_out, initializer=initializer, dtype=dtype))
+    return Sequential(*layers)
