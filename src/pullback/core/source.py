@@ -9,7 +9,7 @@ from types import CodeType, FrameType
 
 import numpy as np
 
-__all__ = ["Origin", "Source", "here", "origin"]
+__all__ = ["Origin", "Source", "here", "is_own", "origin"]
 
 _OWN_FOLDERS = tuple(
     os.path.dirname(os.path.abspath(path)) + os.sep
@@ -55,6 +55,12 @@ class Source:
 Origin = tuple[CodeType, int]
 
 
+def is_own(code: CodeType) -> bool:
+    """Whether ``code`` belongs to Pullback, NumPy or the import machinery, not to the user."""
+    own = _is_own[code] = code.co_filename.startswith((*_OWN_FOLDERS, "<frozen"))
+    return own
+
+
 def origin(depth: int = 1) -> Origin | None:
     """The innermost line outside Pullback and NumPy that led to this call, unread.
 
@@ -66,8 +72,7 @@ def origin(depth: int = 1) -> Origin | None:
         try:
             own = _is_own[code]
         except KeyError:
-            own = code.co_filename.startswith((*_OWN_FOLDERS, "<frozen"))
-            _is_own[code] = own
+            own = is_own(code)
         if not own:
             return code, frame.f_lasti
         frame = frame.f_back

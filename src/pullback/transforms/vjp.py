@@ -7,7 +7,7 @@ else, so whatever no rule needs is freed as soon as the user's code drops it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from heapq import heappop, heappush
 from itertools import count
 from typing import Any
@@ -260,24 +260,29 @@ def constant(y: Any) -> Any:
     return y
 
 
-def backward(outputs: Sequence[tuple[Node, Any]], inputs: Sequence[Node]) -> list[Any]:
+def backward(
+    outputs: Sequence[tuple[Node, Any]],
+    inputs: Sequence[Node],
+    watch: Callable[[Node, Any], None] | None = None,
+) -> list[Any]:
     """Sweep cotangents from ``outputs`` to ``inputs``; ``None`` where nothing arrives.
 
     A heap hands out the latest node that has a cotangent; all its users came later, so its
-    cotangent is complete. Fan-out accumulates.
+    cotangent is complete. Fan-out accumulates. ``watch`` sees each computed value's cotangent
+    before it is pulled back.
     """
     cts: dict[Node, Any] = {}
-    heap: list[tuple[int, Node]] = []
     for node, ct in outputs:
-        if node not in cts:
-            heappush(heap, (node.index, node))
         cts[node] = ct if node not in cts else cts[node] + ct
+    heap = sorted((node.index, node) for node in cts)
     while heap:
         node = heappop(heap)[1]
         parents = node.parents
         if not parents:
             continue
         ct = cts.pop(node)
+        if watch is not None:
+            watch(node, ct)
         if type(node) is PartNode:
             whole: Any = parents[0]
             if whole not in cts:
