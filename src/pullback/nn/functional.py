@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from pullback.numpy import logsumexp
-from pullback.ops.special import erf, expit
+from pullback.ops.special import erf, expit, log_expit
 
 __all__ = [
     "elu",
@@ -131,7 +131,8 @@ def softplus(x: Any) -> Any:
     >>> nn.softplus(np.array([-1000.0, 0.0, 2.0]))
     array([0.        , 0.69314718, 2.12692801])
     """
-    return np.logaddexp(x, 0)
+    # A difference, not a sign: the value at minus infinity is 0, not -0.
+    return 0.0 - log_expit(-x)
 
 
 def tanh(x: Any) -> Any:

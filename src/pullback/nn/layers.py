@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 from numpy.typing import DTypeLike
 
-import numpy as np
 from pullback import tree
 from pullback.errors import ArgumentError, ShapeError
 from pullback.nn.functional import relu

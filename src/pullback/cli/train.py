@@ -1,0 +1,126 @@
+"""``pullback train``."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pullback import io
+from pullback.errors import ArgumentError
+from pullback.train.display import follow
+from pullback.train.loop import DEFAULT_STEPS, OPTIMIZERS, Settings, fit, score, split
+from pullback.train.model import ACTIVATIONS, INITIALIZERS, Spec, describe
+from pullback.train.table import DIGITS, DIGITS_TARGET, listed, read_table
+
+__all__ = ["train"]
+
+
+def train(
+    data: Annotated[str, typer.Option(help="'digits', a .csv file or an .npz file.")],
+    target: Annotated[
+        str | None, typer.Option(help="Column to predict. Not needed for the digits.")
+    ] = None,
+    task: Annotated[
+        str,
+        typer.Option(
+            help="classification, regression, or auto: classes if the target is "
+            "text or whole numbers."
+        ),
+    ] = "auto",
+    ignore: Annotated[str, typer.Option(help="Columns not to read, separated by commas.")] = "",
+    hidden: Annotated[
+        str, typer.Option(help="Widths of the hidden layers; '' for none.")
+    ] = "256,128",
+    activation: Annotated[str, typer.Option(help=f"One of {', '.join(ACTIVATIONS)}.")] = "relu",
+    init: Annotated[
+        str,
+        typer.Option(
+            help=f"Initial weights: {', '.join(INITIALIZERS)}, or auto: what suits the activation."
+        ),
+    ] = "auto",
+    optimizer: Annotated[str, typer.Option(help=f"One of {', '.join(OPTIMIZERS)}.")] = "adam",
+    lr: Annotated[
+        float | None, typer.Option(help="Learning rate; by default what suits the optimizer.")
+    ] = None,
+    clip: Annotated[
+        float | None, typer.Option(help="Longest allowed gradient; by default no limit.")
+    ] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(help=f"Passes over the training rows; by default {DEFAULT_STEPS} steps."),
+    ] = None,
+    batch_size: Annotated[int, typer.Option(help="Rows per step.")] = 32,
+    seed: Annotated[int, typer.Option(help="Of the split, the weights, the order of rows.")] = 0,
+    out: Annotated[Path, typer.Option(help="File for the weights.")] = Path("model.safetensors"),
+) -> None:
+    """Train a network on a table, score it on rows it has not seen, and save it."""
+    settings = Settings(optimizer, lr, init, epochs, batch_size, clip, seed)
+    if not out.parent.is_dir():
+        raise ArgumentError(f"--out {out}: there is no folder {out.parent}", fix="make it first")
+    table = read_table(data)
+    target = _target(data, target, list(table.columns))
+    spec = describe(
+        table,
+        target,
+        task=task,
+        ignored=_names(ignore),
+        hidden=_widths(hidden),
+        activation=activation,
+    )
+    train_rows, test_rows = split(spec, spec.targets(table), settings.streams()[0])
+    _announce(spec, len(train_rows), len(test_rows))
+
+    start = time.perf_counter()
+    training = fit(spec, settings, table, train_rows)
+    last = follow(training, sys.stdout)
+    seconds = time.perf_counter() - start
+
+    answers = last.model.answers(last.model.outputs(table))
+    io.save(out, last.model, spec.metadata())
+    print(f"trained in {seconds:.1f} s")
+    print(f"training {score(last.model, answers, table, train_rows)}")
+    print(f"test {score(last.model, answers, table, test_rows)}")
+    print(f"saved {out}")
+
+
+def _announce(spec: Spec, n_train: int, n_test: int) -> None:
+    kind = f"{len(spec.classes)} classes" if spec.classes else "numbers"
+    n_weights = sum((a + 1) * b for a, b in zip(spec.widths, spec.widths[1:], strict=False))
+    print(f"{spec.task}: {spec.target!r} ({kind}) from {listed(spec.columns, 4)}")
+    print(f"{n_train} rows for training, {n_test} for test")
+    print(
+        f"network {' > '.join(map(str, spec.widths))}, {spec.activation}, {n_weights:,} parameters",
+        flush=True,
+    )
+
+
+def _target(data: str, target: str | None, columns: list[str]) -> str:
+    if target is not None:
+        return target
+    if data == DIGITS:
+        return DIGITS_TARGET
+    raise ArgumentError(
+        "--target is missing: which column shall be predicted?",
+        details=[f"columns of {data}: {listed(columns)}"],
+        fix=f"add --target {columns[-1]!r}, or another of these",
+    )
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _widths(text: str) -> tuple[int, ...]:
+    try:
+        widths = tuple(int(part) for part in _names(text))
+    except ValueError:
+        widths = (0,)
+    if any(width < 1 for width in widths):
+        raise ArgumentError(
+            f"--hidden {text!r} is no list of widths", fix="write whole numbers: --hidden 64,64"
+        )
+    return widths

@@ -1,0 +1,69 @@
+"""What training shows: a live bar in a terminal, a line per epoch elsewhere."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import TextIO
+
+from pullback.errors import ArgumentError
+from pullback.train.loop import Progress
+
+__all__ = ["describe", "follow"]
+
+
+def describe(progress: Progress) -> str:
+    """Loss, accuracy, and gradient norms of the first and the last layer, in one line."""
+    accuracy = "" if progress.accuracy is None else f"  accuracy {progress.accuracy:.4f}"
+    return (
+        f"loss {progress.loss:.5f}{accuracy}  gradient norm first {progress.first_norm:.2e}"
+        f" last {progress.last_norm:.2e}"
+    )
+
+
+def follow(training: Iterable[Progress], stream: TextIO) -> Progress:
+    """Run a training to its end, show it on ``stream``, and return where it stands then.
+
+    Raises:
+        ArgumentError: if there is nothing to run.
+    """
+    show = _live if stream.isatty() else _lines
+    ended = deque(show(training, stream), maxlen=1)
+    if not ended:
+        raise ArgumentError("the training has no steps", fix="give it rows and epochs")
+    return ended[0]
+
+
+def _epoch(progress: Progress) -> str:
+    return f"epoch {progress.epoch}/{progress.n_epochs}"
+
+
+def _lines(training: Iterable[Progress], stream: TextIO) -> Iterator[Progress]:
+    for progress in training:
+        if progress.step == progress.n_steps:
+            print(f"{_epoch(progress)}  {describe(progress)}", file=stream, flush=True)
+        yield progress
+
+
+def _live(training: Iterable[Progress], stream: TextIO) -> Iterator[Progress]:
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("{task.fields[epoch]}"),
+        BarColumn(bar_width=20),
+        TextColumn("{task.fields[numbers]}", markup=False),
+        TimeElapsedColumn(),
+    )
+    with Bar(*columns, console=Console(file=stream)) as bar:
+        task = bar.add_task("training", total=None, epoch="", numbers="")
+        for progress in training:
+            bar.update(
+                task,
+                total=progress.n_epochs * progress.n_steps,
+                advance=1,
+                epoch=_epoch(progress),
+                numbers=describe(progress),
+            )
+            yield progress
