@@ -1,4 +1,4 @@
-"""NumPy is the oracle: the same function on plain arrays gives values and, by differences, slopes."""
+"""NumPy is the oracle: a function of plain arrays gives values and, by differences, slopes."""
 
 from collections.abc import Callable
 from typing import Any

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
+from tests.numpy.oracle import check, check_values
 
 import pullback as pb
 import pullback.numpy as pnp
 from pullback.errors import UnsupportedError
-from tests.numpy.oracle import check, check_values
 
 RNG = np.random.default_rng(2)
 X = RNG.normal(size=(3, 4))
@@ -84,9 +84,21 @@ def test_conversions_of_type() -> None:
 def test_questions_about_type_and_shape() -> None:
     def ask(x: object) -> object:
         y = pnp.zeros(3, np.float32)
-        answers.append((np.shape(x), np.ndim(x), np.size(x), np.size(x, 0), len(x), x.nbytes,
-                        np.result_type(x, y), np.can_cast(x.dtype, np.float32), np.iscomplexobj(x),
-                        np.isrealobj(x), np.common_type(x, y)))
+        answers.append(
+            (
+                np.shape(x),
+                np.ndim(x),
+                np.size(x),
+                np.size(x, 0),
+                len(x),
+                x.nbytes,
+                np.result_type(x, y),
+                np.can_cast(x.dtype, np.float32),
+                np.iscomplexobj(x),
+                np.isrealobj(x),
+                np.common_type(x, y),
+            )
+        )
         return np.sum(x)
 
     answers: list = []
@@ -151,7 +163,9 @@ def test_what_is_a_view_in_numpy_is_one_here(name: str) -> None:
     check(program, X, staged=name != "mask")
 
 
-@pytest.mark.parametrize("take", [lambda x: np.diagonal(x), lambda x: np.broadcast_to(x, (2, 3, 4))])
+@pytest.mark.parametrize(
+    "take", [lambda x: np.diagonal(x), lambda x: np.broadcast_to(x, (2, 3, 4))]
+)
 def test_read_only_views_refuse_writes(take: object) -> None:
     def program(x: np.ndarray) -> object:
         whole = x * 1.0

@@ -17,7 +17,7 @@ from pullback.numpy.registry import implements
 
 __all__ = ["COMPOSED"]
 
-COMPOSED = (
+COMPOSED: tuple[Any, ...] = (
     np.append,
     np.apply_over_axes,
     np.array_split,
@@ -25,11 +25,9 @@ COMPOSED = (
     np.atleast_2d,
     np.atleast_3d,
     np.average,
-    np.block,
     np.column_stack,
     np.corrcoef,
     np.cov,
-    np.cross,
     np.diff,
     np.dsplit,
     np.dstack,
@@ -46,7 +44,6 @@ COMPOSED = (
     np.linalg.matrix_transpose,
     np.linalg.multi_dot,
     np.linalg.trace,
-    np.meshgrid,
     np.polyval,
     np.resize,
     np.rot90,

@@ -12,7 +12,7 @@ from pullback.numpy.reductions import logsumexp
 from pullback.numpy.registry import implements
 from pullback.ops import arithmetic, special, transcendental
 
-__all__ = ["erf", "erfc", "expit", "log_expit", "relu", "softmax", "log_softmax"]
+__all__ = ["erf", "erfc", "expit", "log_expit", "log_softmax", "relu", "softmax"]
 
 expit, log_expit, erf, erfc = special.expit, special.log_expit, special.erf, special.erfc
 LN2 = transcendental.LN2
@@ -21,7 +21,7 @@ LN2 = transcendental.LN2
 # -- arithmetic -----------------------------------------------------------------------------------
 @implements(np.power)
 def power(x1: Any, x2: Any) -> Any:
-    """``x1 ** x2``; NumPy's short cuts for literal exponents, which also have better derivatives."""
+    """``x1 ** x2`` with NumPy's short cuts for literal exponents."""
     if type(x2) in (int, float) and x1.dtype.kind == "f":
         if x2 == 2:
             return arithmetic.square(x1)
@@ -39,7 +39,8 @@ def as_float(x: Any) -> Any:
 
 @implements(np.float_power)
 def float_power(x1: Any, x2: Any) -> Any:
-    return power(np.float64(x1) if np.isscalar(x1) else x1.astype(np.float64), x2)
+    x1 = operand(x1)
+    return power(x1.astype(np.float64) if hasattr(x1, "dtype") else np.float64(x1), x2)
 
 
 @implements(np.positive)
@@ -72,8 +73,10 @@ def divmod(x1: Any, x2: Any) -> tuple[Any, Any]:
 
 @implements(np.modf)
 def modf(x: Any) -> tuple[Any, Any]:
-    whole = arithmetic.trunc(as_float(x))
-    return np.where(np.isinf(whole), arithmetic.copysign(0.0, whole), x - whole), whole
+    x = as_float(x)
+    whole, is_infinite = arithmetic.trunc(x), np.isinf(x)
+    fraction = np.where(is_infinite, 0, x) - np.where(is_infinite, 0, whole)
+    return fraction, whole
 
 
 @implements(np.ldexp)
@@ -95,8 +98,16 @@ def fmin(x1: Any, x2: Any) -> Any:
 
 
 @implements(np.clip, method="clip")
-def clip(a: Any, a_min: Any = None, a_max: Any = None, out: Any = None, *, min: Any = None,
-         max: Any = None, dtype: Any = None) -> Any:
+def clip(
+    a: Any,
+    a_min: Any = None,
+    a_max: Any = None,
+    out: Any = None,
+    *,
+    min: Any = None,
+    max: Any = None,
+    dtype: Any = None,
+) -> Any:
     """``minimum(maximum(a, a_min), a_max)``; at a bound, half of the derivative passes."""
     low, high = (x if given(x) else y for x, y in ((a_min, min), (a_max, max)))
     result = operand(a)
@@ -186,7 +197,9 @@ def log_softmax(x: Any, axis: int = -1) -> Any:
 # SciPy's ufuncs, known by name: SciPy need not be imported.
 ufuncs["logit"] = lambda x: np.log(x) - np.log1p(-x)
 ufuncs["ndtr"] = lambda x: 0.5 * erfc(-x / np.sqrt(2.0))
-ufuncs["xlogy"] = lambda x, y: np.where(np.equal(x, 0), 0, x * np.log(np.where(np.equal(x, 0), 1, y)))
+ufuncs["xlogy"] = lambda x, y: np.where(
+    np.equal(x, 0), 0, x * np.log(np.where(np.equal(x, 0), 1, y))
+)
 
 
 # -- tests ----------------------------------------------------------------------------------------
@@ -218,8 +231,9 @@ def iscomplex(x: Any) -> Any:
 
 
 @implements(np.nan_to_num)
-def nan_to_num(x: Any, copy: bool = True, nan: float = 0.0, posinf: Any = None,
-               neginf: Any = None) -> Any:
+def nan_to_num(
+    x: Any, copy: bool = True, nan: float = 0.0, posinf: Any = None, neginf: Any = None
+) -> Any:
     limits = np.finfo(x.dtype)
     result = np.where(np.isnan(x), nan, x)
     result = np.where(isposinf(x), limits.max if posinf is None else posinf, result)
@@ -252,4 +266,3 @@ def call_with_options(
         (target,) = out
         result = np.where(where, result, target.frozen() if type(target) is Array else target)
     return finish(result, None, out)
-

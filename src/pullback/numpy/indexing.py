@@ -26,47 +26,59 @@ from pullback.ops.index import gather, index, scatter, static_key, update
 __all__: list[str] = []
 
 
-def _normalize(key: Any, ndim: int) -> tuple[list[Any], bool]:
-    """The key as a full list without Ellipsis, and whether it has integer or boolean arrays."""
-    items = list(key) if isinstance(key, tuple) else [key]
-    advanced = False
-    for i, item in enumerate(items):
-        if item is None or item is Ellipsis or isinstance(item, slice):
-            continue
-        if isinstance(item, (int, np.integer)) and not isinstance(item, (bool, np.bool_)):
-            items[i] = int(item)
-            continue
-        item = (
-            item
-            if isinstance(item, (np.ndarray, Array))
-            else operand(item if not isinstance(item, (bool, np.bool_)) else np.asarray(item))
-        )
-        if isinstance(item, np.ndarray) and item.size == 0 and item.dtype.kind == "f":
-            item = item.astype(int)
-        if item.dtype.kind not in "biu":
-            raise IndexError("arrays used as indices must be of integer (or boolean) type")
-        items[i] = item
-        advanced = True
+def _normalize(key: Any, shape: tuple[int, ...]) -> tuple[list[Any], bool]:
+    """The key as a full list without Ellipsis, and whether it has integer or boolean arrays.
+
+    A truth value stands for a new axis that an index of length one or none picks from: ``(i,)``.
+    """
     expanded: list[Any] = []
-    for item in items:
-        if hasattr(item, "dtype") and item.dtype == bool:
-            expanded += _nonzero(item)
-        else:
+    advanced = False
+    for item in key if isinstance(key, tuple) else (key,):
+        if item is None or item is Ellipsis or isinstance(item, slice):
             expanded.append(item)
-    used = sum(item is not None and item is not Ellipsis for item in expanded)
-    if used > ndim:
+        elif isinstance(item, (int, np.integer)) and not isinstance(item, (bool, np.bool_)):
+            expanded.append(int(item))
+        else:
+            item = _index_array(item)
+            expanded += [item] if item.dtype != bool else _from_mask(item)
+            advanced = True
+    used = sum(
+        not (item is None or item is Ellipsis or isinstance(item, tuple)) for item in expanded
+    )
+    if used > len(shape):
         raise IndexError(
-            f"too many indices for array: array is {ndim}-dimensional, but {used} were indexed"
+            f"too many indices for array: array is {len(shape)}-dimensional, "
+            f"but {used} were indexed"
         )
     holes = [i for i, item in enumerate(expanded) if item is Ellipsis]
     if len(holes) > 1:
         raise IndexError("an index can only have a single ellipsis ('...')")
     at = holes[0] if holes else len(expanded)
-    fill = [slice(None)] * (ndim - used)
-    return expanded[:at] + fill + expanded[at + bool(holes) :], advanced
+    expanded[at : at + bool(holes)] = [slice(None)] * (len(shape) - used)
+    _check_masks(expanded, shape)
+    return [item.positions if isinstance(item, _Mask) else item for item in expanded], advanced
 
 
-def _nonzero(mask: Any) -> list[Any]:
+def _index_array(item: Any) -> Any:
+    if not isinstance(item, (np.ndarray, Array)):
+        item = operand(item)
+        item = item if hasattr(item, "dtype") else np.asarray(item)
+    if item.size == 0 and item.dtype.kind == "f" and not isinstance(item, Array):
+        item = np.asarray(item).astype(int)
+    if item.dtype.kind not in "biu":
+        raise IndexError("arrays used as indices must be of integer (or boolean) type")
+    return item
+
+
+class _Mask:
+    """Positions that a boolean mask picks along one axis, and the length that it expects there."""
+
+    def __init__(self, positions: Any, length: int) -> None:
+        self.positions = positions
+        self.length = length
+
+
+def _from_mask(mask: Any) -> list[Any]:
     if isinstance(mask, Array):
         try:
             mask = mask.trace.concrete(mask, "the boolean mask")
@@ -76,19 +88,36 @@ def _nonzero(mask: Any) -> list[Any]:
                 where=str(here()),
                 fix="use np.where(mask, a, b), which keeps the shape",
             ) from error
-    return list(np.nonzero(mask))
+    if not np.ndim(mask):
+        return [(np.zeros(int(mask), int),)]
+    return [_Mask(i, n) for i, n in zip(np.nonzero(mask), mask.shape, strict=True)]
+
+
+def _check_masks(items: list[Any], shape: tuple[int, ...]) -> None:
+    axis = 0
+    for item in items:
+        if isinstance(item, _Mask) and item.length != shape[axis]:
+            raise IndexError(
+                "boolean index did not match indexed array along "
+                f"axis {axis}; size of axis is {shape[axis]} but size of corresponding boolean axis "
+                f"is {item.length}"
+            )
+        axis += not (item is None or isinstance(item, tuple))
 
 
 class _Advanced:
     """Plan of an advanced index: basic key, permutation to the front, index arrays, position."""
 
     def __init__(self, items: list[Any]) -> None:
-        arrays = [i for i, item in enumerate(items) if isinstance(item, (np.ndarray, Array, int))]
-        together = arrays[-1] - arrays[0] == len(arrays) - 1
-        self.indices = [
-            np.asarray(items[i]) if isinstance(items[i], int) else items[i] for i in arrays
+        arrays = [
+            i for i, item in enumerate(items) if isinstance(item, (np.ndarray, Array, int, tuple))
         ]
-        self.basic = tuple(slice(None) if i in arrays else item for i, item in enumerate(items))
+        together = arrays[-1] - arrays[0] == len(arrays) - 1
+        self.indices = [_as_index(items[i]) for i in arrays]
+        self.basic = tuple(
+            None if isinstance(item, tuple) else slice(None) if i in arrays else item
+            for i, item in enumerate(items)
+        )
         self.trivial = all(isinstance(k, slice) and k == slice(None) for k in self.basic)
         others = [i for i in range(len(items)) if i not in arrays]
         self.front = (*arrays, *others)
@@ -109,6 +138,12 @@ class _Advanced:
     def picked_axes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         source = tuple(range(self.picked))
         return source, tuple(range(self.position, self.position + self.picked))
+
+
+def _as_index(item: Any) -> Any:
+    if isinstance(item, tuple):
+        return item[0]
+    return np.asarray(item) if isinstance(item, int) else item
 
 
 def _is_basic(key: Any) -> bool:
@@ -150,13 +185,21 @@ def getitem(x: Any, key: Any) -> Any:
             else:
                 result.alias.key = static
         return result
-    items, advanced = _normalize(key, x.ndim)
+    items, advanced = _normalize(key, x.shape)
     if not advanced:
         return index(x, key=static_key(items))
     plan = _Advanced(items)
     result = gather(plan.prepare(x), *plan.indices)
     source, target = plan.picked_axes()
     return result if source == target else np.moveaxis(result, source, target)
+
+
+def _fits_mask(x: Array, key: Any) -> bool:
+    return (
+        isinstance(key, (np.ndarray, Array))
+        and key.dtype == bool
+        and key.shape == x.shape[: key.ndim]
+    )
 
 
 @implements(method="__setitem__")
@@ -172,7 +215,7 @@ def setitem(x: Array, key: Any, value: Any) -> None:
         and value.alias.refers_to(x, static)
     ):
         return  # the second half of x[key] += v: the view has already written itself
-    if isinstance(key, (np.ndarray, Array)) and key.dtype == bool and np.ndim(value) == 0:
+    if _fits_mask(x, key) and np.ndim(value) == 0:
         mask = np.reshape(key, (*key.shape, *(1,) * (x.ndim - key.ndim)))
         write(x, _updated(x, value, (), lambda base, new: np.where(mask, new, base)))
         return
@@ -180,7 +223,7 @@ def setitem(x: Array, key: Any, value: Any) -> None:
         shape = np.broadcast_to(np.False_, x.shape)[key if isinstance(key, tuple) else (key,)].shape
         write(x, _updated(x, value, shape, lambda base, new: update(base, new, key=static)))
         return
-    items, _ = _normalize(key, x.ndim)
+    items, _ = _normalize(key, x.shape)
     plan = _Advanced(items)
     part = plan.prepare(x)
     picked = np.broadcast_shapes(*[np.shape(i) for i in plan.indices])

@@ -107,20 +107,48 @@ def insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> Any:
         arr, axis = np.ravel(arr), 0
     axis = normalize_axis(axis, arr.ndim)
     n = arr.shape[axis]
-    # NumPy itself says where things go: negative numbers are inserted ones.
     places = concrete(obj, "the places to insert at")
-    scalar = not isinstance(places, slice) and np.ndim(places) == 0
-    if scalar:
-        values = np.moveaxis(operand(np.array(values, ndmin=arr.ndim)), 0, axis)
+    # NumPy itself says where things go: negative numbers stand for inserted ones.
+    n_new = np.insert(np.arange(n), places, -1).size - n
+    if n_new == 1:
+        values = np.reshape(values, (*(1,) * (arr.ndim - np.ndim(values)), *np.shape(values)))
+        values = np.moveaxis(values, 0, axis) if np.ndim(places) == 0 else values
         n_new = values.shape[axis]
-    else:
-        n_new = len(np.arange(n)[places]) if isinstance(places, slice) else np.size(places)
-        if getattr(places, "dtype", None) == bool:
-            n_new = int(np.count_nonzero(places))
     order = np.insert(np.arange(n), places, -1 - np.arange(n_new))
     shape = (*arr.shape[:axis], n_new, *arr.shape[axis + 1 :])
     joined = concatenate([arr, np.broadcast_to(values, shape).astype(arr.dtype)], axis)
     return joined[along(axis, np.where(order < 0, n - 1 - order, order))]
+
+
+@implements(np.block)
+def block(arrays: Any) -> Any:
+    depth, item, leaves = 0, arrays, arrays if isinstance(arrays, list) else [arrays]
+    while isinstance(item, list):
+        depth, item = depth + 1, item[0]
+    for _ in range(depth - 1):
+        leaves = [part for group in leaves for part in group]
+    ndim = max(depth, *[np.ndim(leaf) for leaf in leaves])
+
+    def join(item: Any, level: int) -> Any:
+        if level:
+            return concatenate([join(part, level - 1) for part in item], axis=-level)
+        item = operand(item)
+        return np.reshape(item, (*(1,) * (ndim - np.ndim(item)), *np.shape(item)))
+
+    return join(arrays, depth)
+
+
+@implements(np.meshgrid)
+def meshgrid(*xi: Any, copy: bool = True, sparse: bool = False, indexing: str = "xy") -> Any:
+    axes = list(range(len(xi)))
+    if indexing == "xy":
+        axes[:2] = axes[:2][::-1]
+    grids = [
+        np.reshape(operand(x), [-1 if i == axis else 1 for i in range(len(xi))])
+        for x, axis in zip(xi, axes, strict=True)
+    ]
+    grids = grids if sparse else list(np.broadcast_arrays(*grids))
+    return tuple(np.copy(x) if copy else x for x in grids)
 
 
 # -- padding --------------------------------------------------------------------------------------
@@ -135,7 +163,12 @@ def _pairs(value: Any, ndim: int) -> list[tuple[Any, Any]]:
 
 
 GATHERED = {"edge", "reflect", "symmetric", "wrap"}
-STATISTICS = {"maximum": np.max, "minimum": np.min, "mean": np.mean, "median": np.median}
+FOLDS: dict[str, Any] = {
+    "maximum": np.max,
+    "minimum": np.min,
+    "mean": np.mean,
+    "median": np.median,
+}
 
 
 @implements(np.pad)
@@ -148,7 +181,8 @@ def pad(array: Any, pad_width: Any, mode: Any = "constant", **options: Any) -> A
                 order = np.pad(np.arange(array.shape[axis]), width, mode, **options)
                 array = array[along(axis, order)]
         return np.copy(array)
-    if mode == "constant" and not np.any(options.get("constant_values", 0)):
+    value = options.get("constant_values", 0)
+    if mode == "constant" and isinstance(value, (int, float)) and value == 0:
         shape = tuple(n + p + q for n, (p, q) in zip(array.shape, widths, strict=True))
         inside = [slice(p, p + n) for n, (p, _) in zip(array.shape, widths, strict=True)]
         return place(array, shape=shape, key=static_key(inside))
@@ -163,11 +197,11 @@ def _pad_axis(array: Any, axis: int, width: tuple[int, int], mode: Any, options:
         first, last = _pairs(options["constant_values"], array.ndim)[axis]
     elif mode == "linear_ramp":
         first, last = _pairs(options.get("end_values", 0), array.ndim)[axis]
-    elif mode in STATISTICS:
+    elif mode in FOLDS:
         lengths = options.get("stat_length")
         first, last = (n, n) if lengths is None else _pairs(lengths, array.ndim)[axis]
         head, tail = (min(int(k), n) for k in (first, last))
-        fold = STATISTICS[mode]
+        fold = FOLDS[mode]
         first = fold(array[along(axis, slice(head))], axis=axis, keepdims=True)
         last = fold(array[along(axis, slice(n - tail, None))], axis=axis, keepdims=True)
     else:
@@ -183,4 +217,3 @@ def _pad_axis(array: Any, axis: int, width: tuple[int, int], mode: Any, options:
             part = np.broadcast_to(value, shape)
         parts.insert(at, part.astype(array.dtype))
     return concatenate(parts, axis)
-

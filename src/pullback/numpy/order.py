@@ -14,6 +14,7 @@ from pullback.numpy.arguments import (
     normalize_axis,
     unsupported,
 )
+from pullback.numpy.indexing import getitem
 from pullback.numpy.joins import along
 from pullback.numpy.registry import implements
 from pullback.ops import arithmetic, index
@@ -56,15 +57,15 @@ def _bounded(indices: Any, n: int, mode: str) -> Any:
 
 
 @implements(np.take, method="take")
-def take(a: Any, indices: Any, axis: int | None = None, out: Any = None,
-         mode: str = "raise") -> Any:
+def take(
+    a: Any, indices: Any, axis: int | None = None, out: Any = None, mode: str = "raise"
+) -> Any:
     a, indices = operand(a), operand(indices)
     if axis is None:
         a, axis = np.ravel(a), 0
     axis = normalize_axis(axis, a.ndim)
     indices = _bounded(indices, a.shape[axis], mode)
-    return finish(a[along(axis, np.asarray(indices) if np.isscalar(indices) else indices)],
-                  None, out)
+    return finish(getitem(a, along(axis, indices)), None, out)
 
 
 def _grid(arr: Any, indices: Any, axis: int) -> tuple[Any, ...]:
@@ -84,7 +85,7 @@ def take_along_axis(arr: Any, indices: Any, axis: int | None = -1) -> Any:
     arr = operand(arr)
     if axis is None:
         arr, axis = np.ravel(arr), 0
-    return arr[_grid(arr, indices, normalize_axis(axis, arr.ndim))]
+    return getitem(arr, _grid(arr, indices, normalize_axis(axis, arr.ndim)))
 
 
 @implements(np.compress)
@@ -107,15 +108,19 @@ def extract(condition: Any, arr: Any) -> Any:
 @implements(np.piecewise)
 def piecewise(x: Any, condlist: Any, funclist: Any, *args: Any, **kw: Any) -> Any:
     x = operand(x)
-    conditions = [operand(c) for c in condlist] if isinstance(condlist, (list, tuple)) else [condlist]
+    conditions = (
+        [operand(c) for c in condlist] if isinstance(condlist, (list, tuple)) else [condlist]
+    )
     if len(funclist) == len(conditions) + 1:
         some = conditions[0]
         for condition in conditions[1:]:
             some = np.logical_or(some, condition)
         conditions.append(np.logical_not(some))
     if len(funclist) != len(conditions):
-        raise ValueError(f"with {len(conditions)} condition(s), either {len(conditions)} or "
-                         f"{len(conditions) + 1} functions are expected")
+        raise ValueError(
+            f"with {len(conditions)} condition(s), either {len(conditions)} or "
+            f"{len(conditions) + 1} functions are expected"
+        )
     y = np.zeros_like(x)
     for condition, function in zip(conditions, funclist, strict=True):
         if not callable(function):
@@ -136,20 +141,33 @@ def _argsort(a: Any, axis: int | None) -> Any:
 
 
 @implements(np.argsort, method="argsort")
-def argsort(a: Any, axis: int | None = -1, kind: Any = None, order: Any = None, *,
-            stable: bool | None = None) -> Any:
+def argsort(
+    a: Any,
+    axis: int | None = -1,
+    kind: Any = None,
+    order: Any = None,
+    *,
+    stable: bool | None = None,
+) -> Any:
     return _argsort(a, axis)
 
 
 @implements(np.argpartition, method="argpartition")
-def argpartition(a: Any, kth: Any, axis: int | None = -1, kind: str = "introselect",
-                 order: Any = None) -> Any:
+def argpartition(
+    a: Any, kth: Any, axis: int | None = -1, kind: str = "introselect", order: Any = None
+) -> Any:
     return _argsort(a, axis)  # sorted is partitioned at every position
 
 
 @implements(np.sort)
-def sort(a: Any, axis: int | None = -1, kind: Any = None, order: Any = None, *,
-         stable: bool | None = None) -> Any:
+def sort(
+    a: Any,
+    axis: int | None = -1,
+    kind: Any = None,
+    order: Any = None,
+    *,
+    stable: bool | None = None,
+) -> Any:
     a = operand(a)
     if axis is None:
         a, axis = np.ravel(a), 0
@@ -157,33 +175,47 @@ def sort(a: Any, axis: int | None = -1, kind: Any = None, order: Any = None, *,
 
 
 @implements(np.partition)
-def partition(a: Any, kth: Any, axis: int | None = -1, kind: str = "introselect",
-              order: Any = None) -> Any:
+def partition(
+    a: Any, kth: Any, axis: int | None = -1, kind: str = "introselect", order: Any = None
+) -> Any:
     return sort(a, axis)
 
 
 @implements(method="sort")
-def sort_in_place(a: Any, axis: int = -1, kind: Any = None, order: Any = None, *,
-                  stable: bool | None = None) -> None:
+def sort_in_place(
+    a: Any, axis: int = -1, kind: Any = None, order: Any = None, *, stable: bool | None = None
+) -> None:
     write(a, sort(a, axis))
 
 
 @implements(method="partition")
-def partition_in_place(a: Any, kth: Any, axis: int = -1, kind: str = "introselect",
-                       order: Any = None) -> None:
+def partition_in_place(
+    a: Any, kth: Any, axis: int = -1, kind: str = "introselect", order: Any = None
+) -> None:
     write(a, sort(a, axis))
 
 
 @implements(np.unique)
-def unique(ar: Any, return_index: bool = False, return_inverse: bool = False,
-           return_counts: bool = False, axis: int | None = None, *, equal_nan: bool = True,
-           sorted: bool = True) -> Any:
+def unique(
+    ar: Any,
+    return_index: bool = False,
+    return_inverse: bool = False,
+    return_counts: bool = False,
+    axis: int | None = None,
+    *,
+    equal_nan: bool = True,
+    sorted: bool = True,
+) -> Any:
     """As ``numpy.unique``; the derivative goes to the first of equal values."""
     ar = operand(ar)
-    found = np.unique(concrete(ar, "np.unique"), return_index=True, return_inverse=return_inverse,
-                      return_counts=return_counts, axis=axis, equal_nan=equal_nan)
+    plain: Any = np.unique
+    found = plain(
+        concrete(ar, "np.unique"), True, return_inverse, return_counts, axis, equal_nan=equal_nan
+    )
     first, rest = found[1], found[2:]
-    values = np.ravel(ar)[first] if axis is None else ar[along(normalize_axis(axis, ar.ndim), first)]
+    values = (
+        np.ravel(ar)[first] if axis is None else ar[along(normalize_axis(axis, ar.ndim), first)]
+    )
     if not (return_index or rest):
         return values
     return (values, *([first] if return_index else []), *rest)
@@ -196,9 +228,14 @@ def unique_values(x: Any) -> Any:
 
 # -- quantiles ------------------------------------------------------------------------------------
 # Hyndman & Fan (1996), table 1: the continuous definitions of a sample quantile.
-PLOTTING = {"linear": (1.0, 1.0), "weibull": (0.0, 0.0), "hazen": (0.5, 0.5),
-            "interpolated_inverted_cdf": (0.0, 1.0), "median_unbiased": (1 / 3, 1 / 3),
-            "normal_unbiased": (3 / 8, 3 / 8)}
+PLOTTING = {
+    "linear": (1.0, 1.0),
+    "weibull": (0.0, 0.0),
+    "hazen": (0.5, 0.5),
+    "interpolated_inverted_cdf": (0.0, 1.0),
+    "median_unbiased": (1 / 3, 1 / 3),
+    "normal_unbiased": (3 / 8, 3 / 8),
+}
 ROUNDED = {"lower": np.floor, "higher": np.ceil, "nearest": np.rint}
 
 
@@ -238,12 +275,21 @@ def _rows(ordered: Any, at: Any) -> Any:
     """``ordered[at[..., j], j]`` for all places j of the axes after the first."""
     rest = ordered.shape[1:]
     at = np.broadcast_to(at, (*np.shape(at)[: np.ndim(at) - len(rest)], *rest))
-    return ordered[(at, *np.ogrid[tuple(slice(m) for m in rest)])] if rest else ordered[at]
+    return getitem(ordered, (at, *np.ogrid[tuple(slice(m) for m in rest)]) if rest else at)
 
 
 def _quantile_function(scale: float, skip_nan: bool) -> Any:
-    def quantile(a: Any, q: Any, axis: Any = None, out: Any = None, overwrite_input: bool = False,
-                 method: str = "linear", keepdims: Any = False, *, weights: Any = None) -> Any:
+    def quantile(
+        a: Any,
+        q: Any,
+        axis: Any = None,
+        out: Any = None,
+        overwrite_input: bool = False,
+        method: str = "linear",
+        keepdims: Any = False,
+        *,
+        weights: Any = None,
+    ) -> Any:
         if weights is not None:
             raise unsupported("quantile with weights", "sort, and interpolate the running sum")
         result = _quantile(a, np.divide(q, scale), axis, keepdims, method, skip_nan)
@@ -259,8 +305,13 @@ implements(np.nanpercentile)(_quantile_function(100, skip_nan=True))
 
 
 def _median_function(skip_nan: bool) -> Any:
-    def median(a: Any, axis: Any = None, out: Any = None, overwrite_input: bool = False,
-               keepdims: Any = False) -> Any:
+    def median(
+        a: Any,
+        axis: Any = None,
+        out: Any = None,
+        overwrite_input: bool = False,
+        keepdims: Any = False,
+    ) -> Any:
         return finish(_quantile(a, 0.5, axis, keepdims, "linear", skip_nan), None, out)
 
     return median
@@ -288,8 +339,9 @@ def digitize(x: Any, bins: Any, right: bool = False) -> Any:
 
 
 @implements(np.interp)
-def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None,
-           period: float | None = None) -> Any:
+def interp(
+    x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period: float | None = None
+) -> Any:
     """Piecewise linear interpolation; differentiable in ``x``, ``xp`` and ``fp``."""
     x, xp, fp = (operand(v) for v in (x, xp, fp))
     if period is not None:
@@ -302,7 +354,8 @@ def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None,
         between = fp[0] + 0 * x
     else:
         i = np.clip(searchsorted(xp, x, "right") - 1, 0, xp.size - 2)
-        between = fp[i] + (fp[i + 1] - fp[i]) / (xp[i + 1] - xp[i]) * (x - xp[i])
+        (x0, x1), (y0, y1) = ((take(v, i), take(v, i + 1)) for v in (xp, fp))
+        between = y0 + (y1 - y0) / (x1 - x0) * (x - x0)
     below = np.where(np.less(x, xp[0]), fp[0] if left is None else left, between)
     return np.where(np.greater(x, xp[-1]), fp[-1] if right is None else right, below)
 
@@ -316,9 +369,23 @@ def _on_values(function: Any) -> Any:
     return answer
 
 
-ON_VALUES = (np.nonzero, np.flatnonzero, np.argwhere, np.lexsort, np.isin, np.array_equal,
-             np.array_equiv, np.allclose, np.unique_counts, np.unique_inverse, np.unique_all,
-             np.histogram_bin_edges, np.array_repr, np.array_str, np.array2string)
+ON_VALUES = (
+    np.nonzero,
+    np.flatnonzero,
+    np.argwhere,
+    np.lexsort,
+    np.isin,
+    np.array_equal,
+    np.array_equiv,
+    np.allclose,
+    np.unique_counts,
+    np.unique_inverse,
+    np.unique_all,
+    np.histogram_bin_edges,
+    np.array_repr,
+    np.array_str,
+    np.array2string,
+)
 for _function in ON_VALUES:
     implements(_function)(_on_values(_function))
 implements(method="nonzero")(_on_values(np.nonzero))

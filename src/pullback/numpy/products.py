@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from string import ascii_letters
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,10 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
         left, right = list(range(a.ndim - axes, a.ndim)), list(range(axes))
     else:
         left, right = (
-            [normalize_axis(i, x.ndim) for i in (side if isinstance(side, (tuple, list)) else [side])]
+            [
+                normalize_axis(i, x.ndim)
+                for i in (side if isinstance(side, (tuple, list)) else [side])
+            ]
             for side, x in zip(axes, (a, b), strict=True)
         )
     if [a.shape[i] for i in left] != [b.shape[j] for j in right]:
@@ -104,9 +108,26 @@ def kron(a: Any, b: Any) -> Any:
     return np.reshape(spread * other, [m * n for m, n in zip(a.shape, b.shape, strict=True)])
 
 
+@implements(np.cross)
+def cross(
+    a: Any, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: int | None = None
+) -> Any:
+    if axis is not None:
+        axisa = axisb = axisc = axis
+    a, b = _last(operand(a), axisa), _last(operand(b), axisb)
+    if a.shape[-1] != 3 or b.shape[-1] != 3:
+        raise ValueError("cross: both arrays must hold vectors of length 3")
+    (a0, a1, a2), (b0, b1, b2) = ((x[..., 0], x[..., 1], x[..., 2]) for x in (a, b))
+    return np.stack([a1 * b2 - a2 * b1, a2 * b0 - a0 * b2, a0 * b1 - a1 * b0], axis=axisc)
+
+
 @implements(np.convolve)
-def convolve(a: Any, v: Any, mode: str = "full") -> Any:
-    return np.correlate(a, operand(v)[::-1], mode) if np.size(a) >= np.size(v) else convolve(v, a, mode)
+def convolve(a: Any, v: Any, mode: Any = "full") -> Any:
+    return (
+        np.correlate(a, operand(v)[::-1], mode)
+        if np.size(a) >= np.size(v)
+        else convolve(v, a, mode)
+    )
 
 
 @implements(np.correlate)
@@ -118,7 +139,9 @@ def correlate(a: Any, v: Any, mode: str = "valid") -> Any:
     if v.size > a.size:
         return correlate(v, a, mode)[::-1]
     n = v.size
-    before, after = {"valid": (0, 0), "same": (n // 2, n - 1 - n // 2), "full": (n - 1, n - 1)}[mode]
+    before, after = {"valid": (0, 0), "same": (n // 2, n - 1 - n // 2), "full": (n - 1, n - 1)}[
+        mode
+    ]
     padded = np.pad(a, (before, after))
     windows = np.arange(padded.size - n + 1)[:, None] + np.arange(n)
     return matmul(padded[windows], v)
@@ -130,9 +153,7 @@ def einsum(*operands: Any, out: Any = None, optimize: Any = "greedy", **options:
     """Sums of products by subscripts: diagonals, sums and matrix products of pairs of operands."""
     if options.get("dtype") is not None:
         raise unsupported("einsum with dtype=", "convert the operands with astype")
-    if not isinstance(operands[0], str):
-        operands = _spelled_out(operands)
-    text, *arrays = operands
+    text, *arrays = operands if isinstance(operands[0], str) else _spelled_out(operands)
     parts = [operand(a) for a in arrays]
     inputs, output = _parse(text, [np.ndim(p) for p in parts])
     shapes = [np.broadcast_to(np.int8(0), np.shape(p)) for p in parts]
@@ -153,10 +174,9 @@ def einsum(*operands: Any, out: Any = None, optimize: Any = "greedy", **options:
 
 def _spelled_out(operands: Sequence[Any]) -> list[Any]:
     """The form ``einsum(a, [0, 1], b, [1, 2], [0, 2])`` as text and operands."""
-    letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
     def spell(labels: Any) -> str:
-        return "".join("..." if i is Ellipsis else letters[i] for i in labels)
+        return "".join("..." if i is Ellipsis else ascii_letters[i] for i in labels)
 
     pairs = len(operands) // 2
     text = ",".join(spell(operands[2 * i + 1]) for i in range(pairs))
@@ -172,7 +192,7 @@ def _parse(text: str, ndims: Sequence[int]) -> tuple[list[list[str]], list[str]]
     terms = left.split(",")
     if len(terms) != len(ndims):
         raise ValueError("einsum: more operands than subscripts, or fewer")
-    spare = [chr(code) for code in range(192, 192 + 64)]
+    spare = [c for c in ascii_letters if c not in text]
     inputs, widest = [], 0
     for term, ndim in zip(terms, ndims, strict=True):
         named = term.replace("...", "")
@@ -181,8 +201,8 @@ def _parse(text: str, ndims: Sequence[int]) -> tuple[list[list[str]], list[str]]
             raise ValueError(f"einsum: subscripts {term!r} do not fit an operand with {ndim} axes")
         widest = max(widest, extra if "..." in term else 0)
         at = term.find("...")
-        inputs.append([*named[: max(at, 0)], *spare[64 - extra : 64], *named[max(at, 0) :]])
-    dots = spare[64 - widest :] if widest else []
+        inputs.append([*named[: max(at, 0)], *spare[len(spare) - extra :], *named[max(at, 0) :]])
+    dots = spare[len(spare) - widest :]
     if arrow:
         at = right.find("...")
         named = right.replace("...", "")
@@ -242,8 +262,9 @@ def _pair(left: Term, right: Term, needed: set[str]) -> Term:
         return np.reshape(value, (*[sizes[c] for c in groups[0]], *lengths))
 
     if inside:
-        product = matmul(arrange(x, x_labels, stack, rows, inside),
-                         arrange(y, y_labels, stack, inside, columns))
+        product = matmul(
+            arrange(x, x_labels, stack, rows, inside), arrange(y, y_labels, stack, inside, columns)
+        )
     else:
         product = arrange(x, x_labels, stack, rows, []) * arrange(y, y_labels, stack, [], columns)
     labels = [*stack, *rows, *columns]
@@ -300,5 +321,3 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: Any = False) -> An
     sums = np.sum(np.abs(x), axis=summed, keepdims=True)
     result = (np.max if ord > 0 else np.min)(sums, axis=left, keepdims=True)
     return result if keepdims else np.squeeze(result, axis=(row, column))
-
-

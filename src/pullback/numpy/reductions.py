@@ -8,7 +8,14 @@ from typing import Any
 import numpy as np
 
 from pullback.core.array import Array, operand
-from pullback.numpy.arguments import finish, given, into, normalize_axes, normalize_axis, unsupported
+from pullback.numpy.arguments import (
+    finish,
+    given,
+    into,
+    normalize_axes,
+    normalize_axis,
+    unsupported,
+)
 from pullback.numpy.registry import implements
 from pullback.ops import cumulative, reduce
 from pullback.ops.index import scatter_add
@@ -85,7 +92,9 @@ def count(a: Any, axis: Any, where: Any) -> Any:
     shape = a.shape
     if where is not None and given(where) and where is not True:
         return np.sum(np.broadcast_to(where, shape), axis=axis, keepdims=True)
-    return math.prod(shape if axis is None else [shape[i] for i in normalize_axes(axis, len(shape))])
+    return math.prod(
+        shape if axis is None else [shape[i] for i in normalize_axes(axis, len(shape))]
+    )
 
 
 @implements(np.mean, method="mean")
@@ -147,13 +156,24 @@ def logsumexp(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
 
 
 # -- extremes -------------------------------------------------------------------------------------
-def _extreme(primitive: Any, join: np.ufunc, neutral: Any, a: Any, axis: Any, out: Any,
-             keepdims: Any, initial: Any, where: Any) -> Any:
+def _extreme(
+    primitive: Any,
+    join: np.ufunc,
+    neutral: Any,
+    a: Any,
+    axis: Any,
+    out: Any,
+    keepdims: Any,
+    initial: Any,
+    where: Any,
+) -> Any:
     a = operand(a)
     if given(where) and where is not True:
         if not given(initial):
-            raise ValueError(f"reduction operation {join.__name__!r} does not have an identity, "
-                             "so to use a where mask one has to specify 'initial'")
+            raise ValueError(
+                f"reduction operation {join.__name__!r} does not have an identity, "
+                "so to use a where mask one has to specify 'initial'"
+            )
         a = masked(a, where, neutral(a.dtype))
     if given(initial) and not a.size:
         shape = tuple(1 if i in normalize_axes(axis, a.ndim) else n for i, n in enumerate(a.shape))
@@ -163,14 +183,26 @@ def _extreme(primitive: Any, join: np.ufunc, neutral: Any, a: Any, axis: Any, ou
 
 
 @implements(np.max, np.amax, method="max")
-def max(a: Any, axis: Any = None, out: Any = None, keepdims: Any = False, initial: Any = None,
-        where: Any = None) -> Any:
+def max(
+    a: Any,
+    axis: Any = None,
+    out: Any = None,
+    keepdims: Any = False,
+    initial: Any = None,
+    where: Any = None,
+) -> Any:
     return _extreme(reduce.max, np.maximum, lowest, a, axis, out, keepdims, initial, where)
 
 
 @implements(np.min, np.amin, method="min")
-def min(a: Any, axis: Any = None, out: Any = None, keepdims: Any = False, initial: Any = None,
-        where: Any = None) -> Any:
+def min(
+    a: Any,
+    axis: Any = None,
+    out: Any = None,
+    keepdims: Any = False,
+    initial: Any = None,
+    where: Any = None,
+) -> Any:
     return _extreme(reduce.min, np.minimum, highest, a, axis, out, keepdims, initial, where)
 
 
@@ -206,15 +238,17 @@ def count_nonzero(a: Any, axis: Any = None, *, keepdims: Any = False) -> Any:
 
 
 @implements(np.any, method="any")
-def any(a: Any, axis: Any = None, out: Any = None, keepdims: Any = False, *,
-        where: Any = None) -> Any:
+def any(
+    a: Any, axis: Any = None, out: Any = None, keepdims: Any = False, *, where: Any = None
+) -> Any:
     found = sum(np.not_equal(a, 0), axis, None, None, keepdims, where=where)
     return finish(np.greater(found, 0), None, out)
 
 
 @implements(np.all, method="all")
-def all(a: Any, axis: Any = None, out: Any = None, keepdims: Any = False, *,
-        where: Any = None) -> Any:
+def all(
+    a: Any, axis: Any = None, out: Any = None, keepdims: Any = False, *, where: Any = None
+) -> Any:
     failed = sum(np.equal(a, 0), axis, None, None, keepdims, where=where)
     return finish(np.equal(failed, 0), None, out)
 
@@ -261,8 +295,9 @@ def cumprod(a: Any, axis: Any = None, dtype: Any = None, out: Any = None) -> Any
 def _with_start(ufunc: np.ufunc, x: Any, axis: Any, dtype: Any, out: Any, start: bool) -> Any:
     if axis is None:
         if x.ndim != 1:
-            raise ValueError("For arrays which have more than one dimension ``axis`` argument is "
-                             "required.")
+            raise ValueError(
+                "For arrays which have more than one dimension ``axis`` argument is required."
+            )
         axis = 0
     result = _running(ufunc, x, axis, dtype, None)
     if start:
@@ -273,14 +308,28 @@ def _with_start(ufunc: np.ufunc, x: Any, axis: Any, dtype: Any, out: Any, start:
 
 
 @implements(np.cumulative_sum)
-def cumulative_sum(x: Any, /, *, axis: Any = None, dtype: Any = None, out: Any = None,
-                   include_initial: bool = False) -> Any:
+def cumulative_sum(
+    x: Any,
+    /,
+    *,
+    axis: Any = None,
+    dtype: Any = None,
+    out: Any = None,
+    include_initial: bool = False,
+) -> Any:
     return _with_start(np.add, x, axis, dtype, out, include_initial)
 
 
 @implements(np.cumulative_prod)
-def cumulative_prod(x: Any, /, *, axis: Any = None, dtype: Any = None, out: Any = None,
-                    include_initial: bool = False) -> Any:
+def cumulative_prod(
+    x: Any,
+    /,
+    *,
+    axis: Any = None,
+    dtype: Any = None,
+    out: Any = None,
+    include_initial: bool = False,
+) -> Any:
     return _with_start(np.multiply, x, axis, dtype, out, include_initial)
 
 
@@ -295,14 +344,15 @@ def _without_nan(function: Any, neutral: Any) -> Any:
     return fold
 
 
-for _name, _function, _neutral in [
+NAN_SKIPPING: list[tuple[Any, Any, float]] = [
     (np.nansum, sum, 0),
     (np.nanprod, prod, 1),
     (np.nancumsum, cumsum, 0),
     (np.nancumprod, cumprod, 1),
     (np.nanargmax, argmax, -np.inf),
     (np.nanargmin, argmin, np.inf),
-]:
+]
+for _name, _function, _neutral in NAN_SKIPPING:
     implements(_name)(_without_nan(_function, _neutral))
 
 
@@ -348,8 +398,15 @@ FOLDS: dict[Any, Any] = {
 
 
 @implements(ufunc_method="reduce")
-def ufunc_reduce(ufunc: np.ufunc, array: Any, axis: Any = 0, dtype: Any = None, out: Any = None,
-                 keepdims: bool = False, **options: Any) -> Any:
+def ufunc_reduce(
+    ufunc: np.ufunc,
+    array: Any,
+    axis: Any = 0,
+    dtype: Any = None,
+    out: Any = None,
+    keepdims: bool = False,
+    **options: Any,
+) -> Any:
     fold = FOLDS.get(ufunc)
     if fold is None:
         raise unsupported(f"{ufunc.__name__}.reduce", "use a loop, or pullback.scan")
@@ -359,8 +416,9 @@ def ufunc_reduce(ufunc: np.ufunc, array: Any, axis: Any = 0, dtype: Any = None, 
 
 
 @implements(ufunc_method="accumulate")
-def ufunc_accumulate(ufunc: np.ufunc, array: Any, axis: int = 0, dtype: Any = None,
-                     out: Any = None) -> Any:
+def ufunc_accumulate(
+    ufunc: np.ufunc, array: Any, axis: int = 0, dtype: Any = None, out: Any = None
+) -> Any:
     if ufunc not in FOLDS:
         raise unsupported(f"{ufunc.__name__}.accumulate", "use a loop, or pullback.scan")
     return _running(ufunc, array, axis, dtype, out)

@@ -68,9 +68,7 @@ def reshape(a: Any, /, shape: Any = None, order: str = "C", *, copy: bool | None
         new = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
         return transpose(reshape(transpose(a), new[::-1], copy=copy))
     if order not in ("C", "A"):
-        raise unsupported(
-            f"reshape with order={order!r}", "use order='C' or order='F'"
-        )
+        raise unsupported(f"reshape with order={order!r}", "use order='C' or order='F'")
     new = (int(shape),) if isinstance(shape, (int, np.integer)) else tuple(int(n) for n in shape)
     if -1 in new:
         known = math.prod([n for n in new if n != -1])
@@ -116,9 +114,7 @@ def permute(a: Any, axes: tuple[int, ...]) -> Any:
 @implements(np.transpose, np.permute_dims)
 def transpose(a: Any, axes: Sequence[int] | None = None) -> Any:
     n = a.ndim
-    order = (
-        tuple(range(n))[::-1] if axes is None else tuple(normalize_axis(i, n) for i in axes)
-    )
+    order = tuple(range(n))[::-1] if axes is None else tuple(normalize_axis(i, n) for i in axes)
     if sorted(order) != list(range(n)):
         raise ValueError("axes don't match array")
     return permute(a, order)
@@ -147,10 +143,7 @@ def matrix_transpose(x: Any, /) -> Any:
 @implements(np.moveaxis)
 def moveaxis(a: Any, source: Any, destination: Any) -> Any:
     sources, targets = (
-        [
-            normalize_axis(i, a.ndim)
-            for i in (axes if isinstance(axes, tuple | list) else (axes,))
-        ]
+        [normalize_axis(i, a.ndim) for i in (axes if isinstance(axes, tuple | list) else (axes,))]
         for axes in (source, destination)
     )
     order = [i for i in range(a.ndim) if i not in sources]
@@ -239,8 +232,9 @@ def diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
 
 
 @implements(np.trace, method="trace")
-def trace(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None,
-          out: Any = None) -> Any:
+def trace(
+    a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None, out: Any = None
+) -> Any:
     return np.sum(diagonal(operand(a), offset, axis1, axis2), axis=-1, dtype=dtype, out=out)
 
 
@@ -309,7 +303,8 @@ def common_type(*arrays: Any) -> Any:
 
 @implements(np.can_cast)
 def can_cast(from_: Any, to: Any, casting: Any = "safe") -> bool:
-    return np.can_cast(*dtypes_of([from_, to]), casting)
+    start, end = dtypes_of([from_, to])
+    return np.can_cast(start, end, casting)
 
 
 @implements(np.min_scalar_type)

@@ -21,6 +21,8 @@ def copyto(dst: Any, src: Any, casting: str = "same_kind", where: Any = True) ->
 
 @implements(np.putmask)
 def putmask(a: Any, mask: Any, values: Any) -> None:
+    if np.size(mask) != np.size(a):
+        raise ValueError("putmask: mask and data must be the same size")
     values = np.ravel(operand(values))
     numbers = np.reshape(np.arange(np.size(a)) % np.size(values), np.shape(a))
     into(a, np.where(mask, values[numbers].astype(a.dtype), a))
@@ -84,4 +86,3 @@ def fill_diagonal(a: Any, val: Any, wrap: bool = False) -> None:
 @implements(method="fill")
 def fill(a: Any, value: Any) -> None:
     a[...] = value
-

@@ -1,4 +1,4 @@
-"""Error and logistic functions. SciPy's ufuncs of the same name find them without being imported."""
+"""Error and logistic functions; SciPy's ufuncs of the same names find them by name."""
 
 from __future__ import annotations
 

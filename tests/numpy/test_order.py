@@ -1,0 +1,173 @@
+"""Choosing, sorting, searching and interpolating against NumPy."""
+
+import numpy as np
+import pytest
+from tests.numpy.oracle import check, check_values
+
+import pullback as pb
+from pullback.core.types import type_of
+from pullback.errors import StagingError, UnsupportedError
+from pullback.transforms.stage import stage
+
+RNG = np.random.default_rng(5)
+X = RNG.normal(size=(3, 5))
+Y = RNG.normal(size=(5,))
+GRID = np.array([-2.0, -0.9, 0.1, 0.8, 2.2])
+INTEGERS = np.array([[0, 2, 1, 4, 2], [1, 1, 0, 0, 3], [4, 3, 2, 1, 0]])
+
+CASES = {
+    "where": lambda x, y: np.where(x > 0, x, y),
+    "where scalar": lambda x, y: np.where(x > y, x, 0),
+    "select": lambda x, y: np.select([x > 1, x > 0], [x**2, x * y], default=-1.0),
+    "select no default": lambda x, y: np.select([x > y], [y]),
+    "choose": lambda x, y: np.choose(INTEGERS % 3, [x, y, 2 * x]),
+    "choose clip": lambda x, y: np.choose(INTEGERS, [x, y], mode="clip"),
+    "choose wrap": lambda x, y: np.choose(INTEGERS, [x, y], mode="wrap"),
+    "take": lambda x, y: np.take(x, [0, -1, 7]),
+    "take axis": lambda x, y: np.take(x, INTEGERS[:2, :2], axis=1),
+    "take scalar": lambda x, y: x.take(2, axis=0),
+    "take clip": lambda x, y: np.take(y, [9, -9, 1], mode="clip"),
+    "take wrap": lambda x, y: np.take(x, [9, -9, 1], axis=1, mode="wrap"),
+    "take_along_axis": lambda x, y: np.take_along_axis(x, INTEGERS, axis=1),
+    "take_along_axis flat": lambda x, y: np.take_along_axis(y, np.array([1, 1]), axis=None),
+    "compress": lambda x, y: np.compress([True, False, True], x, axis=0),
+    "compress method": lambda x, y: x.compress([False, True], 1),
+    "extract": lambda x, y: np.extract(INTEGERS > 1, x),
+    "sort": lambda x, y: np.sort(x),
+    "sort axis": lambda x, y: np.sort(x, axis=0),
+    "sort flat": lambda x, y: np.sort(x, axis=None),
+    "partition": lambda x, y: np.partition(y, 2)[2],
+    "argsort then take": lambda x, y: np.take_along_axis(x, np.argsort(x, axis=1), axis=1),
+    "argpartition": lambda x, y: y[np.argpartition(y, 2)[2]],
+    "interp": lambda x, y: np.interp(x, GRID, y),
+    "interp in xp": lambda x, y: np.interp([0.3, -0.4], np.sort(y), x[0]),
+    "interp ends": lambda x, y: np.interp(3 * x, GRID, y, left=-1.0, right=5.0),
+    "interp period": lambda x, y: np.interp(2.7 * x, GRID, y, period=4.5),
+    "quantile": lambda x, y: np.quantile(x, 0.3),
+    "quantiles": lambda x, y: np.quantile(x, [0.1, 0.5, 1.0], axis=1),
+    "quantile keepdims": lambda x, y: np.quantile(x, [0.1, 0.5], axis=0, keepdims=True),
+    "percentile": lambda x, y: np.percentile(x, 70, axis=0),
+    "median": lambda x, y: np.median(x, axis=1),
+    "median even": lambda x, y: np.median(x[:, :4]),
+    "nanquantile": lambda x, y: np.nanquantile(
+        np.where(INTEGERS == 1, np.nan, x), [0.2, 0.9], axis=1
+    ),
+    "nanpercentile": lambda x, y: np.nanpercentile(np.where(INTEGERS == 1, np.nan, x), 40),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_choosing_and_sorting(name: str) -> None:
+    check(CASES[name], X, Y)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        "lower",
+        "higher",
+        "nearest",
+        "midpoint",
+        "linear",
+        "weibull",
+        "hazen",
+        "median_unbiased",
+        "normal_unbiased",
+        "interpolated_inverted_cdf",
+    ],
+)
+@pytest.mark.parametrize("n", [4, 5])
+def test_definitions_of_a_quantile(method: str, n: int) -> None:
+    check(lambda x: np.quantile(x, [0.0, 0.11, 0.37, 0.63, 0.99], axis=1, method=method), X[:, :n])
+
+
+EAGER = {
+    "unique": lambda x: np.unique(np.round(x)),
+    "unique axis": lambda x: np.unique(np.concatenate([x, x]), axis=0),
+    "unique_values": lambda x: np.unique_values(np.concatenate([x, x])),
+    "extract": lambda x: np.extract(x > 0, x),
+    "compress": lambda x: np.compress(x[0] > 0, x, axis=1),
+    "piecewise": lambda x: np.piecewise(x, [x < 0, x > 1], [lambda v: v**2, 3.0, np.exp]),
+    "piecewise scalar": lambda x: np.piecewise(x[0, 0], [x[0, 0] < 0], [np.exp, np.sin]),
+    "nonzero": lambda x: x[np.nonzero(x > 0)],
+    "where": lambda x: x[np.where(x > 0)],
+    "flatnonzero": lambda x: np.ravel(x)[np.flatnonzero(x > 0)],
+}
+
+
+@pytest.mark.parametrize("name", EAGER)
+def test_what_depends_on_values_works_on_values(name: str) -> None:
+    check(EAGER[name], X, staged=False)
+
+
+@pytest.mark.parametrize("name", EAGER)
+def test_what_depends_on_values_is_refused_by_shapes_alone(name: str) -> None:
+    with pytest.raises(StagingError):
+        stage(lambda x: [EAGER[name](x)], [type_of(X)])
+
+
+ANSWERS = {
+    "argsort": lambda x: np.argsort(x, axis=0),
+    "argsort method": lambda x: x.argsort(),
+    "searchsorted": lambda x: np.searchsorted(GRID, x),
+    "searchsorted right": lambda x: np.searchsorted(np.sort(x[0]), x, side="right"),
+    "searchsorted method": lambda x: np.sort(x[0]).searchsorted(0.5),
+    "sorter": lambda x: np.searchsorted(x[0], 0.1, sorter=np.argsort(x[0])),
+    "digitize": lambda x: np.digitize(x, GRID),
+    "digitize right": lambda x: np.digitize(x, GRID, right=True),
+    "digitize down": lambda x: np.digitize(x, GRID[::-1]),
+    "digitize down right": lambda x: np.digitize(np.concatenate([x[0], GRID]), GRID[::-1], True),
+    "isclose": lambda x: np.isclose(x, np.round(x, 1), atol=0.03),
+}
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_positions(name: str) -> None:
+    check_values(ANSWERS[name], X)
+
+
+def test_questions_about_values() -> None:
+    def ask(x: object) -> object:
+        answers.append(
+            (
+                np.allclose(x, X),
+                np.array_equal(x, X),
+                np.array_equiv(x, X[:1]),
+                np.argwhere(x > 1).tolist(),
+                np.isin(np.round(x), [1, 0]).tolist(),
+                np.lexsort((x[0], x[1])).tolist(),
+                [i.tolist() for i in x.nonzero()],
+            )
+        )
+        return np.sum(x)
+
+    answers: list = []
+    pb.grad(ask)(X)
+    ask(X)
+    assert answers[0] == answers[1]
+
+
+def test_sorting_in_place() -> None:
+    def program(x: np.ndarray) -> np.ndarray:
+        y = x * 1.0
+        y[0].sort()
+        y.T[1:].sort()
+        y[1].partition(1)
+        return np.concatenate([y[:1], np.sort(y[1:])])
+
+    check(program, X)
+
+
+def test_nan_wins_a_median() -> None:
+    x = np.where(INTEGERS == 4, np.nan, X)
+    check_values(lambda x: np.median(x, axis=1), x)
+    check_values(lambda x: np.sort(x, axis=1), x)
+
+
+def test_what_has_no_traced_form_is_refused() -> None:
+    with pytest.raises(UnsupportedError, match="inverted_cdf"):
+        pb.grad(lambda x: np.quantile(x, 0.5, method="inverted_cdf"))(Y)
+    with pytest.raises(UnsupportedError, match="weights"):
+        pb.grad(lambda x: np.quantile(x, 0.5, weights=np.ones(5), method="inverted_cdf"))(Y)
+    with pytest.raises(ValueError, match="side must be"):
+        pb.grad(lambda x: np.sum(x[np.searchsorted(x, 0.0, side="top")]))(Y)
