@@ -55,6 +55,11 @@ CASES = {
     "insert columns": lambda x, y: np.insert(x, 2, y[0, :3], axis=1),
     "insert flat": lambda x, y: np.insert(x, [0, -1], [9.0, 8.0]),
     "insert slice": lambda x, y: np.insert(x[0], slice(1, 3), y[0, :2]),
+    "linspace": lambda x, y: np.linspace(x[0], y[0], 5),
+    "linspace axis": lambda x, y: np.linspace(x[0], 3, 4, endpoint=False, axis=-1),
+    "linspace step": lambda x, y: np.linspace(x[0, 0], y[0, 0], 4, retstep=True),
+    "logspace": lambda x, y: np.logspace(x[0], y[0], 3, base=2.0),
+    "ediff1d": lambda x, y: np.ediff1d(x, to_begin=y[0], to_end=[1.0]),
     "array of tracers": lambda x, y: np.stack([x[0], np.array([1.0, 2.0, 3.0, 4.0])]),
 }
 

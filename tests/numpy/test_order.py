@@ -43,6 +43,7 @@ CASES = {
     "interp in xp": lambda x, y: np.interp([0.3, -0.4], np.sort(y), x[0]),
     "interp ends": lambda x, y: np.interp(3 * x, GRID, y, left=-1.0, right=5.0),
     "interp period": lambda x, y: np.interp(2.7 * x, GRID, y, period=4.5),
+    "bincount": lambda x, y: np.bincount([0, 3, 3, 1, 0], weights=y, minlength=6),
     "quantile": lambda x, y: np.quantile(x, 0.3),
     "quantiles": lambda x, y: np.quantile(x, [0.1, 0.5, 1.0], axis=1),
     "quantile keepdims": lambda x, y: np.quantile(x, [0.1, 0.5], axis=0, keepdims=True),

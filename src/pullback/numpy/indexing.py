@@ -99,8 +99,8 @@ def _check_masks(items: list[Any], shape: tuple[int, ...]) -> None:
         if isinstance(item, _Mask) and item.length != shape[axis]:
             raise IndexError(
                 "boolean index did not match indexed array along "
-                f"axis {axis}; size of axis is {shape[axis]} but size of corresponding boolean axis "
-                f"is {item.length}"
+                f"axis {axis}; size of axis is {shape[axis]} but size of corresponding boolean "
+                f"axis is {item.length}"
             )
         axis += not (item is None or isinstance(item, tuple))
 

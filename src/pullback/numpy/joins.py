@@ -151,6 +151,48 @@ def meshgrid(*xi: Any, copy: bool = True, sparse: bool = False, indexing: str = 
     return tuple(np.copy(x) if copy else x for x in grids)
 
 
+@implements(np.linspace)
+def linspace(
+    start: Any,
+    stop: Any,
+    num: int = 50,
+    endpoint: bool = True,
+    retstep: bool = False,
+    dtype: Any = None,
+    axis: int = 0,
+    *,
+    device: Any = None,
+) -> Any:
+    start, stop = operand(start) * 1.0, operand(stop) * 1.0
+    n = int(num)
+    share = np.arange(n) / max(n - 1 if endpoint else n, 1)
+    gap = np.subtract(stop, start)
+    result = start + gap * np.reshape(share, (n, *(1,) * gap.ndim))
+    result = finish(np.moveaxis(result, 0, axis) if axis else result, dtype, None)
+    return (result, gap / max(n - 1 if endpoint else n, 1)) if retstep else result
+
+
+@implements(np.logspace)
+def logspace(
+    start: Any,
+    stop: Any,
+    num: int = 50,
+    endpoint: bool = True,
+    base: Any = 10.0,
+    dtype: Any = None,
+    axis: int = 0,
+) -> Any:
+    exponents = linspace(start, stop, num, endpoint, axis=axis)
+    return finish(np.power(base, exponents), dtype, None)
+
+
+@implements(np.ediff1d)
+def ediff1d(ary: Any, to_end: Any = None, to_begin: Any = None) -> Any:
+    ends = [np.ravel(operand(e)) for e in (to_begin, to_end) if e is not None]
+    middle = np.diff(np.ravel(ary))
+    return concatenate([*ends[: to_begin is not None], middle, *ends[to_begin is not None :]])
+
+
 # -- padding --------------------------------------------------------------------------------------
 def _pairs(value: Any, ndim: int) -> list[tuple[Any, Any]]:
     """One pair per axis from NumPy's short forms, a dictionary of axes included."""

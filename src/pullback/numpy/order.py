@@ -14,6 +14,7 @@ from pullback.numpy.arguments import (
     normalize_axis,
     unsupported,
 )
+from pullback.numpy.elements import as_float
 from pullback.numpy.indexing import getitem
 from pullback.numpy.joins import along
 from pullback.numpy.registry import implements
@@ -358,6 +359,15 @@ def interp(
         between = y0 + (y1 - y0) / (x1 - x0) * (x - x0)
     below = np.where(np.less(x, xp[0]), fp[0] if left is None else left, between)
     return np.where(np.greater(x, xp[-1]), fp[-1] if right is None else right, below)
+
+
+@implements(np.bincount)
+def bincount(x: Any, /, weights: Any = None, minlength: int = 0) -> Any:
+    x = np.asarray(concrete(x, "np.bincount"))
+    if weights is None:
+        return np.bincount(x, None, minlength)
+    n = max(minlength, int(x.max(initial=-1)) + 1)
+    return index.scatter_add(as_float(weights), x, shape=(n,))
 
 
 # -- answers that are integers, truth values or text: they have no derivative ---------------------

@@ -310,3 +310,22 @@ def can_cast(from_: Any, to: Any, casting: Any = "safe") -> bool:
 @implements(np.min_scalar_type)
 def min_scalar_type(a: Any) -> Any:
     return a.dtype
+
+
+def _on_shapes(function: Any) -> Any:
+    """A question about shapes alone, asked of NumPy with empty stand-ins."""
+
+    def answer(*args: Any, **kwargs: Any) -> Any:
+        plain = [np.broadcast_to(np.int8(0), a.shape) if type(a) is Array else a for a in args]
+        return function(*plain, **kwargs)
+
+    return answer
+
+
+for _function in (
+    np.diag_indices_from,
+    np.tril_indices_from,
+    np.triu_indices_from,
+    np.einsum_path,
+):
+    implements(_function)(_on_shapes(_function))
