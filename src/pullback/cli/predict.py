@@ -33,6 +33,9 @@ def predict(
     table = read_table(data)
     outputs = model.outputs(table)
     answers = model.answers(outputs)
+    scores = None
+    if spec.target in table.columns:
+        scores = score(model, answers, table, np.arange(len(table)))
     if out is None:
         _write(model, outputs, answers, sys.stdout)
     else:
@@ -44,8 +47,7 @@ def predict(
                 f"--out {out} cannot be written: {error.strerror}", fix="name another file"
             ) from error
         print(f"saved {out}: {len(table)} rows")
-    if spec.target in table.columns:
-        scores = score(model, answers, table, np.arange(len(table)))
+    if scores is not None:
         print(f"all rows: {scores}", file=sys.stderr)
 
 

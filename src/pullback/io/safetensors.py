@@ -41,7 +41,7 @@ def save(path: str | Path, params: Any, metadata: Mapping[str, str] | None = Non
 
     path = Path(path)
     arrays = {
-        name: np.ascontiguousarray(leaf)
+        name: np.asarray(leaf, order="C")
         for name, leaf in zip(_names(params), tree.leaves(params), strict=True)
     }
     content = to_bytes(arrays, metadata=dict(metadata or {}))

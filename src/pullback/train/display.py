@@ -12,12 +12,12 @@ from pullback.train.loop import Progress
 __all__ = ["describe", "follow"]
 
 
-def describe(progress: Progress) -> str:
+def describe(progress: Progress, digits: int = 2) -> str:
     """Loss, accuracy, and gradient norms of the first and the last layer, in one line."""
-    accuracy = "" if progress.accuracy is None else f"  accuracy {progress.accuracy:.4f}"
+    accuracy = "" if progress.accuracy is None else f" accuracy {progress.accuracy:.4f}"
     return (
-        f"loss {progress.loss:.5f}{accuracy}  gradient norm first {progress.first_norm:.2e}"
-        f" last {progress.last_norm:.2e}"
+        f"loss {progress.loss:.4f}{accuracy}"
+        f" gradient first {progress.first_norm:.{digits}e} last {progress.last_norm:.{digits}e}"
     )
 
 
@@ -41,29 +41,29 @@ def _epoch(progress: Progress) -> str:
 def _lines(training: Iterable[Progress], stream: TextIO) -> Iterator[Progress]:
     for progress in training:
         if progress.step == progress.n_steps:
-            print(f"{_epoch(progress)}  {describe(progress)}", file=stream, flush=True)
+            print(f"{_epoch(progress)} {describe(progress)}", file=stream, flush=True)
         yield progress
 
 
 def _live(training: Iterable[Progress], stream: TextIO) -> Iterator[Progress]:
     from rich.console import Console
-    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, TextColumn
     from rich.progress import Progress as Bar
 
+    # Short enough for a terminal of 80 columns.
     columns = (
-        TextColumn("{task.fields[epoch]}"),
-        BarColumn(bar_width=20),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=6),
         TextColumn("{task.fields[numbers]}", markup=False),
-        TimeElapsedColumn(),
     )
     with Bar(*columns, console=Console(file=stream)) as bar:
-        task = bar.add_task("training", total=None, epoch="", numbers="")
+        task = bar.add_task("", total=None, numbers="")
         for progress in training:
             bar.update(
                 task,
                 total=progress.n_epochs * progress.n_steps,
                 advance=1,
-                epoch=_epoch(progress),
-                numbers=describe(progress),
+                description=_epoch(progress),
+                numbers=describe(progress, digits=0),
             )
             yield progress

@@ -16,6 +16,7 @@ import numpy as np
 from pullback.errors import ArgumentError, DataError, NonFiniteError
 from pullback.nn.losses import mean_squared_error, softmax_cross_entropy
 from pullback.optim import Optimizer, adam, clip_by_global_norm, global_norm, sgd
+from pullback.optim.base import number
 from pullback.train.model import DTYPE, INITIALIZERS, Model, Spec, choice
 from pullback.train.table import Table
 from pullback.transforms.derivatives import value_and_grad
@@ -67,12 +68,19 @@ class Settings:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ArgumentError(f"{name} is {value}", fix=f"choose a number from {least} on")
+        self.make_optimizer()
+        if self.clip is not None:
+            number("clip", self.clip, 0, math.inf)
 
     @property
     def rate(self) -> float:
         """The learning rate in use."""
         default = OPTIMIZERS[self.optimizer][1]
         return default if self.learning_rate is None else self.learning_rate
+
+    def make_optimizer(self) -> Optimizer:
+        """The optimizer with its learning rate."""
+        return OPTIMIZERS[self.optimizer][0](self.rate)
 
     def streams(self) -> list[np.random.Generator]:
         """Independent generators for the split, the weights, and the order of rows."""
@@ -158,7 +166,7 @@ def fit(spec: Spec, settings: Settings, table: Table, rows: Array) -> Iterator[P
     y = targets
     if spec.task == "regression":
         y = ((targets - model.target_mean) / model.target_std).astype(DTYPE)[:, None]
-    optimizer = OPTIMIZERS[settings.optimizer][0](settings.rate)
+    optimizer = settings.make_optimizer()
     step = _step(spec, settings, optimizer)
     network, state = model.network, optimizer.init(model.network)
     n_steps = -(-len(x) // settings.batch_size)

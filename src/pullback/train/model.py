@@ -206,7 +206,7 @@ def describe(
     With ``task="auto"`` whole numbers and text are classes, other numbers a regression.
 
     Raises:
-        DataError: if the target does not suit the task, or no feature is left.
+        DataError: if the target does not suit the task, a feature holds text, or none is left.
         ArgumentError: if an option has no such value.
     """
     choice("task", task, dict.fromkeys(("auto", "classification", "regression")))
@@ -220,6 +220,7 @@ def describe(
             f"{table.source}: no column is left beside the target {target!r}",
             fix="give the table at least one feature",
         )
+    table.features(columns)
     if task == "auto":
         task = "regression" if values.dtype.kind == "f" else "classification"
     classes: tuple[int | str, ...] = ()

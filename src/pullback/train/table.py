@@ -61,7 +61,7 @@ class Table:
             raise DataError(
                 f"{self.source} has no column {name!r}",
                 details=[f"columns: {listed(self.columns)}"],
-                fix="name one of these",
+                fix="check the spelling, or add the column",
             )
         return self.columns[name]
 
@@ -88,7 +88,7 @@ class Table:
         row = next(i for i, cell in enumerate(cells) if _number(cell) is None)
         raise DataError(
             f"{self.place(row, name)}: {str(cells[row])!r} is not a number",
-            fix="replace it by a number, or leave the column out; text columns cannot be features",
+            fix=f"replace it by a number, or leave the column out: --ignore {name}",
         )
 
 
