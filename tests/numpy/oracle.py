@@ -1,6 +1,6 @@
 """NumPy is the oracle: a function of plain arrays gives values and, by differences, slopes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -56,7 +56,19 @@ def check_values(f: Callable[..., Any], *args: Any, staged: bool = True) -> None
     if staged:
         graph = stage(lambda *xs: flat(f(*xs)), [type_of(np.asarray(a)) for a in args])
         graph.graph.verify()
+        check_batched(f, args)
         assert_same(evaluate(graph.graph, [*graph.captured, *map(np.asarray, args)]), expected)
+
+
+def check_batched(f: Callable[..., Any], args: Sequence[Any]) -> None:
+    """A batch of two, in different places of the operands, against one after the other."""
+    arrays = [np.asarray(a) for a in args]
+    moved = [a[::-1] * a.dtype.type(1) if a.ndim else a for a in arrays]
+    axes = [a.ndim if i % 2 else 0 for i, a in enumerate(arrays)]
+    pairs = [np.stack(p, axis) for *p, axis in zip(arrays, moved, axes, strict=True)]
+    actual = pb.vmap(lambda *xs: tuple(flat(f(*xs))), in_axes=tuple(axes))(*pairs)
+    for i, chosen in enumerate((arrays, moved)):
+        assert_same([y[i] for y in actual], f(*chosen), rtol=1e-11, atol=1e-12)
 
 
 def check_slopes(f: Callable[..., Any], *args: Any, rtol: float = 1e-7) -> None:

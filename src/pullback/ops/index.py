@@ -329,7 +329,7 @@ def _batch_searchsorted(args: Any, axes: Any, params: Any) -> Any:
     ndim = np.ndim(v) - (axes[1] is not None)
     rows = np.reshape(rows, (rows.shape[0], *(1,) * ndim, rows.shape[1]))
     before = np.less if params["side"] == "left" else np.less_equal
-    return np.sum(before(rows, v[..., None]), axis=-1), 0
+    return np.sum(before(rows, np.reshape(v, (*np.shape(v), 1))), axis=-1), 0
 
 
 searchsorted = Primitive(
