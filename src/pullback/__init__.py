@@ -10,6 +10,7 @@ from pullback.control.checkpoint import checkpoint
 from pullback.control.cond import cond, while_loop
 from pullback.control.custom import custom_jvp, custom_vjp
 from pullback.control.scan import scan
+from pullback.explain import explain
 from pullback.transforms.derivatives import (
     grad,
     jvp,
@@ -29,6 +30,7 @@ __all__ = [
     "custom_jvp",
     "custom_vjp",
     "errors",
+    "explain",
     "grad",
     "hessian",
     "hvp",
