@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from tests.numpy.oracle import check
 
 import pullback as pb
+import pullback.numpy as pnp
 from pullback.core.types import type_of
-from pullback.errors import StagingError
+from pullback.errors import StagingError, TracedValueError
 from pullback.transforms.stage import stage
 
 RNG = np.random.default_rng(7)
@@ -234,3 +235,11 @@ def test_a_traced_mask_that_keeps_the_shape_needs_none() -> None:
         return y
 
     check(relu, X)
+
+
+def test_a_plain_table_indexed_by_a_traced_integer_names_the_remedy() -> None:
+    table = np.arange(5.0)
+    with pytest.raises(TracedValueError, match=r"Fix: .*pullback\.numpy\.array\(table\)\[i\]"):
+        pb.vmap(lambda x: table[np.argmax(x)])(X[0])
+    found = pb.vmap(lambda x: pnp.array(table)[np.argmax(x)])(X[0])
+    np.testing.assert_array_equal(found, table[np.argmax(X[0], axis=1)])

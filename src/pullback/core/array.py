@@ -382,7 +382,11 @@ class Array:
         if self.trace is not EVALUATE:
             source = here()
             text = source.text if source else ""
-            if "math." in text:
+            effect = "would cut its gradient"
+            if self.dtype.kind != "f":
+                effect = "is needed, but it has none"
+                fix = "as an index into a plain NumPy array, write pullback.numpy.array(table)[i]"
+            elif "math." in text:
                 fix = "use the NumPy function of the same name instead of math's"
             elif "[" in text.partition("=")[0] and "=" in text:
                 fix = (
@@ -395,7 +399,7 @@ class Array:
                     "makes a constant on purpose"
                 )
             raise TracedValueError(
-                f"{purpose} of a value traced by {self.trace.name} would cut its gradient",
+                f"{purpose} of a value traced by {self.trace.name} {effect}",
                 where=str(source),
                 details=[f"value: {self.trace.type_of(self)}"],
                 fix=fix,

@@ -61,7 +61,9 @@ def _floor_divide(b: Any, x1: Any, x2: Any) -> Any:
     opposite = b.compare("<", b.mul(rest, b.call("copysign", one, x2)), zero)
     whole = b.div(b.sub(x1, rest), x2)
     nearest = b.call("floor", b.add(b.sub(whole, b.select(opposite, one, zero)), b.const(0.5, x1)))
-    return b.select(b.compare("==", x2, zero), b.div(x1, x2), nearest)
+    quotient = b.div(x1, x2)
+    signed = b.select(b.compare("==", nearest, zero), b.call("copysign", zero, quotient), nearest)
+    return b.select(b.compare("==", x2, zero), quotient, signed)
 
 
 def _remainder(b: Any, x1: Any, x2: Any) -> Any:
@@ -160,8 +162,9 @@ absolute = elementwise(
 
 def _sign(b: Any, x: Any) -> Any:
     zero, one = b.const(0, x), b.const(1, x)
-    down = b.select(b.compare("<", x, zero), b.sub(zero, one), x)  # 0 and NaN stay
-    return b.select(b.compare(">", x, zero), one, down)
+    down = b.select(b.compare("<", x, zero), b.sub(zero, one), zero)
+    nan = b.select(b.compare("==", x, x), down, x)
+    return b.select(b.compare(">", x, zero), one, nan)
 
 
 sign = elementwise(
