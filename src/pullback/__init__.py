@@ -5,7 +5,7 @@ them as native code; ``explain`` prints the backward table. ``pullback.numpy`` i
 buffers that record assignments.
 """
 
-from pullback import errors, numpy, random, tree
+from pullback import errors, nn, numpy, optim, random, tree
 from pullback.control.checkpoint import checkpoint
 from pullback.control.cond import cond, while_loop
 from pullback.control.custom import custom_jvp, custom_vjp
@@ -37,7 +37,9 @@ __all__ = [
     "jacobian",
     "jvp",
     "linearize",
+    "nn",
     "numpy",
+    "optim",
     "random",
     "scan",
     "stop_gradient",

@@ -13,6 +13,7 @@ try:
 except ModuleNotFoundError:
     sys.exit("error: the command line needs typer\n  Fix: pip install 'pullback[train]'")
 
+from pullback.cli.explain import explain
 from pullback.cli.predict import predict
 from pullback.cli.train import train
 
@@ -30,6 +31,7 @@ app = typer.Typer(
 )
 app.command()(train)
 app.command()(predict)
+app.command()(explain)
 
 
 def _print_version(wanted: bool) -> None:
@@ -53,7 +55,7 @@ def _options(
 def main() -> None:
     """Run a command. Errors are printed without a traceback: exit code 2 for bad input, else 1."""
     try:
-        app()
+        app(prog_name="pullback")
     except PullbackError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(BAD_INPUT if isinstance(error, ArgumentError | DataError) else FAILED)

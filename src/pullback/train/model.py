@@ -226,6 +226,8 @@ def describe(
     classes: tuple[int | str, ...] = ()
     if task == "classification":
         classes = _classes(table, target, values)
+    else:
+        table.numbers(target)
     return Spec(
         columns=columns,
         target=target,
@@ -248,7 +250,7 @@ def _classes(table: Table, target: str, values: Array) -> tuple[int | str, ...]:
     classes, first, counts = np.unique(values, return_index=True, return_counts=True)
     if len(classes) < 2:
         raise DataError(
-            f"{table.source}: column {target!r} has one value only, {classes[0]!r}",
+            f"{table.source}: column {target!r} has one value only, {values.tolist()[0]!r}",
             fix="name another target: there is nothing to learn",
         )
     if counts.min() < 2:

@@ -1,0 +1,83 @@
+"""The main job: train on the digits; train on a user's table."""
+
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pullback import io
+from pullback.cli.main import main
+
+
+def run(monkeypatch: pytest.MonkeyPatch, folder: Path, *arguments: str) -> None:
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "argv", ["pullback", "train", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+
+
+def test_the_digits_are_read_as_well_as_promised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(monkeypatch, tmp_path, "--data", "digits")
+    printed = capsys.readouterr().out
+    accuracy = re.search(r"^test accuracy (0\.\d+) \(\d+ of 359 rows\)$", printed, re.MULTILINE)
+    assert accuracy
+    assert float(accuracy[1]) >= 0.97
+    seconds = re.search(r"^trained in ([\d.]+) s$", printed, re.MULTILINE)
+    assert seconds
+    assert float(seconds[1]) < 20
+    assert "'digit' (10 classes)" in printed
+    assert re.search(r"^epoch 1/\d+ loss \S+ accuracy \S+ gradient first \S+ last", printed, re.M)
+    assert io.metadata(tmp_path / "model.safetensors")["pullback"] == "1"
+
+
+def test_a_regression_on_a_table(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    rng: np.random.Generator,
+) -> None:
+    x = rng.normal(size=(120, 2))
+    y = 1000 + 50 * x[:, 0] - 20 * x[:, 1]
+    rows = [f"{a},{b},row {i},{c}" for i, ((a, b), c) in enumerate(zip(x, y, strict=True))]
+    (tmp_path / "table.csv").write_text("\n".join(["a,b,name,price", *rows]) + "\n")
+    arguments = ("--data", "table.csv", "--target", "price", "--ignore", "name", "--hidden", "")
+    run(monkeypatch, tmp_path, *arguments, "--lr", "0.01", "--out", "price.safetensors")
+    printed = capsys.readouterr().out
+    assert "regression: 'price' (numbers) from a, b" in printed
+    assert "network 2 > 1, relu, 3 parameters" in printed
+    score = re.search(r"^test RMSE (\S+), R2 (\S+) \(24 rows\)$", printed, re.MULTILINE)
+    assert score
+    assert float(score[1]) < 1
+    assert float(score[2]) > 0.999
+
+
+def test_the_target_must_be_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("table.csv").write_text("a,b,price\n1,2,3\n")
+    monkeypatch.setattr(sys, "argv", ["pullback", "train", "--data", "table.csv"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    printed = capsys.readouterr().err
+    assert "columns of table.csv: a, b, price" in printed
+    assert "add --target 'price'" in printed
+
+
+def test_divergence_fails_and_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = ["--data", "digits", "--optimizer", "sgd", "--lr", "1e30"]
+    monkeypatch.setattr(sys, "argv", ["pullback", "train", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+    assert "error: training left the finite numbers in epoch 1" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
