@@ -22,7 +22,7 @@ parameters = (
     rng.normal(size=(k, h)),
     rng.normal(size=k),
 )
-example = (*parameters, rng.normal(size=d), rng.normal(size=k))
+example_args = (*parameters, rng.normal(size=d), rng.normal(size=k))
 
 if __name__ == "__main__":
-    print(pb.explain(loss, *example, argnums=(0, 1, 2, 3)))
+    print(pb.explain(loss, *example_args, argnums=(0, 1, 2, 3)))
