@@ -15,6 +15,7 @@ from pullback.numpy import (  # noqa: F401
     elements,
     indexing,
     joins,
+    linalg,
     order,
     products,
     reductions,

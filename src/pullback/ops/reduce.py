@@ -125,6 +125,15 @@ def _share(x: Any, y: Any, x_type: ArrayType, axis: Axes) -> Any:
     return attained / expand(sum(attained, axis=axis), x_type, axis)
 
 
+def _ranked(samples: list[Sample]) -> list[Sample]:
+    """The same samples with well separated values: the order of each array's elements."""
+    ranks = [np.argsort(np.argsort(s.args[0], axis=None)) for s in samples]
+    return [
+        Sample((np.reshape(r, s.args[0].shape).astype(s.args[0].dtype),), s.params)
+        for r, s in zip(ranks, samples, strict=True)
+    ]
+
+
 def _extreme(ufunc: Any, name: str, doc: str, relation: str, start: float) -> Primitive:
     """Largest or smallest element."""
 
@@ -149,7 +158,7 @@ def _extreme(ufunc: Any, name: str, doc: str, relation: str, start: float) -> Pr
         ),
         kinks="ties: equal shares to all that attain it",
         samples=lambda rng, dtype: [
-            *samples(rng, dtype),
+            *_ranked(samples(rng, dtype)),
             Sample((np.asarray([[1, 2, 2], [3, 3, 3]], dtype),), {"axis": (1,)}, kink=True),
         ],
     )
