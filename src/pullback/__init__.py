@@ -5,11 +5,12 @@ them as native code; ``explain`` prints the backward table. ``pullback.numpy`` i
 buffers that record assignments.
 """
 
-from pullback import errors, nn, numpy, optim, random, tree
-from pullback.control.checkpoint import checkpoint
-from pullback.control.cond import cond, while_loop
-from pullback.control.custom import custom_jvp, custom_vjp
-from pullback.control.scan import scan
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from pullback import errors, numpy, random, tree
 from pullback.explain import explain
 from pullback.transforms.derivatives import (
     grad,
@@ -20,12 +21,21 @@ from pullback.transforms.derivatives import (
     vjp,
     vmap,
 )
-from pullback.transforms.mode import hessian, hvp, jacobian
+
+if TYPE_CHECKING:
+    from pullback import nn, optim
+    from pullback.compile.jit import compile  # noqa: A004
+    from pullback.control.checkpoint import checkpoint
+    from pullback.control.cond import cond, while_loop
+    from pullback.control.custom import custom_jvp, custom_vjp
+    from pullback.control.scan import scan
+    from pullback.transforms.mode import hessian, hvp, jacobian
 
 __version__ = "0.1.0"
 
 __all__ = [
     "checkpoint",
+    "compile",
     "cond",
     "custom_jvp",
     "custom_vjp",
@@ -49,3 +59,34 @@ __all__ = [
     "vmap",
     "while_loop",
 ]
+
+# What is imported when it is first used, so that `import pullback` costs little.
+_LATER = {
+    "checkpoint": "pullback.control.checkpoint",
+    "compile": "pullback.compile.jit",
+    "cond": "pullback.control.cond",
+    "custom_jvp": "pullback.control.custom",
+    "custom_vjp": "pullback.control.custom",
+    "hessian": "pullback.transforms.mode",
+    "hvp": "pullback.transforms.mode",
+    "jacobian": "pullback.transforms.mode",
+    "nn": "",
+    "optim": "",
+    "scan": "pullback.control.scan",
+    "while_loop": "pullback.control.cond",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module 'pullback' has no attribute {name!r}")
+    if _LATER[name]:
+        value = getattr(importlib.import_module(_LATER[name]), name)
+    else:
+        value = importlib.import_module(f"pullback.{name}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

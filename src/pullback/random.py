@@ -47,8 +47,13 @@ class Generator:
         self.state = state
 
     def _bits(self, size: Any) -> Any:
-        shape = () if size is None else (int(size),) if isinstance(size, (int, np.integer)) else tuple(
-            int(n) for n in size)
+        shape = (
+            ()
+            if size is None
+            else (int(size),)
+            if isinstance(size, (int, np.integer))
+            else tuple(int(n) for n in size)
+        )
         self._check_reachable()
         n = int(np.prod(shape))
         bits = random_bits(self.state, shape=shape)
@@ -66,15 +71,17 @@ class Generator:
                     f"a random generator from outside is drawn from inside {trace.name}: every run "
                     "would repeat the same numbers",
                     where=str(here()),
-                    fix="pass the generator as an argument (or through the carry of a loop)")
+                    fix="pass the generator as an argument (or through the carry of a loop)",
+                )
             trace = trace.outer
 
     def random(self, size: Any = None, dtype: Any = np.float64) -> Any:
         """Uniform on ``[0, 1)``: 53 (float64) or 24 (float32) random bits."""
         dtype = np.dtype(dtype)
         if dtype not in (np.float64, np.float32):
-            raise ArgumentError(f"random: dtype {dtype}", where=str(here()),
-                                fix="use float64 or float32")
+            raise ArgumentError(
+                f"random: dtype {dtype}", where=str(here()), fix="use float64 or float32"
+            )
         digits = 53 if dtype == np.float64 else 24
         return (self._bits(size) >> np.uint64(64 - digits)).astype(dtype) * dtype.type(2.0**-digits)
 
@@ -128,4 +135,4 @@ def generators(container: Any) -> list[Generator]:
     return [x for x in tree.leaves_until(container, Generator) if isinstance(x, Generator)]
 
 
-tree.register(Generator, lambda g: ((g.state,), None), lambda static, children: Generator(children[0]))
+tree.register(Generator, lambda g: ((g.state,), None), lambda _, children: Generator(children[0]))

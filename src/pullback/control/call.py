@@ -22,30 +22,41 @@ executors: Final[dict[str, Callable[[Graph, Sequence[Any]], list[Any]]]] = {"num
 
 def graph_flops(graph: Graph) -> int:
     """Floating-point operations of one evaluation of ``graph``."""
-    return sum(e.primitive.flops([v.type for v in e.inputs], [v.type for v in e.outputs], e.params)
-               for e in graph.equations)
+    return sum(
+        e.primitive.flops([v.type for v in e.inputs], [v.type for v in e.outputs], e.params)
+        for e in graph.equations
+    )
 
 
 def float_cotangents(cts: Sequence[Any], types: Sequence[ArrayType]) -> list[Any]:
     """The cotangents of the differentiable outputs, zeros made real."""
-    return [zeros(type) if ct is None else ct for ct, type in zip(cts, types, strict=True)
-            if is_differentiable(type.dtype)]
+    return [
+        zeros(type) if ct is None else ct
+        for ct, type in zip(cts, types, strict=True)
+        if is_differentiable(type.dtype)
+    ]
 
 
 def front_batch(args: Sequence[Any], axes: Sequence[int | None]) -> tuple[list[Any], int]:
     """Operands with their batch axis in front, and the batch size."""
     size = next(np.shape(a)[axis] for a, axis in zip(args, axes, strict=True) if axis is not None)
-    return [a if axis in (0, None) else np.moveaxis(a, axis, 0)
-            for a, axis in zip(args, axes, strict=True)], size
+    return [
+        a if axis in (0, None) else np.moveaxis(a, axis, 0)
+        for a, axis in zip(args, axes, strict=True)
+    ], size
 
 
 def _jvp(primals: Any, tangents: Any, y: Any, params: Any) -> Any:
     graph = params["graph"]
     nonzero = tuple(t is not None for t in tangents)
     staged, reached = jvp_graph(graph, nonzero, (False,) * len(graph.outputs))
-    outputs = call(*staged.captured, *primals, *(t for t in tangents if t is not None),
-                   **{**params, "graph": staged.graph})
-    dots = iter(outputs[len(graph.outputs):])
+    outputs = call(
+        *staged.captured,
+        *primals,
+        *(t for t in tangents if t is not None),
+        **{**params, "graph": staged.graph},
+    )
+    dots = iter(outputs[len(graph.outputs) :])
     return [next(dots) if flag else None for flag in reached]
 
 
@@ -59,8 +70,12 @@ def _forward(primals: Any, needs: Any, params: Any) -> Any:
 def _backward(saved: Any, cts: Any, needs: Any, types: Any, params: Any) -> Any:
     graph = params["graph"]
     split = vjp_graphs(graph, tuple(needs), (True,) * len(needs))
-    found = call(*split.backward.captured, *saved, *float_cotangents(cts, graph.output_types),
-                 **{**params, "graph": split.backward.graph})
+    found = call(
+        *split.backward.captured,
+        *saved,
+        *float_cotangents(cts, graph.output_types),
+        **{**params, "graph": split.backward.graph},
+    )
     by_input = dict(zip(split.reached, found, strict=True))
     return [by_input.get(i) for i in range(len(needs))]
 
@@ -69,7 +84,8 @@ def _batch(args: Any, axes: Any, params: Any) -> Any:
     moved, size = front_batch(args, axes)
     graph = params["graph"]
     staged, batched = batch_graph(
-        graph, tuple(a is not None for a in axes), (False,) * len(graph.outputs), size)
+        graph, tuple(a is not None for a in axes), (False,) * len(graph.outputs), size
+    )
     outputs = call(*staged.captured, *moved, **{**params, "graph": staged.graph})
     return outputs, [0 if flag else None for flag in batched]
 
@@ -87,9 +103,15 @@ def _samples(rng: np.random.Generator, dtype: np.dtype[Any]) -> list[Sample]:
 
 
 call = Primitive(
-    name="call", doc="outputs of `graph` at the operands, as one operation", multiple=True,
+    name="call",
+    doc="outputs of `graph` at the operands, as one operation",
+    multiple=True,
     numpy=lambda *args, graph, executor: executors[executor](graph, args),
     type_rule=lambda *types, graph, executor: tuple(graph.output_types),
-    jvp=_jvp, vjp=ForwardRule(_forward, _backward), batch=_batch, family="control",
+    jvp=_jvp,
+    vjp=ForwardRule(_forward, _backward),
+    batch=_batch,
+    family="control",
     flops=lambda types, out_types, params: graph_flops(params["graph"]),
-    samples=_samples)
+    samples=_samples,
+)

@@ -89,8 +89,12 @@ def checkpoint(fun: Callable[..., Any]) -> Callable[..., Any]:
             with ConcreteTrace("checkpoint") as trace:
                 outputs = flat(*[trace.input(type_of(x), concrete(x)) for x in operands])
                 staged = close(trace, outputs)
-                known = Known([y.value if type(y) is Array and y.trace is trace else concrete(y)
-                               for y in outputs])
+                known = Known(
+                    [
+                        y.value if type(y) is Array and y.trace is trace else concrete(y)
+                        for y in outputs
+                    ]
+                )
         except TracedValueError:  # only shapes are known further out
             staged = stage(flat, [type_of(x) for x in operands], "checkpoint")
             known = Known(None)
@@ -112,9 +116,10 @@ def _run(staged: Staged, *args: Any) -> Any:
 def _jvp(primals: Any, tangents: Any, y: Any, params: Any) -> Any:
     graph = params["graph"]
     staged, reached = jvp_graph(
-        graph, tuple(t is not None for t in tangents), (False,) * len(graph.outputs))
+        graph, tuple(t is not None for t in tangents), (False,) * len(graph.outputs)
+    )
     outputs = _run(staged, *primals, *(t for t in tangents if t is not None))
-    dots = iter(outputs[len(graph.outputs):])
+    dots = iter(outputs[len(graph.outputs) :])
     return [next(dots) if flag else None for flag in reached]
 
 
@@ -131,9 +136,15 @@ def _backward(saved: Any, cts: Any, needs: Any, types: Any, params: Any) -> Any:
     def again(*args: Any) -> list[Any]:
         inputs, out_cts = args[: len(saved)], args[len(saved) :]
         results = evaluate(split.forward.graph, [*split.forward.captured, *inputs])
-        return evaluate(split.backward.graph, [
-            *split.backward.captured, *(inputs[i] for i in split.kept),
-            *results[len(graph.outputs):], *out_cts])
+        return evaluate(
+            split.backward.graph,
+            [
+                *split.backward.captured,
+                *(inputs[i] for i in split.kept),
+                *results[len(graph.outputs) :],
+                *out_cts,
+            ],
+        )
 
     found = _run(stage(again, [type_of(x) for x in (*saved, *full)], "checkpoint"), *saved, *full)
     by_input = dict(zip(split.reached, found, strict=True))
@@ -144,7 +155,8 @@ def _batch(args: Any, axes: Any, params: Any) -> Any:
     moved, size = front_batch(args, axes)
     graph = params["graph"]
     staged, batched = batch_graph(
-        graph, tuple(a is not None for a in axes), (False,) * len(graph.outputs), size)
+        graph, tuple(a is not None for a in axes), (False,) * len(graph.outputs), size
+    )
     return _run(staged, *moved), [0 if flag else None for flag in batched]
 
 
@@ -161,9 +173,16 @@ def _samples(rng: np.random.Generator, dtype: np.dtype[Any]) -> list[Sample]:
 
 
 checkpoint_primitive = Primitive(
-    name="checkpoint", doc="outputs of `graph`; reverse mode keeps the operands and runs it again",
-    multiple=True, numpy=_evaluate,
+    name="checkpoint",
+    doc="outputs of `graph`; reverse mode keeps the operands and runs it again",
+    multiple=True,
+    numpy=_evaluate,
     type_rule=lambda *types, graph, known: tuple(graph.output_types),
-    jvp=_jvp, vjp=ForwardRule(_forward, _backward), batch=_batch, family="control",
+    jvp=_jvp,
+    vjp=ForwardRule(_forward, _backward),
+    batch=_batch,
+    family="control",
     flops=lambda types, out_types, params: graph_flops(params["graph"]),
-    source="Chen et al. (2016), arXiv:1604.06174", samples=_samples)
+    source="Chen et al. (2016), arXiv:1604.06174",
+    samples=_samples,
+)

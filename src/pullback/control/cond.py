@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -46,8 +46,11 @@ def cond(
     leaves, structure = tree.flatten(tree.map(as_array, operands))
     pred = as_array(pred)
     if pred.shape != ():
-        raise ShapeError(f"cond: the predicate has shape {pred.shape}", where=str(here()),
-                         fix="reduce it to one truth value, e.g. with np.all, or use np.where")
+        raise ShapeError(
+            f"cond: the predicate has shape {pred.shape}",
+            where=str(here()),
+            fix="reduce it to one truth value, e.g. with np.all, or use np.where",
+        )
     shapes: list[tree.TreeDef] = []
 
     def flat(function: Callable[..., Any]) -> Staged:
@@ -55,17 +58,22 @@ def cond(
             outputs, out_structure = tree.flatten(function(*tree.unflatten(structure, args)))
             shapes.append(out_structure)
             return [as_array(y) for y in outputs]
+
         return stage(branch, [type_of(x) for x in leaves], "cond")
 
     on_false, on_true = flat(false_fun), flat(true_fun)
     types = on_false.graph.output_types, on_true.graph.output_types
     if shapes[0] != shapes[1] or types[0] != types[1]:
         raise ShapeError(
-            "cond: the branches return different types", where=str(here()),
+            "cond: the branches return different types",
+            where=str(here()),
             details=[f"true: {shapes[1]} of {types[1]}", f"false: {shapes[0]} of {types[0]}"],
-            fix="make both branches return the same structure, shapes and dtypes")
+            fix="make both branches return the same structure, shapes and dtypes",
+        )
     branches = _same_inputs(on_false, on_true)
-    results = cond_primitive(pred, *on_false.captured, *on_true.captured, *leaves, branches=branches)
+    results = cond_primitive(
+        pred, *on_false.captured, *on_true.captured, *leaves, branches=branches
+    )
     return tree.unflatten(shapes[0], results)
 
 
@@ -77,8 +85,13 @@ def _same_inputs(*staged: Staged) -> tuple[Graph, ...]:
         for other in staged:
             variables = other.graph.inputs[: len(other.captured)]
             captured += variables if other is own else [Variable(v.type) for v in variables]
-        graphs.append(Graph((*captured, *own.graph.inputs[len(own.captured):]),
-                            own.graph.equations, own.graph.outputs))
+        graphs.append(
+            Graph(
+                (*captured, *own.graph.inputs[len(own.captured) :]),
+                own.graph.equations,
+                own.graph.outputs,
+            )
+        )
     return tuple(graphs)
 
 
@@ -92,9 +105,14 @@ def _jvp(primals: Any, tangents: Any, y: Any, params: Any) -> Any:
     force = (True,) * len(branches[0].outputs)
     pushed = [jvp_graph(branch, nonzero, force)[0] for branch in branches]
     outputs = cond_primitive(
-        primals[0], *pushed[0].captured, *pushed[1].captured, *primals[1:],
-        *(t for t in tangents if t is not None), branches=_same_inputs(*pushed))
-    dots = iter(outputs[len(force):])
+        primals[0],
+        *pushed[0].captured,
+        *pushed[1].captured,
+        *primals[1:],
+        *(t for t in tangents if t is not None),
+        branches=_same_inputs(*pushed),
+    )
+    dots = iter(outputs[len(force) :])
     return [next(dots) if is_differentiable(t.dtype) else None for t in branches[0].output_types]
 
 
@@ -122,8 +140,13 @@ def _reverse(params: Any, needs: Any) -> Any:
 
 def _forward(primals: Any, needs: Any, params: Any) -> Any:
     _, forwards, n_out = _reverse(params, needs)
-    results = cond_primitive(primals[0], *forwards[0].captured, *forwards[1].captured, *primals[1:],
-                             branches=_same_inputs(*forwards))
+    results = cond_primitive(
+        primals[0],
+        *forwards[0].captured,
+        *forwards[1].captured,
+        *primals[1:],
+        branches=_same_inputs(*forwards),
+    )
     return results[:n_out], [*primals, *results[n_out:]]
 
 
@@ -141,23 +164,34 @@ def _backward(saved: Any, cts: Any, needs: Any, types: Any, params: Any) -> Any:
 
         def run(*args: Any) -> list[Any]:
             captured = args[: len(split.backward.captured)]
-            rest = args[len(split.backward.captured):]
+            rest = args[len(split.backward.captured) :]
             inputs, kept = rest[: n - 1], rest[n - 1 :]
             own = kept[:n_first] if which == 0 else kept[n_first : len(residuals)]
-            found = evaluate(split.backward.graph, [
-                *captured, *(inputs[i] for i in split.kept), *own, *kept[len(residuals):]])
+            found = evaluate(
+                split.backward.graph,
+                [*captured, *(inputs[i] for i in split.kept), *own, *kept[len(residuals) :]],
+            )
             by_input = dict(zip(split.reached, found, strict=True))
             return [by_input[i] if i in by_input else zeros(in_types[i]) for i in wanted]
 
         n_captured = len(split.backward.captured)
-        types = [*split.backward.graph.input_types[:n_captured],
-                 *map(type_of, (*operands, *residuals, *full))]
+        types = [
+            *split.backward.graph.input_types[:n_captured],
+            *map(type_of, (*operands, *residuals, *full)),
+        ]
         staged = stage(run, types, "grad")
         return Staged(staged.graph, [*staged.captured, *split.backward.captured], staged.guard)
 
     both = swept(0), swept(1)
-    found = cond_primitive(saved[0], *both[0].captured, *both[1].captured, *operands, *residuals,
-                           *full, branches=_same_inputs(*both))
+    found = cond_primitive(
+        saved[0],
+        *both[0].captured,
+        *both[1].captured,
+        *operands,
+        *residuals,
+        *full,
+        branches=_same_inputs(*both),
+    )
     by_input = dict(zip(wanted, found, strict=True))
     return [None, *(by_input.get(i) for i in range(n - 1))]
 
@@ -168,12 +202,19 @@ def _batch(args: Any, axes: Any, params: Any) -> Any:
     force = (True,) * len(params["branches"][0].outputs)
     staged = [batch_graph(branch, batched, force, size)[0] for branch in params["branches"]]
     if axes[0] is None:
-        outputs = cond_primitive(moved[0], *staged[0].captured, *staged[1].captured, *moved[1:],
-                                 branches=_same_inputs(*staged))
+        outputs = cond_primitive(
+            moved[0],
+            *staged[0].captured,
+            *staged[1].captured,
+            *moved[1:],
+            branches=_same_inputs(*staged),
+        )
     else:
         results = [evaluate(s.graph, [*s.captured, *moved[1:]]) for s in staged]
-        outputs = [np.where(np.reshape(moved[0], (size, *(1,) * (np.ndim(a) - 1))), b, a)
-                   for a, b in zip(*results, strict=True)]
+        outputs = [
+            np.where(np.reshape(moved[0], (size, *(1,) * (np.ndim(a) - 1))), b, a)
+            for a, b in zip(*results, strict=True)
+        ]
     return outputs, [0] * len(outputs)
 
 
@@ -182,8 +223,10 @@ def _cond_samples(rng: np.random.Generator, dtype: np.dtype[Any]) -> list[Sample
     if dtype.kind != "f":
         return []
     types = [ArrayType((2,), dtype)] * 2
-    branches = (stage(lambda a, b: [np.sin(a) * b], types).graph,
-                stage(lambda a, b: [a + a], types).graph)
+    branches = (
+        stage(lambda a, b: [np.sin(a) * b], types).graph,
+        stage(lambda a, b: [a + a], types).graph,
+    )
     args = [rng.normal(size=2).astype(dtype) for _ in range(2)]
     return [Sample((np.asarray(flag), *args), {"branches": branches}) for flag in (True, False)]
 
@@ -193,16 +236,22 @@ def _branch_flops(types: Any, out_types: Any, params: Any) -> int:
 
 
 cond_primitive = Primitive(
-    name="cond", doc="branches[pred](operands); the other branch does not run", multiple=True,
-    numpy=_evaluate, type_rule=lambda *types, branches: tuple(branches[0].output_types),
-    jvp=_jvp, vjp=ForwardRule(_forward, _backward), batch=_batch, family="control",
-    flops=_branch_flops, samples=_cond_samples)
+    name="cond",
+    doc="branches[pred](operands); the other branch does not run",
+    multiple=True,
+    numpy=_evaluate,
+    type_rule=lambda *types, branches: tuple(branches[0].output_types),
+    jvp=_jvp,
+    vjp=ForwardRule(_forward, _backward),
+    batch=_batch,
+    family="control",
+    flops=_branch_flops,
+    samples=_cond_samples,
+)
 
 
 # -- while ----------------------------------------------------------------------------------------
-def while_loop(
-    cond_fun: Callable[[Any], Any], body_fun: Callable[[Any], Any], init: Any
-) -> Any:
+def while_loop(cond_fun: Callable[[Any], Any], body_fun: Callable[[Any], Any], init: Any) -> Any:
     """Repeat ``state = body_fun(state)`` while ``cond_fun(state)`` holds; return the last state.
 
     Forward mode works; reverse mode would need an unknown amount of memory and is refused: use
@@ -217,15 +266,30 @@ def while_loop(
     """
     leaves, structure = tree.flatten(tree.map(as_array, init))
     types = [type_of(x) for x in leaves]
-    test = stage(lambda *xs: [as_array(cond_fun(tree.unflatten(structure, xs)))], types, "while_loop")
-    body = stage(lambda *xs: [as_array(y) for y in tree.leaves(body_fun(tree.unflatten(structure, xs)))],
-                 types, "while_loop")
+    test = stage(
+        lambda *xs: [as_array(cond_fun(tree.unflatten(structure, xs)))], types, "while_loop"
+    )
+    body = stage(
+        lambda *xs: [as_array(y) for y in tree.leaves(body_fun(tree.unflatten(structure, xs)))],
+        types,
+        "while_loop",
+    )
     if body.graph.output_types != types:
-        raise ShapeError("while_loop: the body changes the type of the state", where=str(here()),
-                         details=[f"init: {types}", f"after: {body.graph.output_types}"],
-                         fix="give init the shape and dtype that the body returns")
-    results = while_primitive(*test.captured, *body.captured, *leaves, test=test.graph,
-                              body=body.graph, n_test=len(test.captured), n_body=len(body.captured))
+        raise ShapeError(
+            "while_loop: the body changes the type of the state",
+            where=str(here()),
+            details=[f"init: {types}", f"after: {body.graph.output_types}"],
+            fix="give init the shape and dtype that the body returns",
+        )
+    results = while_primitive(
+        *test.captured,
+        *body.captured,
+        *leaves,
+        test=test.graph,
+        body=body.graph,
+        n_test=len(test.captured),
+        n_body=len(body.captured),
+    )
     return tree.unflatten(structure, results)
 
 
@@ -244,8 +308,13 @@ def _while_jvp(primals: Any, tangents: Any, y: Any, params: Any) -> Any:
     constants_dot = tangents[n_test : n_test + n_body]
     nonzero = (*(t is not None for t in constants_dot), *carried)
     pushed, _ = jvp_graph(body, nonzero, (True,) * len(body.outputs))
-    dots = [zeros(type_of(p)) if t is None else t for p, t, flag in zip(
-        primals[n_test + n_body :], tangents[n_test + n_body :], carried, strict=True) if flag]
+    dots = [
+        zeros(type_of(p)) if t is None else t
+        for p, t, flag in zip(
+            primals[n_test + n_body :], tangents[n_test + n_body :], carried, strict=True
+        )
+        if flag
+    ]
     n_state, n_dots = len(state_types), len(dots)
     given = [t for t in constants_dot if t is not None]
     n_captured = len(pushed.captured)
@@ -253,15 +322,32 @@ def _while_jvp(primals: Any, tangents: Any, y: Any, params: Any) -> Any:
     def step(*args: Any) -> list[Any]:
         captured, constants = args[:n_captured], args[n_captured : n_captured + n_body]
         more = args[n_captured + n_body :]
-        return evaluate(pushed.graph, [*captured, *constants, *more[len(given) : len(given) + n_state],
-                                       *more[: len(given)], *more[len(given) + n_state :]])
+        return evaluate(
+            pushed.graph,
+            [
+                *captured,
+                *constants,
+                *more[len(given) : len(given) + n_state],
+                *more[: len(given)],
+                *more[len(given) + n_state :],
+            ],
+        )
 
     constants = [*pushed.captured, *primals[n_test : n_test + n_body], *given]
     state = [*primals[n_test + n_body :], *dots]
     new_body = stage(step, [type_of(v) for v in (*constants, *state)], "while_loop")
-    new_test = Graph((*test.inputs, *(Variable(type_of(d)) for d in dots)), test.equations, test.outputs)
-    results = while_primitive(*primals[:n_test], *constants, *state, test=new_test,
-                              body=new_body.graph, n_test=n_test, n_body=len(constants))
+    new_test = Graph(
+        (*test.inputs, *(Variable(type_of(d)) for d in dots)), test.equations, test.outputs
+    )
+    results = while_primitive(
+        *primals[:n_test],
+        *constants,
+        *state,
+        test=new_test,
+        body=new_body.graph,
+        n_test=n_test,
+        n_body=len(constants),
+    )
     out = iter(results[n_state : n_state + n_dots])
     return [next(out) if flag else None for flag in carried]
 
@@ -270,11 +356,17 @@ def _while_batch(args: Any, axes: Any, params: Any) -> Any:
     test, body, n_test, n_body = (params[k] for k in ("test", "body", "n_test", "n_body"))
     moved, size = front_batch(args, axes)
     n = n_test + n_body
-    state = [np.broadcast_to(x, (size, *np.shape(x))) if axis is None else x
-             for x, axis in zip(moved[n:], axes[n:], strict=True)]
+    state = [
+        np.broadcast_to(x, (size, *np.shape(x))) if axis is None else x
+        for x, axis in zip(moved[n:], axes[n:], strict=True)
+    ]
     all_state = (True,) * len(state)
-    tested, _ = batch_graph(test, (*(a is not None for a in axes[:n_test]), *all_state), (True,), size)
-    stepped, _ = batch_graph(body, (*(a is not None for a in axes[n_test:n]), *all_state), all_state, size)
+    tested, _ = batch_graph(
+        test, (*(a is not None for a in axes[:n_test]), *all_state), (True,), size
+    )
+    stepped, _ = batch_graph(
+        body, (*(a is not None for a in axes[n_test:n]), *all_state), all_state, size
+    )
 
     def any_left(*xs: Any) -> list[Any]:
         return [np.any(evaluate(tested.graph, xs)[0])]
@@ -286,16 +378,25 @@ def _while_batch(args: Any, axes: Any, params: Any) -> Any:
         current = rest[len(rest) - len(state) :]
         alive = evaluate(tested.graph, [*for_test, *current])[0]
         after = evaluate(stepped.graph, rest)
-        return [np.where(np.reshape(alive, (size, *(1,) * (np.ndim(b) - 1))), a, b)
-                for a, b in zip(after, current, strict=True)]
+        return [
+            np.where(np.reshape(alive, (size, *(1,) * (np.ndim(b) - 1))), a, b)
+            for a, b in zip(after, current, strict=True)
+        ]
 
     for_test = [*tested.captured, *moved[:n_test]]
     for_body = [*for_test, *stepped.captured, *moved[n_test:n]]
     types = lambda values: [type_of(v) for v in values]  # noqa: E731
     new_test = stage(any_left, types([*for_test, *state]), "vmap")
     new_body = stage(step, types([*for_body, *state]), "vmap")
-    results = while_primitive(*for_test, *for_body, *state, test=new_test.graph, body=new_body.graph,
-                              n_test=len(for_test), n_body=len(for_body))
+    results = while_primitive(
+        *for_test,
+        *for_body,
+        *state,
+        test=new_test.graph,
+        body=new_body.graph,
+        n_test=len(for_test),
+        n_body=len(for_body),
+    )
     return results, [0] * len(state)
 
 
@@ -303,7 +404,8 @@ def _refuse_reverse(*unused: Any) -> Any:
     raise NotDifferentiableError(
         "while_loop has no reverse mode: its number of steps, and so its memory, is unknown",
         where=str(here()),
-        fix="use pullback.scan with a fixed number of steps, or forward mode (jvp)")
+        fix="use pullback.scan with a fixed number of steps, or forward mode (jvp)",
+    )
 
 
 def _while_samples(rng: np.random.Generator, dtype: np.dtype[Any]) -> list[Sample]:
@@ -313,13 +415,23 @@ def _while_samples(rng: np.random.Generator, dtype: np.dtype[Any]) -> list[Sampl
     types = [ArrayType((2,), dtype)]
     test = stage(lambda x: [np.sum(x) < 50.0], types).graph
     body = stage(lambda x: [2.0 * x], types).graph
-    return [Sample((np.asarray([1.0, 2.5], dtype),),
-                   {"test": test, "body": body, "n_test": 0, "n_body": 0})]
+    return [
+        Sample(
+            (np.asarray([1.0, 2.5], dtype),), {"test": test, "body": body, "n_test": 0, "n_body": 0}
+        )
+    ]
 
 
 while_primitive = Primitive(
-    name="while_loop", doc="repeat state = body(state) while test(state)", multiple=True,
-    numpy=_while, type_rule=lambda *types, body, n_body, **params: tuple(body.output_types),
-    jvp=_while_jvp, vjp=ForwardRule(_refuse_reverse, _refuse_reverse), batch=_while_batch,
-    family="control", flops=lambda types, out_types, params: graph_flops(params["body"]),
-    samples=_while_samples)
+    name="while_loop",
+    doc="repeat state = body(state) while test(state)",
+    multiple=True,
+    numpy=_while,
+    type_rule=lambda *types, body, n_body, **params: tuple(body.output_types),
+    jvp=_while_jvp,
+    vjp=ForwardRule(_refuse_reverse, _refuse_reverse),
+    batch=_while_batch,
+    family="control",
+    flops=lambda types, out_types, params: graph_flops(params["body"]),
+    samples=_while_samples,
+)

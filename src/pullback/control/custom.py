@@ -30,10 +30,14 @@ def as_array(value: Any) -> Any:
 class FlatRules:
     """A function with its rules on flat lists of arrays; hashable by identity."""
 
-    def __init__(self, name: str, function: Callable[..., list[Any]],
-                 forward: Callable[..., tuple[list[Any], list[Any]]] | None = None,
-                 backward: Callable[..., list[Any]] | None = None,
-                 push: Callable[..., tuple[list[Any], list[Any]]] | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        function: Callable[..., list[Any]],
+        forward: Callable[..., tuple[list[Any], list[Any]]] | None = None,
+        backward: Callable[..., list[Any]] | None = None,
+        push: Callable[..., tuple[list[Any], list[Any]]] | None = None,
+    ) -> None:
         self.name = name
         self.function = function
         self.forward = forward
@@ -47,7 +51,9 @@ class FlatRules:
             if any(type(value) is Array for value in self.staged[types].captured):
                 raise TracedValueError(
                     f"{self.name} reads a traced value from outside, which its rule cannot see",
-                    where=str(here()), fix="pass the value as an argument")
+                    where=str(here()),
+                    fix="pass the value as an argument",
+                )
         return tuple(self.staged[types].graph.output_types)
 
     def __repr__(self) -> str:
@@ -81,8 +87,8 @@ class CustomRule:
 class custom_vjp(CustomRule):
     """Give ``fun`` a reverse rule of your own.
 
-    ``defvjp(forward, backward)``: ``forward(*args) -> (out, residuals)``, ``backward(residuals, ct) ->``
-    tuple with one cotangent (or ``None`` for zero) per argument.
+    ``defvjp(forward, backward)``: ``forward(*args) -> (out, residuals)``, and ``backward(residuals,
+    ct)`` returns a tuple with one cotangent (or ``None`` for zero) per argument.
 
     Raises:
         NotDifferentiableError: in forward mode (use :class:`custom_jvp`, which serves both modes).
@@ -101,13 +107,16 @@ class custom_vjp(CustomRule):
     rules: tuple[Callable[..., Any], Callable[..., Any]] | None = None
 
     def defvjp(self, forward: Callable[..., Any], backward: Callable[..., Any]) -> None:
-        """Set ``forward(*args) -> (out, residuals)`` and ``backward(residuals, ct) -> cotangents``."""
+        """Set the two functions of the rule."""
         self.rules = (forward, backward)
 
     def flat_rules(self, structure: tree.TreeDef, shapes: list[tree.TreeDef]) -> FlatRules:
         if self.rules is None:
-            raise ArgumentError(f"custom_vjp: {self.name} has no rule yet", where=str(here()),
-                                fix=f"call {self.name}.defvjp(forward, backward)")
+            raise ArgumentError(
+                f"custom_vjp: {self.name} has no rule yet",
+                where=str(here()),
+                fix=f"call {self.name}.defvjp(forward, backward)",
+            )
         user_forward, user_backward = self.rules
         residual_structure: list[tree.TreeDef] = []
 
@@ -120,7 +129,9 @@ class custom_vjp(CustomRule):
             residual_structure[:] = [kept_structure]
             return self.flatten_output(result, shapes), [as_array(r) for r in residuals]
 
-        def pull(residuals: Sequence[Any], cts: Sequence[Any], types: Sequence[ArrayType]) -> list[Any]:
+        def pull(
+            residuals: Sequence[Any], cts: Sequence[Any], types: Sequence[ArrayType]
+        ) -> list[Any]:
             kept = tree.unflatten(residual_structure[0], residuals)
             answer = user_backward(kept, tree.unflatten(shapes[0], cts))
             return spread_cotangents(self.name, answer, structure, types)
@@ -134,9 +145,12 @@ def spread_cotangents(
     """The user's cotangents, one per leaf; a missing one (``None``) stands for a whole argument."""
     args = tree.unflatten(structure, list(range(len(types))))
     if not isinstance(answer, (tuple, list)) or len(answer) != len(args):
-        raise ArgumentError(f"custom_vjp: the backward rule of {name} must return a tuple of "
-                            f"{len(args)} cotangents, one per argument", where=str(here()),
-                            fix="return (ct,) for one argument; None stands for zero")
+        raise ArgumentError(
+            f"custom_vjp: the backward rule of {name} must return a tuple of "
+            f"{len(args)} cotangents, one per argument",
+            where=str(here()),
+            fix="return (ct,) for one argument; None stands for zero",
+        )
     cts: list[Any] = [None] * len(types)
     for part, arg in zip(answer, args, strict=True):
         positions = tree.leaves(arg)
@@ -144,17 +158,23 @@ def spread_cotangents(
             continue
         leaves = tree.leaves(part)
         if len(leaves) != len(positions):
-            raise ArgumentError(f"custom_vjp: a cotangent of {name} has {len(leaves)} arrays, its "
-                                f"argument {len(positions)}", fix="return one array per leaf")
+            raise ArgumentError(
+                f"custom_vjp: a cotangent of {name} has {len(leaves)} arrays, its "
+                f"argument {len(positions)}",
+                fix="return one array per leaf",
+            )
         for position, ct in zip(positions, leaves, strict=True):
             ct = as_array(ct)
             if np.shape(ct) != types[position].shape:
                 raise ShapeError(
                     f"custom_vjp: the backward rule of {name} returned a cotangent of shape "
-                    f"{np.shape(ct)} for an argument {types[position]}", where=str(here()),
-                    fix="return cotangents of the shape of the arguments")
-            cts[position] = ct if ct.dtype == types[position].dtype else ct.astype(
-                types[position].dtype)
+                    f"{np.shape(ct)} for an argument {types[position]}",
+                    where=str(here()),
+                    fix="return cotangents of the shape of the arguments",
+                )
+            cts[position] = (
+                ct if ct.dtype == types[position].dtype else ct.astype(types[position].dtype)
+            )
     return cts
 
 
@@ -185,8 +205,11 @@ class custom_jvp(CustomRule):
 
     def flat_rules(self, structure: tree.TreeDef, shapes: list[tree.TreeDef]) -> FlatRules:
         if self.rule is None:
-            raise ArgumentError(f"custom_jvp: {self.name} has no rule yet", where=str(here()),
-                                fix=f"call {self.name}.defjvp(rule)")
+            raise ArgumentError(
+                f"custom_jvp: {self.name} has no rule yet",
+                where=str(here()),
+                fix=f"call {self.name}.defjvp(rule)",
+            )
         rule = self.rule
 
         def function(*leaves: Any) -> list[Any]:
@@ -200,9 +223,13 @@ class custom_jvp(CustomRule):
                 raise ShapeError(
                     f"custom_jvp: the rule of {self.name} returned tangents of shapes "
                     f"{[np.shape(d) for d in dots]} for outputs {[np.shape(y) for y in outputs]}",
-                    where=str(here()), fix="return a tangent shaped like the output")
-            return outputs, [d if d.dtype == y.dtype else d.astype(y.dtype)
-                             for d, y in zip(dots, outputs, strict=True)]
+                    where=str(here()),
+                    fix="return a tangent shaped like the output",
+                )
+            return outputs, [
+                d if d.dtype == y.dtype else d.astype(y.dtype)
+                for d, y in zip(dots, outputs, strict=True)
+            ]
 
         return FlatRules(self.name, function, push=push)
 
@@ -212,7 +239,9 @@ def _jvp(primals: Any, tangents: Any, y: Any, params: Any) -> Any:
     if rules.push is None:
         raise NotDifferentiableError(
             f"{rules.name} has a reverse rule only, and is used in forward mode",
-            where=str(here()), fix="give it a rule with custom_jvp, which serves both modes")
+            where=str(here()),
+            fix="give it a rule with custom_jvp, which serves both modes",
+        )
     dots = [zeros(type_of(p)) if t is None else t for p, t in zip(primals, tangents, strict=True)]
     return rules.push(primals, dots)[1]
 
@@ -232,10 +261,16 @@ def _backward(saved: Any, cts: Any, needs: Any, types: Any, params: Any) -> Any:
         return rules.backward(saved, full, types)
     assert rules.push is not None
     with VJPTrace() as trace:  # transpose of the linear map tangents -> output tangents, at zero
-        dots = [trace.input(zeros(t)) if need else zeros(t) for t, need in zip(types, needs, strict=True)]
+        dots = [
+            trace.input(zeros(t)) if need else zeros(t)
+            for t, need in zip(types, needs, strict=True)
+        ]
         outputs = rules.push(saved, dots)[1]
-        seeds = [(y.aux, ct) for y, ct in zip(outputs, cts, strict=True)
-                 if ct is not None and type(y) is Array and y.trace is trace]
+        seeds = [
+            (y.aux, ct)
+            for y, ct in zip(outputs, cts, strict=True)
+            if ct is not None and type(y) is Array and y.trace is trace
+        ]
     found = iter(backward(seeds, trace.leaves))
     return [next(found) if need else None for need in needs]
 
@@ -245,11 +280,18 @@ def _batch(args: Any, axes: Any, params: Any) -> Any:
     moved, size = front_batch(args, axes)
     in_axes = [None if axis is None else 0 for axis in axes]
 
-    def batched(function: Callable[..., Any], args: Sequence[Any], axes: Sequence[int | None]) -> list[Any]:
+    def batched(
+        function: Callable[..., Any], args: Sequence[Any], axes: Sequence[int | None]
+    ) -> list[Any]:
         outputs, out_axes = batch_flat(function, args, axes, size)
-        return [np.broadcast_to(y, (size, *np.shape(y))) if axis is None else
-                y if axis == 0 else np.moveaxis(y, axis, 0)
-                for y, axis in zip(outputs, out_axes, strict=True)]
+        return [
+            np.broadcast_to(y, (size, *np.shape(y)))
+            if axis is None
+            else y
+            if axis == 0
+            else np.moveaxis(y, axis, 0)
+            for y, axis in zip(outputs, out_axes, strict=True)
+        ]
 
     def function(*xs: Any) -> list[Any]:
         return batched(rules.function, xs, in_axes)
@@ -267,8 +309,10 @@ def _batch(args: Any, axes: Any, params: Any) -> Any:
         return both[: n_out[0]], both[n_out[0] :]
 
     def pull(residuals: Sequence[Any], cts: Sequence[Any], types: Sequence[ArrayType]) -> list[Any]:
-        single = [ArrayType(t.shape[1:], t.dtype) if axis == 0 else t
-                  for t, axis in zip(types, in_axes, strict=True)]
+        single = [
+            ArrayType(t.shape[1:], t.dtype) if axis == 0 else t
+            for t, axis in zip(types, in_axes, strict=True)
+        ]
         missing: list[bool] = []
 
         def joined(*values: Any) -> list[Any]:
@@ -279,8 +323,10 @@ def _batch(args: Any, axes: Any, params: Any) -> Any:
 
         found = iter(batched(joined, [*residuals, *cts], [0] * (len(residuals) + len(cts))))
         full = [None if flag else next(found) for flag in missing]
-        return [ct if ct is None or axis == 0 else np.sum(ct, axis=0)
-                for ct, axis in zip(full, in_axes, strict=True)]
+        return [
+            ct if ct is None or axis == 0 else np.sum(ct, axis=0)
+            for ct, axis in zip(full, in_axes, strict=True)
+        ]
 
     def push(primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[list[Any], list[Any]]:
         assert rules.push is not None
@@ -294,8 +340,13 @@ def _batch(args: Any, axes: Any, params: Any) -> Any:
         half = len(both) // 2
         return both[:half], both[half:]
 
-    inner = FlatRules(rules.name, function, None if rules.forward is None else forward,
-                      None if rules.backward is None else pull, None if rules.push is None else push)
+    inner = FlatRules(
+        rules.name,
+        function,
+        None if rules.forward is None else forward,
+        None if rules.backward is None else pull,
+        None if rules.push is None else push,
+    )
     outputs = custom_primitive(*moved, rules=inner)
     return outputs, [0] * len(outputs)
 
@@ -304,16 +355,26 @@ def _samples(rng: np.random.Generator, dtype: np.dtype[Any]) -> list[Sample]:
     """``x^2`` with its true rule, given forward."""
     if dtype.kind != "f":
         return []
-    rules = FlatRules("squared", lambda x: [x * x],
-                      push=lambda primals, dots: ([primals[0] ** 2], [2 * primals[0] * dots[0]]))
+    rules = FlatRules(
+        "squared",
+        lambda x: [x * x],
+        push=lambda primals, dots: ([primals[0] ** 2], [2 * primals[0] * dots[0]]),
+    )
     return [Sample((rng.normal(size=3).astype(dtype),), {"rules": rules})]
 
 
 custom_primitive = Primitive(
-    name="custom", doc="a function with derivative rules given by the user", multiple=True,
+    name="custom",
+    doc="a function with derivative rules given by the user",
+    multiple=True,
     numpy=lambda *args, rules: rules.function(*args),
     type_rule=lambda *types, rules: rules.types(types),
-    jvp=_jvp, vjp=ForwardRule(_forward, _backward), batch=_batch, family="control",
-    flops=lambda types, out_types, params: 0, samples=_samples)
+    jvp=_jvp,
+    vjp=ForwardRule(_forward, _backward),
+    batch=_batch,
+    family="control",
+    flops=lambda types, out_types, params: 0,
+    samples=_samples,
+)
 
 _ = (is_differentiable, jvp_flat)

@@ -42,13 +42,17 @@ def jvp_graph(graph: Graph, nonzero: Mask, instantiate: Mask) -> tuple[Staged, M
         given = iter(args[n:])
         tangents = [next(given) if flag else None for flag in nonzero]
         outputs, dots = jvp_flat(lambda *xs: evaluate(graph, xs), args[:n], tangents)
-        dots = [zeros(type) if dot is None and forced and is_differentiable(type.dtype) else dot
-                for dot, forced, type in zip(dots, instantiate, graph.output_types, strict=True)]
+        dots = [
+            zeros(type) if dot is None and forced and is_differentiable(type.dtype) else dot
+            for dot, forced, type in zip(dots, instantiate, graph.output_types, strict=True)
+        ]
         reached[:] = [dot is not None for dot in dots]
         return [*outputs, *(dot for dot in dots if dot is not None)]
 
     types = graph.input_types
-    staged = stage(push, [*types, *(t for t, flag in zip(types, nonzero, strict=True) if flag)], "jvp")
+    staged = stage(
+        push, [*types, *(t for t, flag in zip(types, nonzero, strict=True) if flag)], "jvp"
+    )
     return Staged(dce(staged.graph), staged.captured, staged.guard), tuple(reached)
 
 
@@ -83,12 +87,19 @@ def vjp_graphs(graph: Graph, needs: Mask, kept_ok: Mask) -> VJPGraphs:
             args = [tape.input(x) if need else x for x, need in zip(inputs, needs, strict=True)]
             results = evaluate(graph, args)
         own = [type(y) is Array and y.trace is tape for y in results]
-        outputs = [trace.operand(y.value if mine else y) for y, mine in zip(results, own, strict=True)]
+        outputs = [
+            trace.operand(y.value if mine else y) for y, mine in zip(results, own, strict=True)
+        ]
         n_forward = len(trace.builder.equations)
-        cts = [trace.input(type) if is_differentiable(type.dtype) else None
-               for type in graph.output_types]
-        seeds = [(y.aux, ct) for y, mine, ct in zip(results, own, cts, strict=True)
-                 if mine and ct is not None]
+        cts = [
+            trace.input(type) if is_differentiable(type.dtype) else None
+            for type in graph.output_types
+        ]
+        seeds = [
+            (y.aux, ct)
+            for y, mine, ct in zip(results, own, cts, strict=True)
+            if mine and ct is not None
+        ]
         found = iter(backward(seeds, tape.leaves))
         arrived = [next(found) if need else None for need in needs]
         reached = tuple(i for i, ct in enumerate(arrived) if ct is not None)
@@ -112,9 +123,15 @@ def vjp_graphs(graph: Graph, needs: Mask, kept_ok: Mask) -> VJPGraphs:
     ct_variables = [ct.aux for ct in cts if ct is not None]
     return VJPGraphs(
         forward=part(first, input_variables, [*outputs, *residuals]),
-        backward=part(second, [*(input_variables[i] for i in kept), *residuals, *ct_variables],
-                      whole.graph.outputs),
-        kept=kept, n_residuals=len(residuals), reached=reached)
+        backward=part(
+            second,
+            [*(input_variables[i] for i in kept), *residuals, *ct_variables],
+            whole.graph.outputs,
+        ),
+        kept=kept,
+        n_residuals=len(residuals),
+        reached=reached,
+    )
 
 
 @lru_cache(maxsize=1024)
@@ -136,7 +153,9 @@ def batch_graph(graph: Graph, batched: Mask, force: Mask, size: int) -> tuple[St
             found.append(axis is not None)
         return results
 
-    types = [ArrayType((size, *t.shape), t.dtype) if flag else t
-             for t, flag in zip(graph.input_types, batched, strict=True)]
+    types = [
+        ArrayType((size, *t.shape), t.dtype) if flag else t
+        for t, flag in zip(graph.input_types, batched, strict=True)
+    ]
     staged = stage(run, types, "vmap")
     return staged, tuple(found)

@@ -27,7 +27,10 @@ __all__ = ["scan"]
 
 
 def scan(
-    f: Callable[[Any, Any], tuple[Any, Any]], init: Any, xs: Any, length: int | None = None,
+    f: Callable[[Any, Any], tuple[Any, Any]],
+    init: Any,
+    xs: Any,
+    length: int | None = None,
     reverse: bool = False,
 ) -> tuple[Any, Any]:
     """Loop ``carry, y = f(carry, x)`` over the leading axis of ``xs``.
@@ -60,16 +63,23 @@ def scan(
     out_structure: list[tree.TreeDef] = []
 
     def flat_body(*args: Any) -> list[Any]:
-        result = f(tree.unflatten(carry_structure, args[: len(carry)]),
-                   tree.unflatten(row_structure, args[len(carry):]))
+        result = f(
+            tree.unflatten(carry_structure, args[: len(carry)]),
+            tree.unflatten(row_structure, args[len(carry) :]),
+        )
         if not isinstance(result, tuple) or len(result) != 2:
-            raise ArgumentError("scan: the body must return a pair (carry, output)",
-                                where=str(here()), fix="return carry, None if there is no output")
+            raise ArgumentError(
+                "scan: the body must return a pair (carry, output)",
+                where=str(here()),
+                fix="return carry, None if there is no output",
+            )
         next_carry, structure = tree.flatten(result[0])
         if structure != carry_structure:
-            raise ShapeError("scan: the body changes the structure of the carry",
-                             details=[f"init: {carry_structure}", f"after: {structure}"],
-                             fix="return a carry built like init")
+            raise ShapeError(
+                "scan: the body changes the structure of the carry",
+                details=[f"init: {carry_structure}", f"after: {structure}"],
+                fix="return a carry built like init",
+            )
         outputs, structure = tree.flatten(result[1])
         out_structure[:] = [structure]
         return [*map(_as_array, next_carry), *map(_as_array, outputs)]
@@ -79,14 +89,26 @@ def scan(
     staged = stage(flat_body, [*carry_types, *row_types], "scan")
     after = staged.graph.output_types[: len(carry)]
     if after != carry_types:
-        raise ShapeError("scan: the body changes the type of the carry", where=str(here()),
-                         details=[f"init: {carry_types}", f"after: {after}"],
-                         fix="give init the shape and dtype that the body returns")
-    results = scan_primitive(*staged.captured, *carry, *rows, body=staged.graph,
-                             n_constants=len(staged.captured), n_carry=len(carry), length=n,
-                             reverse=reverse)
-    return (tree.unflatten(carry_structure, results[: len(carry)]),
-            tree.unflatten(out_structure[0], results[len(carry):]))
+        raise ShapeError(
+            "scan: the body changes the type of the carry",
+            where=str(here()),
+            details=[f"init: {carry_types}", f"after: {after}"],
+            fix="give init the shape and dtype that the body returns",
+        )
+    results = scan_primitive(
+        *staged.captured,
+        *carry,
+        *rows,
+        body=staged.graph,
+        n_constants=len(staged.captured),
+        n_carry=len(carry),
+        length=n,
+        reverse=reverse,
+    )
+    return (
+        tree.unflatten(carry_structure, results[: len(carry)]),
+        tree.unflatten(out_structure[0], results[len(carry) :]),
+    )
 
 
 def _as_array(value: Any) -> Any:
@@ -99,9 +121,12 @@ def _length(rows: Sequence[Any], length: int | None) -> int:
         lengths.add(length)
     if len(lengths) != 1 or None in lengths:
         raise ShapeError(
-            f"scan: lengths {sorted(map(str, lengths))} do not agree" if lengths
+            f"scan: lengths {sorted(map(str, lengths))} do not agree"
+            if lengths
             else "scan: without xs the number of steps is unknown",
-            where=str(here()), fix="give every array in xs the same leading length, or pass length")
+            where=str(here()),
+            fix="give every array in xs the same leading length, or pass length",
+        )
     return int(lengths.pop())  # type: ignore[arg-type]
 
 
@@ -117,14 +142,30 @@ class _Loop:
         self.start = self.n_constants + self.n_carry
 
     def split(self, operands: Sequence[Any]) -> tuple[list[Any], list[Any], list[Any]]:
-        return (list(operands[: self.n_constants]), list(operands[self.n_constants : self.start]),
-                list(operands[self.start :]))
+        return (
+            list(operands[: self.n_constants]),
+            list(operands[self.n_constants : self.start]),
+            list(operands[self.start :]),
+        )
 
-    def bind(self, body: Graph, constants: Sequence[Any], carry: Sequence[Any], rows: Sequence[Any],
-             reverse: bool | None = None) -> Any:
+    def bind(
+        self,
+        body: Graph,
+        constants: Sequence[Any],
+        carry: Sequence[Any],
+        rows: Sequence[Any],
+        reverse: bool | None = None,
+    ) -> Any:
         return scan_primitive(
-            *constants, *carry, *rows, body=body, n_constants=len(constants), n_carry=len(carry),
-            length=self.length, reverse=self.reverse if reverse is None else reverse)
+            *constants,
+            *carry,
+            *rows,
+            body=body,
+            n_constants=len(constants),
+            n_carry=len(carry),
+            length=self.length,
+            reverse=self.reverse if reverse is None else reverse,
+        )
 
 
 def _evaluate(*operands: Any, **params: Any) -> list[Any]:
@@ -144,8 +185,10 @@ def _evaluate(*operands: Any, **params: Any) -> list[Any]:
 def _type_rule(*types: ArrayType, **params: Any) -> tuple[ArrayType, ...]:
     loop = _Loop(params)
     out = loop.body.output_types
-    return (*out[: loop.n_carry],
-            *(ArrayType((loop.length, *t.shape), t.dtype) for t in out[loop.n_carry :]))
+    return (
+        *out[: loop.n_carry],
+        *(ArrayType((loop.length, *t.shape), t.dtype) for t in out[loop.n_carry :]),
+    )
 
 
 def _jvp(primals: Any, tangents: Any, y: Any, params: Any) -> Any:
@@ -161,19 +204,32 @@ def _jvp(primals: Any, tangents: Any, y: Any, params: Any) -> Any:
         if grown == nonzero[carried]:
             break
         nonzero[carried] = grown
-    dots = [zeros(type_of(p)) if t is None and flag else t
-            for t, flag, p in zip(tangents, nonzero, primals, strict=True)]
+    dots = [
+        zeros(type_of(p)) if t is None and flag else t
+        for t, flag, p in zip(tangents, nonzero, primals, strict=True)
+    ]
     constants, carry, rows = loop.split(primals)
-    constants_dot, carry_dot, rows_dot = ([d for d in part if d is not None] for part in loop.split(dots))
+    constants_dot, carry_dot, rows_dot = (
+        [d for d in part if d is not None] for part in loop.split(dots)
+    )
     n_dot = len(carry_dot)
     order = _interleave(loop, nonzero, len(staged.captured), len(types))
 
     def body(*args: Any) -> list[Any]:
         results = evaluate(staged.graph, [args[i] for i in order])
         outputs, out_dots = results[:n_out], results[n_out:]
-        return [*outputs[: loop.n_carry], *out_dots[:n_dot], *outputs[loop.n_carry :], *out_dots[n_dot:]]
+        return [
+            *outputs[: loop.n_carry],
+            *out_dots[:n_dot],
+            *outputs[loop.n_carry :],
+            *out_dots[n_dot:],
+        ]
 
-    operands = ([*staged.captured, *constants, *constants_dot], [*carry, *carry_dot], [*rows, *rows_dot])
+    operands = (
+        [*staged.captured, *constants, *constants_dot],
+        [*carry, *carry_dot],
+        [*rows, *rows_dot],
+    )
     results = loop.bind(_restage(body, operands), *operands)
     split = loop.n_carry + n_dot
     out_dots = iter([*results[loop.n_carry : split], *results[split + n_out - loop.n_carry :]])
@@ -192,10 +248,16 @@ def _interleave(loop: _Loop, nonzero: Sequence[bool], n_captured: int, n: int) -
             if nonzero[i]:
                 dot_at[i] = position
                 position += 1
-    return [*range(n_captured), *(primal_at[i] for i in range(n)), *(dot_at[i] for i in sorted(dot_at))]
+    return [
+        *range(n_captured),
+        *(primal_at[i] for i in range(n)),
+        *(dot_at[i] for i in sorted(dot_at)),
+    ]
 
 
-def _restage(body: Callable[..., list[Any]], operands: tuple[list[Any], list[Any], list[Any]]) -> Graph:
+def _restage(
+    body: Callable[..., list[Any]], operands: tuple[list[Any], list[Any], list[Any]]
+) -> Graph:
     """Stage a body of graph evaluations, which captures nothing, for these operands."""
     constants, carry, rows = operands
     types = [type_of(v) for v in (*constants, *carry)]
@@ -210,7 +272,8 @@ def _split_graphs(loop: _Loop, needs: Sequence[bool]) -> Any:
     types = loop.body.input_types
     wanted = tuple(
         is_differentiable(type.dtype) and (need or loop.n_constants <= i < loop.start)
-        for i, (type, need) in enumerate(zip(types, needs, strict=True)))
+        for i, (type, need) in enumerate(zip(types, needs, strict=True))
+    )
     kept_ok = tuple(not loop.n_constants <= i < loop.start for i in range(len(types)))
     return vjp_graphs(loop.body, wanted, kept_ok), wanted
 
@@ -235,7 +298,7 @@ def _backward(saved: Any, cts: Any, needs: Any, types: Any, params: Any) -> Any:
     constants_in = [i for i in range(loop.n_constants) if wanted[i]]
     rows_in = [i for i in range(loop.start, len(wanted)) if wanted[i] and i in split.reached]
     n_carry_ct, n_constant_ct = len(carry_in), len(constants_in)
-    stacked = ([saved[p] for p in kept_rows] + list(saved[n_kept:]))
+    stacked = [saved[p] for p in kept_rows] + list(saved[n_kept:])
 
     def body(*args: Any) -> list[Any]:
         it = iter(args)
@@ -246,20 +309,38 @@ def _backward(saved: Any, cts: Any, needs: Any, types: Any, params: Any) -> Any:
         kept: list[Any] = [None] * n_kept
         for p, value in zip(kept_constants + kept_rows, constants + rows, strict=True):
             kept[p] = value
-        found = dict(zip(split.reached, evaluate(
-            split.backward.graph, [*captured, *kept, *residuals, *carry_cts, *out_cts]), strict=True))
-        return [*(found[i] if i in found else zeros(loop.body.input_types[i]) for i in carry_in),
-                *(t + found[i] if i in found else t for i, t in zip(constants_in, totals, strict=True)),
-                *(found[i] for i in rows_in)]
+        found = dict(
+            zip(
+                split.reached,
+                evaluate(
+                    split.backward.graph, [*captured, *kept, *residuals, *carry_cts, *out_cts]
+                ),
+                strict=True,
+            )
+        )
+        return [
+            *(found[i] if i in found else zeros(loop.body.input_types[i]) for i in carry_in),
+            *(t + found[i] if i in found else t for i, t in zip(constants_in, totals, strict=True)),
+            *(found[i] for i in rows_in),
+        ]
 
-    ct_types = [*out_types[: loop.n_carry],
-                *(ArrayType((loop.length, *t.shape), t.dtype) for t in out_types[loop.n_carry :])]
+    ct_types = [
+        *out_types[: loop.n_carry],
+        *(ArrayType((loop.length, *t.shape), t.dtype) for t in out_types[loop.n_carry :]),
+    ]
     full = float_cotangents(cts, ct_types)
     constants = [*split.backward.captured, *(saved[p] for p in kept_constants)]
     carry = [*full[:n_carry_ct], *(zeros(loop.body.input_types[i]) for i in constants_in)]
     rows = [*stacked, *full[n_carry_ct:]]
-    staged = stage(body, [*map(type_of, constants), *map(type_of, carry), *(
-        ArrayType(type_of(x).shape[1:], type_of(x).dtype) for x in rows)], "grad")
+    staged = stage(
+        body,
+        [
+            *map(type_of, constants),
+            *map(type_of, carry),
+            *(ArrayType(type_of(x).shape[1:], type_of(x).dtype) for x in rows),
+        ],
+        "grad",
+    )
     constants = [*staged.captured, *constants]
     results = loop.bind(staged.graph, constants, carry, rows, reverse=not loop.reverse)
     by_input = dict(zip([*carry_in, *constants_in, *rows_in], results, strict=True))
@@ -279,13 +360,18 @@ def _batch(args: Any, axes: Any, params: Any) -> Any:
             break
         batched[carried] = out[: loop.n_carry]
     constants, carry, rows = loop.split(moved)
-    carry = [np.broadcast_to(c, (size, *np.shape(c))) if flag and axis is None else c
-             for c, flag, axis in zip(carry, batched[carried], axes[carried], strict=True)]
-    rows = [x if axis is None else np.moveaxis(x, 0, 1)
-            for x, axis in zip(rows, axes[loop.start :], strict=True)]
+    carry = [
+        np.broadcast_to(c, (size, *np.shape(c))) if flag and axis is None else c
+        for c, flag, axis in zip(carry, batched[carried], axes[carried], strict=True)
+    ]
+    rows = [
+        x if axis is None else np.moveaxis(x, 0, 1)
+        for x, axis in zip(rows, axes[loop.start :], strict=True)
+    ]
     results = loop.bind(staged.graph, [*staged.captured, *constants], carry, rows)
-    return results, [0 if flag and i < loop.n_carry else 1 if flag else None
-                     for i, flag in enumerate(out)]
+    return results, [
+        0 if flag and i < loop.n_carry else 1 if flag else None for i, flag in enumerate(out)
+    ]
 
 
 def _samples(rng: np.random.Generator, dtype: np.dtype[Any]) -> list[Sample]:
@@ -302,12 +388,21 @@ def _samples(rng: np.random.Generator, dtype: np.dtype[Any]) -> list[Sample]:
     return [
         Sample((draw(2), draw(2), draw(3, 2)), {**common, "length": 3, "reverse": False}),
         Sample((draw(2), draw(2), draw(3, 2)), {**common, "length": 3, "reverse": True}),
-        Sample((draw(2), draw(2), draw(0, 2)), {**common, "length": 0, "reverse": False})]
+        Sample((draw(2), draw(2), draw(0, 2)), {**common, "length": 0, "reverse": False}),
+    ]
 
 
 scan_primitive = Primitive(
-    name="scan", doc="carry, y[i] = body(constants, carry, x[i]) for each i in turn", multiple=True,
-    numpy=_evaluate, type_rule=_type_rule, jvp=_jvp, vjp=ForwardRule(_forward, _backward),
-    batch=_batch, family="control",
+    name="scan",
+    doc="carry, y[i] = body(constants, carry, x[i]) for each i in turn",
+    multiple=True,
+    numpy=_evaluate,
+    type_rule=_type_rule,
+    jvp=_jvp,
+    vjp=ForwardRule(_forward, _backward),
+    batch=_batch,
+    family="control",
     flops=lambda types, out_types, params: params["length"] * graph_flops(params["body"]),
-    source="Werbos (1990), Backpropagation through time", samples=_samples)
+    source="Werbos (1990), Backpropagation through time",
+    samples=_samples,
+)

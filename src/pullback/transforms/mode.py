@@ -57,8 +57,9 @@ def jacobian(
            [0., 4.]])
     """
     if mode not in ("auto", "forward", "reverse"):
-        raise ArgumentError(f"jacobian: mode={mode!r}", where=str(here()),
-                            fix='use "auto", "forward" or "reverse"')
+        raise ArgumentError(
+            f"jacobian: mode={mode!r}", where=str(here()), fix='use "auto", "forward" or "reverse"'
+        )
 
     def transformed(*args: Any, **kwargs: Any) -> Any:
         numbers = pick(args, argnums)
@@ -72,8 +73,10 @@ def jacobian(
         if mode != "forward":
             run = Reverse(function, leaves, structure)
             require_float(run.outputs)
-        if run is None or (mode == "auto" and TANGENT_COST * n
-                           < COTANGENT_COST * sum(type_of(y).size for y in run.outputs)):
+        if run is None or (
+            mode == "auto"
+            and TANGENT_COST * n < COTANGENT_COST * sum(type_of(y).size for y in run.outputs)
+        ):
             out_structure, blocks = forward_blocks(function, chosen, types)
         else:
             out_structure, blocks = run.out_structure, reverse_blocks(run, types)
@@ -89,7 +92,9 @@ def require_float(outputs: Sequence[Any]) -> None:
         if type_of(y).dtype.kind != "f":
             raise NotDifferentiableError(
                 f"the function returned {type_of(y)}: only floating-point results have derivatives",
-                where=str(here()), fix="return floats")
+                where=str(here()),
+                fix="return floats",
+            )
 
 
 def basis(types: Sequence[ArrayType]) -> list[Any]:
@@ -120,8 +125,11 @@ def forward_blocks(
     dots, axes = batch_flat(columns, basis(types), [0] * len(types), n)
     blocks = []
     for y, dot, axis in zip(outputs, dots, axes, strict=True):
-        full = place_axis(dot, axis, -1, n) if axis is not None else np.broadcast_to(
-            np.expand_dims(dot, -1), (*np.shape(dot), n))
+        full = (
+            place_axis(dot, axis, -1, n)
+            if axis is not None
+            else np.broadcast_to(np.expand_dims(dot, -1), (*np.shape(dot), n))
+        )
         blocks.append(split_last(full, np.shape(y), types))
     return out_structure, blocks
 
@@ -139,15 +147,21 @@ def reverse_blocks(run: Reverse, types: Sequence[ArrayType]) -> list[list[Any]]:
     """Rows of the Jacobian: all unit cotangents at once through one backward sweep."""
     out_types = [type_of(y) for y in run.outputs]
     m = sum(type.size for type in out_types)
-    cts, axes = batch_flat(lambda *seeds: run.sweep(seeds), basis(out_types), [0] * len(out_types), m)
+    cts, axes = batch_flat(
+        lambda *seeds: run.sweep(seeds), basis(out_types), [0] * len(out_types), m
+    )
     full = [place_axis(ct, axis, 0, m) for ct, axis in zip(cts, axes, strict=True)]
     blocks, start = [], 0
     for out_type in out_types:
         stop = start + out_type.size
-        blocks.append([np.array(np.reshape(ct[start:stop], (*out_type.shape, *type.shape)))
-                       if isinstance(ct, np.ndarray)
-                       else np.reshape(ct[start:stop], (*out_type.shape, *type.shape))
-                       for ct, type in zip(full, types, strict=True)])
+        blocks.append(
+            [
+                np.array(np.reshape(ct[start:stop], (*out_type.shape, *type.shape)))
+                if isinstance(ct, np.ndarray)
+                else np.reshape(ct[start:stop], (*out_type.shape, *type.shape))
+                for ct, type in zip(full, types, strict=True)
+            ]
+        )
         start = stop
     return blocks
 
@@ -188,5 +202,3 @@ def hvp(fun: Callable[..., Any], primals: Sequence[Any], vectors: Sequence[Any])
     primals = tuple(primals)
     gradient = grad(fun, 0 if len(primals) == 1 else tuple(range(len(primals))))
     return jvp(gradient, primals, tuple(vectors))[1]
-
-

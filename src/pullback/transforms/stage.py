@@ -20,7 +20,7 @@ from pullback.core.types import ArrayType, Shape, type_of
 from pullback.errors import StagingError
 from pullback.ops.shape import broadcast_to
 
-__all__ = ["Staged", "StageTrace", "record", "stage"]
+__all__ = ["StageTrace", "Staged", "record", "stage"]
 
 
 class StageTrace(Trace):
@@ -49,9 +49,12 @@ class StageTrace(Trace):
         if not isinstance(value, (Array, np.ndarray)):
             return Literal(value)
         if isinstance(value, np.ndarray) and is_repeated_scalar(value):
-            return self.builder.add(broadcast_to, [Literal(value.dtype.type(value.flat[0]))],
-                                    {"shape": value.shape})[0]
-        key = (id(value.trace), id(value.value), id(value.aux)) if type(value) is Array else id(value)
+            return self.builder.add(
+                broadcast_to, [Literal(value.dtype.type(value.flat[0]))], {"shape": value.shape}
+            )[0]
+        key = (
+            (id(value.trace), id(value.value), id(value.aux)) if type(value) is Array else id(value)
+        )
         if key not in self.captured:
             self.captured[key] = (Variable(type_of(value)), value)  # type: ignore[index]
             if isinstance(value, np.ndarray):
@@ -90,8 +93,12 @@ class StageTrace(Trace):
 
 def is_repeated_scalar(value: Any) -> bool:
     """Whether ``value`` is one number broadcast to a shape, as seeds and zeros are."""
-    return (value.base is not None and value.size > 0 and not any(value.strides)
-            and not value.flags.writeable)
+    return (
+        value.base is not None
+        and value.size > 0
+        and not any(value.strides)
+        and not value.flags.writeable
+    )
 
 
 class RecordTrace(StageTrace):
@@ -103,8 +110,9 @@ class RecordTrace(StageTrace):
         plain = [a.value if type(a) is Array and a.trace is self else a for a in args]
         result = bind(primitive, plain, params)
         values = result if primitive.multiple else (result,)
-        arrays = tuple(Array(self, value, variable)
-                       for value, variable in zip(values, outputs, strict=True))
+        arrays = tuple(
+            Array(self, value, variable) for value, variable in zip(values, outputs, strict=True)
+        )
         return arrays if primitive.multiple else arrays[0]
 
     def show(self, array: Array) -> str:

@@ -1,0 +1,202 @@
+"""``compile``: run a function, transformed or not, as native code.
+
+The function is staged once per signature (structure, shapes, dtypes, static arguments) and the
+graph is compiled as a whole. A call with traced arguments binds the ``call`` primitive, so
+compiled functions can be differentiated, batched and compiled again.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import warnings
+from collections.abc import Callable, Sequence
+from functools import lru_cache, update_wrapper
+from typing import Any
+
+import numpy as np
+
+from pullback import tree
+from pullback.control.call import call, executors
+from pullback.core.array import Array
+from pullback.core.graph import Graph
+from pullback.core.source import here
+from pullback.core.types import type_of
+from pullback.errors import ArgumentError, DTypeError
+from pullback.random import generators
+from pullback.transforms.evaluate import evaluate
+from pullback.transforms.stage import Staged, stage
+
+__all__ = ["Compiled", "compile"]
+
+
+@lru_cache(maxsize=1)
+def engine() -> Any:
+    """The module with the native engine, or ``None`` on a machine without llvmlite."""
+    if importlib.util.find_spec("llvmlite") is None:
+        warnings.warn(
+            "llvmlite is not installed: compiled functions run in NumPy. "
+            "Fix: pip install pullback[compile]",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+        return None
+    return importlib.import_module("pullback.compile.engine")
+
+
+def run_native(graph: Graph, args: Sequence[Any]) -> list[Any]:
+    native = engine()
+    return evaluate(graph, args) if native is None else native.executable(graph)(args)
+
+
+def run_strictly(graph: Graph, args: Sequence[Any]) -> list[Any]:
+    native = engine()
+    return evaluate(graph, args) if native is None else native.executable(graph, False)(args)
+
+
+executors["native"] = run_native
+executors["strict"] = run_strictly
+
+
+class Signature:
+    """One staged and compiled form of a function."""
+
+    def __init__(self, staged: Staged, out_structure: tree.TreeDef, n_outputs: int) -> None:
+        self.staged = staged
+        self.out_structure = out_structure
+        self.n_outputs = n_outputs
+
+
+class Compiled:
+    """A function that runs as native code; made by :func:`compile`."""
+
+    def __init__(
+        self, fun: Callable[..., Any], static_argnums: tuple[int, ...], callbacks: bool
+    ) -> None:
+        update_wrapper(self, fun)
+        self.fun = fun
+        self.static_argnums = static_argnums
+        self.executor = "native" if callbacks else "strict"
+        self.signatures: dict[Any, Signature] = {}
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        leaves, signature = self.prepare(args, kwargs)
+        staged = signature.staged
+        results = call(*staged.captured, *leaves, graph=staged.graph, executor=self.executor)
+        states = iter(results[signature.n_outputs :])
+        for generator in generators((args, kwargs)):
+            generator.state = next(states)
+        return tree.unflatten(signature.out_structure, results[: signature.n_outputs])
+
+    def prepare(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Any], Signature]:
+        """The array arguments, and the compiled form for their types."""
+        static = {i: args[i] for i in self.static_argnums if i < len(args)}
+        dynamic = tuple(a for i, a in enumerate(args) if i not in static)
+        leaves, structure = tree.flatten((dynamic, kwargs))
+        leaves = [self.as_array(leaf) for leaf in leaves]
+        types = tuple(type_of(leaf) for leaf in leaves)
+        key = (structure, types, tuple(static.items()))
+        try:
+            signature = self.signatures.get(key)
+        except TypeError as error:
+            raise ArgumentError(
+                "compile: a static argument cannot be hashed",
+                where=str(here()),
+                details=[str(error)],
+                fix="pass static arguments as tuples, not lists",
+            ) from error
+        if signature is None:
+            signature = self.signatures[key] = self.stage(static, len(args), structure, types)
+        return leaves, signature
+
+    @staticmethod
+    def as_array(leaf: Any) -> Any:
+        if isinstance(leaf, (np.ndarray, np.generic, Array)):
+            return leaf
+        array = np.asarray(leaf)
+        if array.dtype.kind not in "biuf":
+            raise DTypeError(
+                f"compile: an argument of type {type(leaf).__name__} is not an array",
+                where=str(here()),
+                fix="name its position in static_argnums",
+            )
+        return array
+
+    def stage(
+        self, static: dict[int, Any], n_args: int, structure: tree.TreeDef, types: Any
+    ) -> Signature:
+        shape: list[tree.TreeDef] = []
+        n_outputs: list[int] = []
+
+        def flat(*leaves: Any) -> list[Any]:
+            dynamic, kwargs = tree.unflatten(structure, leaves)
+            rest = iter(dynamic)
+            args = [static[i] if i in static else next(rest) for i in range(n_args)]
+            outputs, out_structure = tree.flatten(self.fun(*args, **kwargs))
+            shape[:] = [out_structure]
+            n_outputs[:] = [len(outputs)]
+            states = [g.state for g in generators((args, kwargs))]
+            return [y if hasattr(y, "dtype") else np.asarray(y) for y in (*outputs, *states)]
+
+        staged = stage(flat, types, "compile")
+        return Signature(staged, shape[0], n_outputs[0])
+
+    def show(self, what: str, *args: Any, **kwargs: Any) -> str:
+        """Text of a stage for these arguments: ``graph``, ``loops``, ``llvm`` or ``memory``.
+
+        Raises:
+            ArgumentError: for another stage, or without llvmlite.
+        """
+        graph = self.prepare(args, kwargs)[1].staged.graph
+        if what == "graph":
+            return str(graph)
+        native = engine()
+        if native is None or what not in ("loops", "llvm", "memory"):
+            raise ArgumentError(
+                f"show: no stage {what!r}",
+                where=str(here()),
+                fix='ask for "graph", "loops", "llvm" or "memory", with llvmlite installed',
+            )
+        program = native.executable(graph).program
+        if what == "llvm":
+            return str(program.text)
+        if what == "loops":
+            lines = [str(program.schedule)]
+            lines += [f"in NumPy: {e.primitive.name}  # {e.source}" for e in program.callbacks]
+            return "\n".join(lines)
+        places = sorted(program.schedule.offsets.items(), key=lambda item: item[1])
+        lines = [f"{place:>10} .. {place + v.type.nbytes:<10} {v.type}" for v, place in places]
+        return "\n".join([f"arena: {program.arena_bytes} bytes", *lines])
+
+
+def compile(
+    fun: Callable[..., Any], static_argnums: int | Sequence[int] = (), callbacks: bool = True
+) -> Compiled:
+    """``fun`` as native code, compiled at the first call with each signature.
+
+    Args:
+        fun: a traceable function of containers of arrays; may itself be a transform, such as
+            ``grad(f)``. Arrays that it reads from outside are read anew at every call.
+        static_argnums: positions of arguments that are Python values, not arrays; a new value
+            compiles anew.
+        callbacks: whether NumPy may evaluate operations without a native form (``show("loops")``
+            lists them); with ``False`` they raise.
+
+    Returns:
+        A function with the same results up to rounding. Inputs are copied only if they are not
+        contiguous. ``random.Generator`` arguments are advanced.
+
+    Raises:
+        StagingError: where Python control flow needs a value.
+        CompileError: without native form and ``callbacks=False``.
+        IndexError: at the call, if an index array points outside.
+
+    >>> import numpy as np
+    >>> import pullback as pb
+    >>> step = pb.compile(pb.value_and_grad(lambda x: np.sum(np.square(x))))
+    >>> value, grads = step(np.array([1.0, 2.0]))
+    >>> float(value), grads
+    (5.0, array([2., 4.]))
+    """
+    numbers = (static_argnums,) if isinstance(static_argnums, int) else tuple(static_argnums)
+    return Compiled(fun, numbers, callbacks)

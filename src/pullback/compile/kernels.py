@@ -1,0 +1,421 @@
+"""Kernels: one LLVM function per step of a schedule, with the arithmetic of its readers fused in.
+
+Values without memory are expressions: :meth:`Kernel.value` emits the scalar at an index by asking
+its operands for theirs, so transpositions, broadcasts and slices turn into index arithmetic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from pullback.compile.llvm import (
+    I64,
+    Scalar,
+    ScalarEmitter,
+    ir,
+    loop,
+    loops,
+)
+from pullback.compile.schedule import Schedule, Step, is_inline, is_squeeze
+from pullback.core.graph import Equation, Literal, Variable
+from pullback.core.types import ArrayType
+from pullback.errors import CompileError
+
+__all__ = ["KERNELS", "Kernel"]
+
+ZERO = ir.Constant(I64, 0)
+Index = list[Any]
+
+
+class Kernel:
+    """The body of one kernel: pointers to its memory, and scalars at indices."""
+
+    def __init__(
+        self,
+        plan: Schedule,
+        step: Step,
+        builder: ir.IRBuilder,
+        pointers: dict[Variable, Any],
+        fail: Callable[[ir.IRBuilder], None],
+    ) -> None:
+        self.plan = plan
+        self.equation = step.equation
+        self.builder = builder
+        self.pointers = pointers
+        self.emit = ScalarEmitter(builder)
+        self.fail = fail
+        self.is_flat = False
+        self.known: dict[tuple[int, ...], Scalar] = {}
+
+    # -- reading ------------------------------------------------------------------------------
+    def value(self, operand: Variable | Literal, index: Index) -> Scalar:
+        """The element of ``operand`` at ``index``: loaded, or computed on the spot."""
+        if isinstance(operand, Literal):
+            return self.emit.constant(operand.value, operand.type.dtype)
+        key = (id(operand), *map(id, index))
+        if key not in self.known:
+            if operand in self.plan.in_memory:
+                self.known[key] = self.emit.load(
+                    self.pointers[self.plan.owner(operand)],
+                    self.position(operand.type, index),
+                    operand.type.dtype,
+                )
+            else:
+                self.known[key] = self.expression(self.plan.makers[operand], index)
+        return self.known[key]
+
+    def position(self, type: ArrayType, index: Index) -> Any:
+        """Row-major position of ``index``."""
+        if type.size == 1:
+            return ZERO
+        if self.is_flat:
+            return index[0]
+        position: Any = None
+        for n, i in zip(type.shape, index, strict=True):
+            if n != 1 or position is not None:
+                position = (
+                    i
+                    if position is None
+                    else self.builder.add(self.builder.mul(position, ir.Constant(I64, n)), i)
+                )
+        return position
+
+    def expression(self, equation: Equation, index: Index) -> Scalar:
+        """The scalar that an inlined equation computes at ``index`` of its output."""
+        name, params = equation.primitive.name, equation.params
+        out = equation.outputs[0].type
+        x = equation.inputs[0]
+        if name == "transpose":
+            source = [ZERO] * len(index)
+            for i, axis in zip(index, params["axes"], strict=True):
+                source[axis] = i
+            return self.value(x, source)
+        if name == "broadcast_to":
+            return self.value(x, self.aligned(x.type, index))
+        if name == "reshape":
+            kept = iter([i for i, n in zip(index, out.shape, strict=True) if n != 1])
+            return self.value(x, [ZERO if n == 1 else next(kept) for n in x.type.shape])
+        if name == "index":
+            return self.value(x, self.selected(x.type, params["key"], index))
+        if name == "astype":
+            return self.emit.cast(self.value(x, index), params["dtype"])
+        dtypes = operand_dtypes(equation)
+        operands = [
+            self.emit.constant(v.value, dtype)
+            if isinstance(v, Literal)
+            else self.emit.cast(self.value(v, self.aligned(v.type, index)), dtype)
+            for v, dtype in zip(equation.inputs, dtypes, strict=True)
+        ]
+        return self.emit.cast(equation.primitive.scalar(self.emit, *operands), out.dtype)
+
+    def aligned(self, type: ArrayType, index: Index) -> Index:
+        """The index into an operand that is broadcast to the output."""
+        if self.is_flat:
+            return index
+        return [
+            ZERO if n == 1 else i
+            for n, i in zip(type.shape, index[len(index) - type.ndim :], strict=True)
+        ]
+
+    def selected(self, type: ArrayType, key: tuple[Any, ...], index: Index) -> Index:
+        """The index into an array of the element ``index`` of ``array[key]``."""
+        used = sum(k is not None and k is not Ellipsis for k in key)
+        at = key.index(Ellipsis) if Ellipsis in key else len(key)
+        full = (*key[:at], *[(None, None, None)] * (type.ndim - used), *key[at + 1 :])
+        given, result, axis = iter(index), [], 0
+        for k in full:
+            if k is None:
+                next(given)
+                continue
+            if isinstance(k, tuple):
+                start, _, step = slice(*k).indices(type.shape[axis])
+                i = next(given)
+                if step != 1:
+                    i = self.builder.mul(i, ir.Constant(I64, step))
+                result.append(self.builder.add(i, ir.Constant(I64, start)) if start else i)
+            else:
+                result.append(ir.Constant(I64, k % type.shape[axis]))
+            axis += 1
+        return result
+
+    # -- writing ------------------------------------------------------------------------------
+    def store(self, variable: Variable, index: Index, value: Scalar) -> None:
+        value = self.emit.cast(value, variable.type.dtype)
+        self.emit.store(value, self.pointers[variable], self.position(variable.type, index))
+
+    def forget(self) -> None:
+        """Drop values that belong to a loop that has ended."""
+        self.known.clear()
+
+    def fill(self, variable: Variable, element: Callable[[Index], Scalar]) -> None:
+        with loops(self.builder, variable.type.shape) as index:
+            self.store(variable, index, element(index))
+        self.forget()
+
+    def state(self, start: Sequence[Scalar]) -> list[Any]:
+        """Mutable places for the running values of a fold, at the head of the function."""
+        with self.builder.goto_entry_block():
+            places = [self.builder.alloca(s.value.type) for s in start]
+        for s, place in zip(start, places, strict=True):
+            self.builder.store(s.value, place)
+        return places
+
+    def read_state(self, places: Sequence[Any], like: Sequence[Scalar]) -> tuple[Scalar, ...]:
+        return tuple(
+            Scalar(self.builder.load(place, typ=s.value.type), s.dtype)
+            for place, s in zip(places, like, strict=True)
+        )
+
+
+def operand_dtypes(equation: Equation) -> list[np.dtype[Any]]:
+    """The dtypes in which NumPy's inner loop takes the operands."""
+    types = [v.type for v in equation.inputs]
+    function = equation.primitive.numpy
+    out = equation.outputs[0].type.dtype
+    if equation.primitive.name == "where":
+        return [np.dtype(bool), out, out]
+    if isinstance(function, np.ufunc):
+        weak = {"i": int, "f": float}
+        asked = [weak.get(t.dtype.kind, t.dtype) if t.weak else t.dtype for t in types]
+        if all(t.weak for t in types):
+            asked = [t.dtype for t in types]
+        found = list(function.resolve_dtypes((*asked, None))[:-1])
+        if len(set(found)) > 1:
+            raise CompileError(f"{equation.primitive.name} of mixed dtypes {found}")
+        return found
+    if out.kind == "b":
+        return [np.result_type(*[t.dtype for t in types])] * len(types)
+    return [out] * len(types)
+
+
+def is_flat(kernel: Kernel, equation: Equation) -> bool:
+    """Whether one loop over all elements will do: all operands have the shape or one element."""
+    shape = equation.outputs[0].type.shape
+
+    def fits(operand: Variable | Literal) -> bool:
+        if isinstance(operand, Literal) or (
+            operand.type.size == 1 and operand in kernel.plan.in_memory
+        ):
+            return True
+        if operand.type.shape != shape:
+            return False
+        return operand in kernel.plan.in_memory or flat_maker(kernel.plan.makers[operand])
+
+    def flat_maker(maker: Equation) -> bool:
+        return (
+            maker.primitive.family == "elementwise" or maker.primitive.name == "astype"
+        ) and all(map(fits, maker.inputs))
+
+    return flat_maker(equation)
+
+
+def emit_map(kernel: Kernel) -> None:
+    """``out[i] = expression(i)`` for every element."""
+    equation = kernel.equation
+    (out,) = equation.outputs
+    if is_flat(kernel, equation):
+        kernel.is_flat = True
+        with loop(kernel.builder, out.type.size) as i:
+            kernel.store(out, [i], kernel.expression(equation, [i]))
+        return
+    if equation.primitive.name == "reshape" and not is_squeeze(equation.inputs[0].type, out.type):
+        (x,) = equation.inputs  # in memory: elements in the same order
+        kernel.is_flat = True
+        with loop(kernel.builder, out.type.size) as i:
+            kernel.store(out, [i], kernel.value(x, [i]))
+        return
+    kernel.fill(out, lambda index: kernel.expression(equation, index))
+
+
+def emit_reduction(kernel: Kernel) -> None:
+    """Fold the reduced axes, innermost where possible, else row by row into the output."""
+    equation = kernel.equation
+    (x,), (out,) = equation.inputs, equation.outputs
+    axis = equation.params["axis"]
+    extra = {k: v for k, v in equation.params.items() if k != "axis"}
+    fold = equation.primitive.scalar
+    n = int(np.prod([x.type.shape[i] for i in axis]))
+    if n == 0 and equation.primitive.name not in ("sum", "prod", "mean"):
+        raise CompileError(f"{equation.primitive.name} of no elements")
+    dtype = (
+        x.type.dtype if out.type.dtype.kind != "f" and x.type.dtype.kind == "f" else out.type.dtype
+    )
+    if dtype == np.int64 and x.type.dtype == np.uint64:
+        raise CompileError(f"{equation.primitive.name} of uint64")
+    emit = ScalarEmitter(kernel.builder, fold=True)
+    kept = [i for i in range(x.type.ndim) if i not in axis]
+    like = emit.constant(0, dtype)
+    start = fold.start(emit, like)
+    along = [x.type.shape[i] for i in axis]
+
+    def element(outer: Index, inner: Index) -> Scalar:
+        index: Index = [None] * x.type.ndim
+        for i, value in zip((*kept, *axis), (*outer, *inner), strict=True):
+            index[i] = value
+        return emit.cast(kernel.value(x, index), dtype)
+
+    def folded(state: tuple[Scalar, ...], outer: Index, inner: Index) -> tuple[Scalar, ...]:
+        count: Any = ZERO
+        for length, i in zip(along, inner, strict=True):
+            count = kernel.builder.add(kernel.builder.mul(count, ir.Constant(I64, length)), i)
+        result: tuple[Scalar, ...] = fold.step(
+            emit, state, element(outer, inner), Scalar(count, np.int64)
+        )
+        return result
+
+    rows_last = kept and kept[-1] == x.type.ndim - 1 and x.type.shape[-1] > 1
+    if rows_last and len(start) == 1 and start[0].dtype == out.type.dtype:
+        kernel.fill(out, lambda _: start[0])
+        with loops(kernel.builder, along) as inner, loops(kernel.builder, out.type.shape) as outer:
+            place = kernel.position(out.type, outer)
+            before = emit.load(kernel.pointers[out], place, out.type.dtype)
+            emit.store(folded((before,), outer, inner)[0], kernel.pointers[out], place)
+        kernel.forget()
+        with loops(kernel.builder, out.type.shape) as outer:
+            place = kernel.position(out.type, outer)
+            total = emit.load(kernel.pointers[out], place, out.type.dtype)
+            emit.store(
+                emit.cast(fold.finish(emit, (total,), n, **extra), out.type.dtype),
+                kernel.pointers[out],
+                place,
+            )
+        return
+    with loops(kernel.builder, out.type.shape) as outer:
+        places = kernel.state(start)
+        with loops(kernel.builder, along) as inner:
+            state = folded(kernel.read_state(places, start), outer, inner)
+            for place, s in zip(places, state, strict=True):
+                kernel.builder.store(s.value, place)
+        kernel.forget()
+        kernel.store(out, outer, fold.finish(emit, kernel.read_state(places, start), n, **extra))
+
+
+def emit_cumsum(kernel: Kernel) -> None:
+    (x,), (out,) = kernel.equation.inputs, kernel.equation.outputs
+    axis = kernel.equation.params["axis"]
+    shape = out.type.shape
+    zero = kernel.emit.constant(0, out.type.dtype)
+    with loops(kernel.builder, (*shape[:axis], *shape[axis + 1 :])) as outer:
+        places = kernel.state([zero])
+        with loop(kernel.builder, shape[axis]) as i:
+            index = [*outer[:axis], i, *outer[axis:]]
+            (total,) = kernel.read_state(places, [zero])
+            total = kernel.emit.add(total, kernel.emit.cast(kernel.value(x, index), out.type.dtype))
+            kernel.builder.store(total.value, places[0])
+            kernel.store(out, index, total)
+        kernel.forget()
+
+
+def emit_place(kernel: Kernel) -> None:
+    (x,), (out,) = kernel.equation.inputs, kernel.equation.outputs
+    kernel.fill(out, lambda _: kernel.emit.constant(0, out.type.dtype))
+    emit_selected(kernel, x, out)
+
+
+def emit_update(kernel: Kernel) -> None:
+    x, v = kernel.equation.inputs
+    (out,) = kernel.equation.outputs
+    kernel.fill(out, lambda index: kernel.value(x, index))
+    emit_selected(kernel, v, out)
+
+
+def emit_selected(kernel: Kernel, v: Variable | Literal, out: Variable) -> None:
+    """``out[key] = v``."""
+    with loops(kernel.builder, v.type.shape) as index:
+        place = kernel.selected(out.type, kernel.equation.params["key"], index)
+        kernel.store(out, place, kernel.value(v, index))
+    kernel.forget()
+
+
+def emit_concatenate(kernel: Kernel) -> None:
+    (out,) = kernel.equation.outputs
+    axis, start = kernel.equation.params["axis"], 0
+    for x in kernel.equation.inputs:
+        with loops(kernel.builder, x.type.shape) as index:
+            place = list(index)
+            place[axis] = kernel.builder.add(index[axis], ir.Constant(I64, start))
+            kernel.store(out, place, kernel.value(x, index))
+        kernel.forget()
+        start += x.type.shape[axis]
+
+
+def picked(
+    kernel: Kernel, array: ArrayType, indices: Sequence[Variable | Literal], at: Index, shape: Any
+) -> tuple[Index, Any]:
+    """Checked positions along the leading axes, and whether all are inside."""
+    build, inside = kernel.builder, ir.Constant(ir.IntType(1), 1)
+    found = []
+    for axis, i in enumerate(indices):
+        own = [
+            ZERO if n == 1 else k
+            for n, k in zip(i.type.shape, at[len(shape) - i.type.ndim : len(shape)], strict=True)
+        ]
+        k = kernel.emit.cast(kernel.value(i, own), np.int64).value
+        length = ir.Constant(I64, array.shape[axis])
+        k = build.select(build.icmp_signed("<", k, ZERO), build.add(k, length), k)
+        good = build.and_(build.icmp_signed(">=", k, ZERO), build.icmp_signed("<", k, length))
+        inside = build.and_(inside, good)
+        found.append(build.select(good, k, ZERO))
+    with build.if_then(build.not_(inside), likely=False):
+        kernel.fail(build)
+    return found, inside
+
+
+def emit_gather(kernel: Kernel) -> None:
+    x, *indices = kernel.equation.inputs
+    (out,) = kernel.equation.outputs
+    shape = np.broadcast_shapes(*[i.type.shape for i in indices])
+    if not x.type.size and out.type.size:
+        kernel.fail(kernel.builder)
+        return
+    with loops(kernel.builder, out.type.shape) as at:
+        places, _ = picked(kernel, x.type, indices, at, shape)
+        kernel.forget()
+        kernel.store(out, at, kernel.value(x, [*places, *at[len(shape) :]]))
+        kernel.forget()
+
+
+def emit_scatter(kernel: Kernel) -> None:
+    add = kernel.equation.primitive.name == "scatter_add"
+    (out,) = kernel.equation.outputs
+    if add:
+        v, *indices = kernel.equation.inputs
+        kernel.fill(out, lambda _: kernel.emit.constant(0, out.type.dtype))
+    else:
+        x, v, *indices = kernel.equation.inputs
+        kernel.fill(out, lambda index: kernel.value(x, index))
+    shape = np.broadcast_shapes(*[i.type.shape for i in indices])
+    with loops(kernel.builder, (*shape, *out.type.shape[len(indices) :])) as at:
+        places, inside = picked(kernel, out.type, indices, at, shape)
+        place = [*places, *at[len(shape) :]]
+        with kernel.builder.if_then(inside, likely=True):
+            value = kernel.emit.cast(kernel.value(v, at), out.type.dtype)
+            if add:
+                position = kernel.position(out.type, place)
+                before = kernel.emit.load(kernel.pointers[out], position, out.type.dtype)
+                value = kernel.emit.add(before, value)
+            kernel.store(out, place, value)
+        kernel.forget()
+
+
+KERNELS: dict[str, Callable[[Kernel], None]] = {
+    "cumsum": emit_cumsum,
+    "place": emit_place,
+    "update": emit_update,
+    "concatenate": emit_concatenate,
+    "gather": emit_gather,
+    "scatter": emit_scatter,
+    "scatter_add": emit_scatter,
+}
+
+
+def kernel_for(equation: Equation) -> Callable[[Kernel], None] | None:
+    """The emitter of an equation that is a nest of loops, or ``None``."""
+    if is_inline(equation) or equation.primitive.name == "reshape":
+        return emit_map
+    if equation.primitive.family == "reduction":
+        return emit_reduction
+    return KERNELS.get(equation.primitive.name)

@@ -1,0 +1,425 @@
+"""Programs: a graph as one LLVM function that runs its kernels in order over one arena.
+
+Every function has the signature ``void f(pointers, arena, status)``: a table of pointers to inputs
+and outputs, working memory, and a place for the number of the first equation that failed. Bodies
+of loops and branches are functions of the same kind, called with tables of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from pullback.compile.kernels import Kernel, kernel_for
+from pullback.compile.llvm import I8, I32, I64, POINTER, ScalarEmitter, ir, loop
+from pullback.compile.schedule import ALIGNMENT, Schedule, Step, schedule
+from pullback.core.graph import Equation, Graph, Literal, Variable
+from pullback.core.types import ArrayType
+from pullback.errors import CompileError
+from pullback.transforms.passes.dce import dce
+
+__all__ = ["Program", "emit_program"]
+
+SIGNATURE = ir.FunctionType(ir.VoidType(), [POINTER, POINTER, POINTER])
+Callback = Callable[[Sequence[int]], None]
+
+
+class Program:
+    """LLVM text of a graph with what it needs at run time.
+
+    ``checked[k]`` is the equation that status ``k + 1`` stands for; ``callbacks`` are the equations
+    that NumPy evaluates, which the program reaches through the symbols ``callback_<k>``.
+    """
+
+    def __init__(self) -> None:
+        self.module = ir.Module("pullback")
+        self.checked: list[Equation] = []
+        self.callbacks: list[Equation] = []
+        self.arena_bytes = 0
+        self.schedule: Schedule | None = None
+
+    @property
+    def text(self) -> str:
+        return str(self.module)
+
+
+def emit_program(graph: Graph, allow_callbacks: bool = True) -> Program:
+    """Turn ``graph`` into LLVM; the function is called ``main``.
+
+    Raises:
+        CompileError: if an equation has no native form and ``allow_callbacks`` is false.
+    """
+    program = Program()
+    function = FunctionEmitter(program, dce(graph), "main", allow_callbacks)
+    program.arena_bytes = function.arena_bytes
+    program.schedule = function.plan
+    return program
+
+
+class FunctionEmitter:
+    """Emits one graph as one function; ``arena_bytes`` is its working memory, callees included."""
+
+    def __init__(self, program: Program, graph: Graph, name: str, allow_callbacks: bool) -> None:
+        self.program = program
+        self.graph = graph
+        self.plan = schedule(graph)
+        self.allow_callbacks = allow_callbacks
+        self.function = ir.Function(program.module, SIGNATURE, name)
+        self.builder = ir.IRBuilder(self.function.append_basic_block("entry"))
+        self.table, self.arena, self.status = self.function.args
+        self.own_bytes = -(-self.plan.arena_bytes // ALIGNMENT) * ALIGNMENT
+        self.nested_bytes = 0
+        self.pointers = self.bind_memory()
+        for step in self.plan.steps:
+            self.emit_step(step)
+        self.copy_outputs()
+        self.builder.ret_void()
+        self.arena_bytes = self.own_bytes + self.nested_bytes
+
+    # -- memory -------------------------------------------------------------------------------
+    def offset(self, pointer: Any, n_bytes: int | Any) -> Any:
+        n = ir.Constant(I64, n_bytes) if isinstance(n_bytes, int) else n_bytes
+        return self.builder.gep(pointer, [n], source_etype=I8)
+
+    def entry(self, i: int) -> Any:
+        address = self.builder.gep(self.table, [ir.Constant(I64, i)], source_etype=POINTER)
+        return self.builder.load(address, typ=POINTER)
+
+    def bind_memory(self) -> dict[Variable, Any]:
+        pointers: dict[Variable, Any] = {v: self.entry(i) for i, v in enumerate(self.graph.inputs)}
+        n = len(self.graph.inputs)
+        self.direct: set[int] = set()
+        for i, v in enumerate(self.graph.outputs):
+            if isinstance(v, Variable) and v not in pointers:
+                pointers[v] = self.entry(n + i)
+                self.direct.add(i)
+        for v, place in self.plan.offsets.items():
+            pointers[v] = self.offset(self.arena, place)
+        return pointers
+
+    def copy(self, source: Any, target: Any, n_bytes: int) -> None:
+        """``memcpy`` of a fixed number of bytes."""
+        if n_bytes:
+            module = self.program.module
+            name = "llvm.memcpy.p0.p0.i64"
+            kind = ir.FunctionType(ir.VoidType(), [POINTER, POINTER, I64, ir.IntType(1)])
+            move = module.globals.get(name) or ir.Function(module, kind, name)
+            self.builder.call(
+                move, [target, source, ir.Constant(I64, n_bytes), ir.Constant(ir.IntType(1), 0)]
+            )
+
+    def copy_outputs(self) -> None:
+        """Outputs that are inputs, literals or repeated."""
+        for i, v in enumerate(self.graph.outputs):
+            if i not in self.direct:
+                self.copy(self.address(v), self.entry(len(self.graph.inputs) + i), v.type.nbytes)
+
+    def address(self, operand: Variable | Literal) -> Any:
+        """Memory that holds an operand; a literal gets a place at the head of the function."""
+        if isinstance(operand, Variable):
+            return self.pointers[self.plan.owner(operand)]
+        emit = ScalarEmitter(self.builder)
+        with self.builder.goto_entry_block():
+            place = self.builder.alloca(I64)
+        emit.store(emit.constant(operand.value, operand.type.dtype), place, ir.Constant(I64, 0))
+        return place
+
+    # -- steps --------------------------------------------------------------------------------
+    def emit_step(self, step: Step) -> None:
+        name = step.equation.primitive.name
+        emitter = kernel_for(step.equation)
+        try:
+            if emitter is not None:
+                self.emit_kernel(step, emitter)
+            elif name == "matmul" and self.has_blas(step.equation):
+                self.emit_matmul(step.equation)
+            elif name in CONTROL:
+                CONTROL[name](self, step.equation)
+            else:
+                raise CompileError(f"{name} has no native form")
+        except CompileError as error:
+            if not self.allow_callbacks:
+                raise CompileError(
+                    error.headline,
+                    where=str(step.equation.source),
+                    details=[f"operands: {', '.join(str(v.type) for v in step.equation.inputs)}"],
+                    fix="compile with callbacks=True, which evaluates this operation in NumPy",
+                ) from error
+            self.emit_callback(step.equation)
+
+    def emit_kernel(self, step: Step, emitter: Callable[[Kernel], None]) -> None:
+        """A function of its own for the kernel: its pointers do not overlap, so loops vectorize."""
+        variables = [*step.reads, *step.equation.outputs]
+        kind = ir.FunctionType(ir.VoidType(), [POINTER] * (len(variables) + 1))
+        function = ir.Function(
+            self.program.module, kind, self.program.module.get_unique_name("kernel")
+        )
+        for argument in function.args[: len(variables)]:
+            argument.add_attribute("noalias")
+        builder = ir.IRBuilder(function.append_basic_block("entry"))
+
+        def fail(build: ir.IRBuilder) -> None:
+            self.store_status(build, function.args[-1], step.equation)
+
+        pointers = dict(zip(variables, function.args[:-1], strict=True))
+        try:
+            emitter(Kernel(self.plan, step, builder, pointers, fail))
+        except CompileError:
+            function.blocks.clear()
+            raise
+        builder.ret_void()
+        self.builder.call(function, [*(self.pointers[v] for v in variables), self.status])
+
+    def store_status(self, builder: ir.IRBuilder, status: Any, equation: Equation) -> None:
+        if equation not in self.program.checked:
+            self.program.checked.append(equation)
+        builder.store(ir.Constant(I32, self.program.checked.index(equation) + 1), status)
+
+    def emit_callback(self, equation: Equation) -> None:
+        """NumPy evaluates the equation, on arrays that share the program's memory."""
+        number = len(self.program.callbacks)
+        self.program.callbacks.append(equation)
+        kind = ir.FunctionType(ir.VoidType(), [POINTER])
+        target = ir.Function(self.program.module, kind, f"callback_{number}")
+        operands = [v for v in equation.inputs if isinstance(v, Variable)]
+        self.builder.call(
+            target,
+            [
+                self.pointer_table(
+                    [*map(self.address, operands), *(self.pointers[v] for v in equation.outputs)]
+                )
+            ],
+        )
+
+    def pointer_table(self, addresses: Sequence[Any]) -> Any:
+        with self.builder.goto_entry_block():
+            table = self.builder.alloca(POINTER, max(len(addresses), 1))
+        for i, address in enumerate(addresses):
+            place = self.builder.gep(table, [ir.Constant(I64, i)], source_etype=POINTER)
+            self.builder.store(address, place)
+        return table
+
+    # -- matrix products ----------------------------------------------------------------------
+    def has_blas(self, equation: Equation) -> bool:
+        dtypes = {v.type.dtype for v in (*equation.inputs, *equation.outputs)}
+        return len(dtypes) == 1 and dtypes <= {np.dtype(np.float64), np.dtype(np.float32)}
+
+    def emit_matmul(self, equation: Equation) -> None:
+        """``cblas_?gemm`` for every matrix of the stack; transposed operands are read in place."""
+        x1, x2 = equation.inputs
+        (out,) = equation.outputs
+        left, left_transposed = self.matrix(x1)
+        right, right_transposed = self.matrix(x2)
+        m, k = (1, x1.type.shape[0]) if x1.type.ndim == 1 else x1.type.shape[-2:]
+        n = 1 if x2.type.ndim == 1 else x2.type.shape[-1]
+        stack = np.broadcast_shapes(x1.type.shape[:-2], x2.type.shape[:-2])
+        item = out.type.dtype.itemsize
+        if not out.type.size:
+            return
+        count = int(np.prod(stack))
+        with loop(self.builder, count) as i:
+            target = self.offset(
+                self.address(out), self.builder.mul(i, ir.Constant(I64, m * n * item))
+            )
+            if not k:
+                self.zero(target, m * n * item)
+            else:
+                a = self.member(left, x1.type, stack, i, m * k * item)
+                b = self.member(right, x2.type, stack, i, k * n * item)
+                self.gemm(out.type.dtype, m, n, k, a, left_transposed, b, right_transposed, target)
+
+    def zero(self, target: Any, n_bytes: int) -> None:
+        with loop(self.builder, n_bytes) as i:
+            self.builder.store(ir.Constant(I8, 0), self.offset(target, i))
+
+    def matrix(self, operand: Variable | Literal) -> tuple[Any, bool]:
+        if isinstance(operand, Variable) and operand not in self.plan.in_memory:
+            return self.address(self.plan.makers[operand].inputs[0]), True
+        return self.address(operand), False
+
+    def member(
+        self, base: Any, type: ArrayType, stack: tuple[int, ...], i: Any, n_bytes: int
+    ) -> Any:
+        """Pointer to the matrix of an operand for number ``i`` of the broadcast stack."""
+        shape = type.shape[:-2]
+        if int(np.prod(shape)) == 1:
+            return base
+        position: Any = ir.Constant(I64, 0)
+        rest, strides = i, np.cumprod((1, *shape[::-1]))[:-1][::-1]
+        indices = []
+        for n in reversed(stack):
+            length = ir.Constant(I64, n)
+            indices.append(self.builder.srem(rest, length))
+            rest = self.builder.sdiv(rest, length)
+        for n, stride, k in zip(
+            shape, strides, indices[::-1][len(stack) - len(shape) :], strict=True
+        ):
+            if n != 1:
+                position = self.builder.add(
+                    position, self.builder.mul(k, ir.Constant(I64, int(stride)))
+                )
+        return self.offset(base, self.builder.mul(position, ir.Constant(I64, n_bytes)))
+
+    def gemm(
+        self,
+        dtype: np.dtype[Any],
+        m: int,
+        n: int,
+        k: int,
+        a: Any,
+        a_transposed: bool,
+        b: Any,
+        b_transposed: bool,
+        c: Any,
+    ) -> None:
+        real = ir.DoubleType() if dtype.itemsize == 8 else ir.FloatType()
+        kind = ir.FunctionType(
+            ir.VoidType(),
+            [I32, I32, I32, I64, I64, I64, real, POINTER, I64, POINTER, I64, real, POINTER, I64],
+        )
+        name = "cblas_dgemm" if dtype.itemsize == 8 else "cblas_sgemm"
+        module = self.program.module
+        target = module.globals.get(name) or ir.Function(module, kind, name)
+        row_major, plain, transposed = (ir.Constant(I32, c) for c in (101, 111, 112))
+
+        def size(value: int) -> Any:
+            return ir.Constant(I64, value)
+
+        self.builder.call(
+            target,
+            [
+                row_major,
+                transposed if a_transposed else plain,
+                transposed if b_transposed else plain,
+                size(m),
+                size(n),
+                size(k),
+                ir.Constant(real, 1.0),
+                a,
+                size(m if a_transposed else k),
+                b,
+                size(k if b_transposed else n),
+                ir.Constant(real, 0.0),
+                c,
+                size(n),
+            ],
+        )
+
+    # -- graphs inside graphs -----------------------------------------------------------------
+    def nested(self, graph: Graph, local_bytes: int = 0) -> tuple[Any, Any]:
+        """Emit a body; returns its function and its arena, behind ``local_bytes`` of ours."""
+        name = self.program.module.get_unique_name("body")
+        inner = FunctionEmitter(self.program, dce(graph), name, self.allow_callbacks)
+        self.nested_bytes = max(self.nested_bytes, local_bytes + inner.arena_bytes)
+        return inner.function, self.offset(self.arena, self.own_bytes + local_bytes)
+
+    def run(self, function: Any, arena: Any, addresses: Sequence[Any]) -> None:
+        self.builder.call(function, [self.pointer_table(addresses), arena, self.status])
+
+    def local(self, types: Sequence[ArrayType], start: int = 0) -> tuple[list[Any], int]:
+        """Places behind our own arena for values of these types; returns the end."""
+        places = []
+        for type in types:
+            places.append(self.offset(self.arena, self.own_bytes + start))
+            start += -(-max(type.nbytes, 1) // ALIGNMENT) * ALIGNMENT
+        return places, start
+
+    def row(self, operand: Variable | Literal, i: Any) -> Any:
+        """Pointer to element ``i`` along the leading axis."""
+        n_bytes = operand.type.nbytes // max(operand.type.shape[0], 1)
+        return self.offset(self.address(operand), self.builder.mul(i, ir.Constant(I64, n_bytes)))
+
+
+def emit_call(emitter: FunctionEmitter, equation: Equation) -> None:
+    function, arena = emitter.nested(equation.params["graph"])
+    emitter.run(
+        function,
+        arena,
+        [*map(emitter.address, equation.inputs), *(emitter.pointers[v] for v in equation.outputs)],
+    )
+
+
+def emit_scan(emitter: FunctionEmitter, equation: Equation) -> None:
+    """Each step reads the carry at one place and writes it to another, then it is copied back."""
+    params = equation.params
+    body, n_constants, n_carry = params["body"], params["n_constants"], params["n_carry"]
+    types = body.input_types[n_constants : n_constants + n_carry]
+    before, end = emitter.local(types)
+    after, end = emitter.local(types, end)
+    function, arena = emitter.nested(body, end)
+    inputs, outputs = equation.inputs, equation.outputs
+    constants = [emitter.address(v) for v in inputs[:n_constants]]
+    for v, place, type in zip(inputs[n_constants:], before, types, strict=False):
+        emitter.copy(emitter.address(v), place, type.nbytes)
+    if params["length"]:
+        with loop(emitter.builder, params["length"], params["reverse"]) as i:
+            rows = [emitter.row(v, i) for v in inputs[n_constants + n_carry :]]
+            emitter.run(
+                function,
+                arena,
+                [
+                    *constants,
+                    *before,
+                    *rows,
+                    *after,
+                    *(emitter.row(v, i) for v in outputs[n_carry:]),
+                ],
+            )
+            for source, target, type in zip(after, before, types, strict=True):
+                emitter.copy(source, target, type.nbytes)
+    for v, place, type in zip(outputs, before, types, strict=False):
+        emitter.copy(place, emitter.pointers[v], type.nbytes)
+
+
+def emit_cond(emitter: FunctionEmitter, equation: Equation) -> None:
+    pred, *operands = equation.inputs
+    on_false, on_true = equation.params["branches"]
+    addresses = [*map(emitter.address, operands), *(emitter.pointers[v] for v in equation.outputs)]
+    emit = ScalarEmitter(emitter.builder)
+    flag = emit.truth(emit.load(emitter.address(pred), ir.Constant(I64, 0), pred.type.dtype))
+    functions = [emitter.nested(graph) for graph in (on_true, on_false)]
+    table = emitter.pointer_table(addresses)
+    with emitter.builder.if_else(flag.value) as (then, otherwise):
+        for branch, (function, arena) in zip((then, otherwise), functions, strict=True):
+            with branch:
+                emitter.builder.call(function, [table, arena, emitter.status])
+
+
+def emit_while(emitter: FunctionEmitter, equation: Equation) -> None:
+    params = equation.params
+    test, body, n_test, n_body = (params[k] for k in ("test", "body", "n_test", "n_body"))
+    types = body.input_types[n_body:]
+    before, end = emitter.local(types)
+    after, end = emitter.local(types, end)
+    (verdict,), end = emitter.local([ArrayType((), np.bool_)], end)
+    run_test, test_arena = emitter.nested(test, end)
+    run_body, body_arena = emitter.nested(body, end)
+    inputs = [emitter.address(v) for v in equation.inputs]
+    for source, place, type in zip(inputs[n_test + n_body :], before, types, strict=True):
+        emitter.copy(source, place, type.nbytes)
+    builder = emitter.builder
+    check, step, done = (builder.append_basic_block(name) for name in ("check", "step", "done"))
+    builder.branch(check)
+    builder.position_at_end(check)
+    emitter.run(run_test, test_arena, [*inputs[:n_test], *before, verdict])
+    flag = ScalarEmitter(builder).load(verdict, ir.Constant(I64, 0), np.dtype(bool))
+    builder.cbranch(flag.value, step, done)
+    builder.position_at_end(step)
+    emitter.run(run_body, body_arena, [*inputs[n_test : n_test + n_body], *before, *after])
+    for source, place, type in zip(after, before, types, strict=True):
+        emitter.copy(source, place, type.nbytes)
+    builder.branch(check)
+    builder.position_at_end(done)
+    for v, place, type in zip(equation.outputs, before, types, strict=True):
+        emitter.copy(place, emitter.pointers[v], type.nbytes)
+
+
+CONTROL: dict[str, Callable[[FunctionEmitter, Equation], None]] = {
+    "call": emit_call,
+    "checkpoint": emit_call,
+    "scan": emit_scan,
+    "cond": emit_cond,
+    "while_loop": emit_while,
+}

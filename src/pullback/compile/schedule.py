@@ -1,0 +1,222 @@
+"""What is computed where: which values get memory, in which order, at which place of the arena.
+
+A value without memory is an expression inside the loops that read it (fusion). A value gets memory
+if it is an output, if several steps read it, if the step that makes or reads it needs it as a whole
+(matrix products, sorts, loops), or if it would be computed again for every element of a larger one.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from pullback.core.graph import Equation, Graph, Literal, Variable
+from pullback.core.types import ArrayType
+
+__all__ = ["Schedule", "Step", "is_squeeze", "schedule"]
+
+ALIGNMENT = 64
+MOVES = ("transpose", "broadcast_to", "index", "reshape")
+
+
+def is_squeeze(old: ArrayType, new: ArrayType) -> bool:
+    """Whether a reshape only adds or removes axes of length 1."""
+    return [n for n in old.shape if n != 1] == [n for n in new.shape if n != 1]
+
+
+def is_move(equation: Equation) -> bool:
+    """Whether the equation only renames positions: free inside a loop."""
+    name = equation.primitive.name
+    return name in MOVES and (
+        name != "reshape" or is_squeeze(equation.inputs[0].type, equation.outputs[0].type)
+    )
+
+
+def is_inline(equation: Equation) -> bool:
+    """Whether the equation can be an expression inside the loops of its readers."""
+    return (
+        equation.primitive.family == "elementwise"
+        or is_move(equation)
+        or (equation.primitive.name == "astype")
+    )
+
+
+def is_alias(equation: Equation) -> bool:
+    """Whether the output is the operand's memory under another shape."""
+    return equation.primitive.name == "reshape" and not is_move(equation)
+
+
+@dataclass(slots=True)
+class Step:
+    """One kernel: the equation whose outputs it writes, and the memory it reads."""
+
+    equation: Equation
+    reads: list[Variable]
+
+
+@dataclass(slots=True)
+class Schedule:
+    """Steps in order, and a place for every value with memory.
+
+    ``offsets`` are bytes from the start of the arena; inputs and outputs live in arrays of the
+    caller. ``alias`` leads from a reshaped value to the value that owns the memory.
+    """
+
+    graph: Graph
+    steps: list[Step] = field(default_factory=list)
+    makers: dict[Variable, Equation] = field(default_factory=dict)
+    in_memory: set[Variable] = field(default_factory=set)
+    alias: dict[Variable, Variable] = field(default_factory=dict)
+    offsets: dict[Variable, int] = field(default_factory=dict)
+    arena_bytes: int = 0
+
+    def owner(self, variable: Variable) -> Variable:
+        while variable in self.alias:
+            variable = self.alias[variable]
+        return variable
+
+    def __str__(self) -> str:
+        """The loops: one line a kernel, with the arithmetic fused into it."""
+        lines = []
+        for i, step in enumerate(self.steps):
+            fused = sorted(Counter(self.fused(step)).items())
+            inside = " + ".join(f"{n} {name}" if n > 1 else name for name, n in fused)
+            out = ", ".join(str(v.type) for v in step.equation.outputs)
+            where = f"  # {step.equation.source.short}" if step.equation.source else ""
+            name = step.equation.primitive.name
+            lines.append(f"kernel {i}: {out} = {name}{f' of ({inside})' if inside else ''}{where}")
+        return "\n".join([*lines, f"arena: {self.arena_bytes} bytes"])
+
+    def fused(self, step: Step) -> list[str]:
+        names: list[str] = []
+
+        def visit(operand: Variable | Literal) -> None:
+            if isinstance(operand, Variable) and operand not in self.in_memory:
+                equation = self.makers[operand]
+                names.append(equation.primitive.name)
+                for v in equation.inputs:
+                    visit(v)
+
+        for v in step.equation.inputs:
+            visit(v)
+        return names
+
+
+def schedule(graph: Graph) -> Schedule:
+    """Decide memory, kernels and arena of ``graph``."""
+    plan = Schedule(graph)
+    for equation in graph.equations:
+        for v in equation.outputs:
+            plan.makers[v] = equation
+    plan.in_memory = _values_with_memory(graph, plan.makers)
+    for equation in graph.equations:
+        written = [v for v in equation.outputs if v in plan.in_memory]
+        if not written:
+            continue
+        if is_alias(equation) and equation.outputs[0] not in graph.outputs:
+            (source,) = equation.inputs
+            if isinstance(source, Variable):
+                plan.alias[equation.outputs[0]] = source
+                continue
+        plan.steps.append(Step(equation, _reads(plan, equation)))
+    _place(plan)
+    return plan
+
+
+def _values_with_memory(graph: Graph, makers: dict[Variable, Equation]) -> set[Variable]:
+    uses: Counter[Variable] = Counter()
+    for equation in graph.equations:
+        uses.update(v for v in equation.inputs if isinstance(v, Variable))
+    needed = set(graph.inputs) | {v for v in graph.outputs if isinstance(v, Variable)}
+    for equation in graph.equations:
+        for v in equation.inputs:
+            if (
+                isinstance(v, Variable)
+                and v not in needed
+                and _must_hold(equation, v, makers[v], uses[v])
+            ):
+                needed.add(v)
+    for equation in graph.equations:  # a move read several times must rest on memory
+        source = equation.inputs[0] if is_move(equation) and uses[equation.outputs[0]] > 1 else None
+        while isinstance(source, Variable) and source not in needed and is_move(makers[source]):
+            source = makers[source].inputs[0]
+        if isinstance(source, Variable):
+            needed.add(source)
+    return needed
+
+
+def _must_hold(equation: Equation, v: Variable, maker: Equation, n_uses: int) -> bool:
+    """Whether ``equation`` needs its operand ``v`` in memory."""
+    if reads_whole(equation) and not _is_transposed_operand(equation, maker):
+        return True
+    if not is_inline(maker):
+        return not _is_transposed_operand(equation, maker)
+    return not is_move(maker) and (n_uses > 1 or _repeats(equation, v))
+
+
+def reads_whole(equation: Equation) -> bool:
+    """Whether the equation is more than one pass over the elements of its operands."""
+    return not (
+        is_inline(equation)
+        or equation.primitive.family in ("reduction", "cumulative")
+        or equation.primitive.name in ("place", "update", "concatenate")
+    )
+
+
+def _is_transposed_operand(equation: Equation, maker: Equation) -> bool:
+    """A matrix product reads a transposed matrix in place."""
+    if equation.primitive.name != "matmul" or maker.primitive.name != "transpose":
+        return False
+    axes = maker.params["axes"]
+    n = len(axes)
+    return n >= 2 and axes == (*range(n - 2), n - 1, n - 2)
+
+
+def _repeats(equation: Equation, v: Variable) -> bool:
+    """Whether reading ``v`` inside the loops of ``equation`` would compute it more than once."""
+    name = equation.primitive.name
+    if name == "broadcast_to" or equation.primitive.family == "elementwise":
+        return v.type.size < equation.outputs[0].type.size
+    return False
+
+
+def _reads(plan: Schedule, equation: Equation) -> list[Variable]:
+    found: dict[Variable, None] = {}
+
+    def visit(operand: Variable | Literal) -> None:
+        if isinstance(operand, Literal):
+            return
+        if operand in plan.in_memory:
+            found[plan.owner(operand)] = None
+        else:
+            for v in plan.makers[operand].inputs:
+                visit(v)
+
+    for v in equation.inputs:
+        visit(v)
+    return list(found)
+
+
+def _place(plan: Schedule) -> None:
+    """First-fit places in the arena, freed after the last step that reads them."""
+    fixed = set(plan.graph.inputs) | set(plan.graph.outputs)
+    last: dict[Variable, int] = {}
+    for i, step in enumerate(plan.steps):
+        for v in (*step.reads, *step.equation.outputs):
+            last[v] = i
+    used: list[tuple[int, int, Variable]] = []  # (start, stop, value), sorted
+    for i, step in enumerate(plan.steps):
+        for v in step.equation.outputs:
+            if v in fixed:
+                continue
+            size = -(-max(v.type.nbytes, 1) // ALIGNMENT) * ALIGNMENT
+            start = 0
+            for begin, stop, _ in used:
+                if begin - start >= size:
+                    break
+                start = max(start, stop)
+            plan.offsets[v] = start
+            used.append((start, start + size, v))
+            used.sort(key=lambda place: place[0])
+            plan.arena_bytes = max(plan.arena_bytes, start + size)
+        used = [place for place in used if last[place[2]] > i]
