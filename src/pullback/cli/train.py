@@ -13,49 +13,61 @@ from pullback import io
 from pullback.errors import ArgumentError
 from pullback.train.display import follow
 from pullback.train.loop import DEFAULT_STEPS, OPTIMIZERS, Settings, fit, score, split
-from pullback.train.model import ACTIVATIONS, INITIALIZERS, Spec, describe
+from pullback.train.model import ACTIVATIONS, DEFAULT_HIDDEN, INITIALIZERS, Spec, describe
 from pullback.train.table import DIGITS, DIGITS_TARGET, listed, read_table
 
 __all__ = ["train"]
 
 
+Data = Annotated[str, typer.Option(help="'digits', a .csv file or an .npz file.")]
+Target = Annotated[str | None, typer.Option(help="Column to predict. Not needed for the digits.")]
+Task = Annotated[
+    str,
+    typer.Option(
+        help="classification, regression, or auto: classes if the target is text or whole numbers."
+    ),
+]
+Ignore = Annotated[str, typer.Option(help="Columns not to read, separated by commas.")]
+Hidden = Annotated[str, typer.Option(help="Widths of the hidden layers; '' for none.")]
+Activation = Annotated[str, typer.Option(help=f"One of {', '.join(ACTIVATIONS)}.")]
+Init = Annotated[
+    str,
+    typer.Option(
+        help=f"Initial weights: {', '.join(INITIALIZERS)}, or auto: what suits the activation."
+    ),
+]
+OptimizerName = Annotated[str, typer.Option(help=f"One of {', '.join(OPTIMIZERS)}.")]
+Rate = Annotated[
+    float | None, typer.Option(help="Learning rate; by default what suits the optimizer.")
+]
+Clip = Annotated[float | None, typer.Option(help="Longest allowed gradient; by default no limit.")]
+Epochs = Annotated[
+    int | None,
+    typer.Option(help=f"Passes over the training rows; by default {DEFAULT_STEPS} steps."),
+]
+BatchSize = Annotated[int, typer.Option(help="Rows per step.")]
+Seed = Annotated[int, typer.Option(help="Of the split, the weights, the order of rows.")]
+Out = Annotated[Path, typer.Option(help="File for the weights.")]
+
+# As the option is written.
+HIDDEN = ",".join(map(str, DEFAULT_HIDDEN))
+
+
 def train(
-    data: Annotated[str, typer.Option(help="'digits', a .csv file or an .npz file.")],
-    target: Annotated[
-        str | None, typer.Option(help="Column to predict. Not needed for the digits.")
-    ] = None,
-    task: Annotated[
-        str,
-        typer.Option(
-            help="classification, regression, or auto: classes if the target is "
-            "text or whole numbers."
-        ),
-    ] = "auto",
-    ignore: Annotated[str, typer.Option(help="Columns not to read, separated by commas.")] = "",
-    hidden: Annotated[
-        str, typer.Option(help="Widths of the hidden layers; '' for none.")
-    ] = "256,128",
-    activation: Annotated[str, typer.Option(help=f"One of {', '.join(ACTIVATIONS)}.")] = "relu",
-    init: Annotated[
-        str,
-        typer.Option(
-            help=f"Initial weights: {', '.join(INITIALIZERS)}, or auto: what suits the activation."
-        ),
-    ] = "auto",
-    optimizer: Annotated[str, typer.Option(help=f"One of {', '.join(OPTIMIZERS)}.")] = "adam",
-    lr: Annotated[
-        float | None, typer.Option(help="Learning rate; by default what suits the optimizer.")
-    ] = None,
-    clip: Annotated[
-        float | None, typer.Option(help="Longest allowed gradient; by default no limit.")
-    ] = None,
-    epochs: Annotated[
-        int | None,
-        typer.Option(help=f"Passes over the training rows; by default {DEFAULT_STEPS} steps."),
-    ] = None,
-    batch_size: Annotated[int, typer.Option(help="Rows per step.")] = 32,
-    seed: Annotated[int, typer.Option(help="Of the split, the weights, the order of rows.")] = 0,
-    out: Annotated[Path, typer.Option(help="File for the weights.")] = Path("model.safetensors"),
+    data: Data,
+    target: Target = None,
+    task: Task = "auto",
+    ignore: Ignore = "",
+    hidden: Hidden = HIDDEN,
+    activation: Activation = "relu",
+    init: Init = "auto",
+    optimizer: OptimizerName = "adam",
+    lr: Rate = None,
+    clip: Clip = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = 32,
+    seed: Seed = 0,
+    out: Out = Path("model.safetensors"),
 ) -> None:
     """Train a network on a table, score it on rows it has not seen, and save it."""
     settings = Settings(optimizer, lr, init, epochs, batch_size, clip, seed)

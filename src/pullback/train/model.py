@@ -15,7 +15,16 @@ from pullback.nn import functional, init
 from pullback.nn.layers import Sequential, mlp
 from pullback.train.table import Table, listed
 
-__all__ = ["ACTIVATIONS", "INITIALIZERS", "Model", "Spec", "choice", "describe", "empty_model"]
+__all__ = [
+    "ACTIVATIONS",
+    "DEFAULT_HIDDEN",
+    "INITIALIZERS",
+    "Model",
+    "Spec",
+    "choice",
+    "describe",
+    "empty_model",
+]
 
 ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
     name: getattr(functional, name)
@@ -26,6 +35,7 @@ INITIALIZERS: dict[str, Callable[..., Any]] = {
     "lecun": init.lecun,
     "xavier": init.xavier,
 }
+DEFAULT_HIDDEN = (256, 128)
 FORMAT = "1"
 DTYPE = np.float32
 
@@ -196,10 +206,10 @@ def describe(
     table: Table,
     target: str,
     *,
-    task: str,
-    ignored: tuple[str, ...],
-    hidden: tuple[int, ...],
-    activation: str,
+    task: str = "auto",
+    ignored: tuple[str, ...] = (),
+    hidden: tuple[int, ...] = DEFAULT_HIDDEN,
+    activation: str = "relu",
 ) -> Spec:
     """Decide what there is to learn: features, and a task that follows from the target's values.
 
