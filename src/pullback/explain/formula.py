@@ -7,7 +7,6 @@ are gathered in front: ``0.5 * (2 * x)`` is written ``x``.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from pullback.core.types import ArrayType, Shape
 
 __all__ = ["Text", "atom", "constant", "expression"]
 
+LARGEST_DENOMINATOR = 1000
 ATOM, POSTFIX, POWER, SIGN, PRODUCT, SUM, SHIFT, COMPARE = 9, 8, 7, 6, 5, 4, 3, 2
 
 # NumPy's operators: symbol and precedence. Everything else is printed as a call.
@@ -108,9 +108,10 @@ def number(value: float) -> tuple[str, int]:
     level = SIGN if value < 0 else ATOM
     if float(text) == value or np.float32(text) == value:
         return text, level
-    fraction = Fraction(value).limit_denominator(100_000)
-    if float(fraction) == value:
-        return str(fraction), PRODUCT
+    for below in range(2, LARGEST_DENOMINATOR):
+        above = round(value * below)
+        if above / below == value:
+            return f"{above}/{below}", PRODUCT
     return repr(value), level
 
 

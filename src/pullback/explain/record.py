@@ -264,7 +264,7 @@ def output_name(run: Recording, fun: Callable[..., Any]) -> str:
     makers = [e for e in run.forward if run.output in e.outputs]
     source = makers[-1].source if makers else None
     code = getattr(inspect.unwrap(fun), "__code__", None)
-    if source is not None and source.code is code:
+    if source is not None and source.code is code and source.code.co_name.isidentifier():
         target, equals, value = source.text.partition("=")
         if equals and target.strip().isidentifier() and not value.startswith("="):
             return target.strip()

@@ -5,25 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from pullback.analysis.liveness import last_uses
 from pullback.core.array import bind
 from pullback.core.graph import Equation, Graph, Literal, Variable
 
-__all__ = ["as_function", "evaluate", "last_uses"]
-
-
-def last_uses(graph: Graph) -> list[list[Variable]]:
-    """For each equation, the variables nobody reads after it (outputs of the graph excepted)."""
-    alive = {v for v in graph.outputs if isinstance(v, Variable)}
-    dying: list[list[Variable]] = []
-    for equation in reversed(graph.equations):
-        ends = [
-            v
-            for v in {*equation.inputs, *equation.outputs}
-            if isinstance(v, Variable) and v not in alive
-        ]
-        alive.update(ends)
-        dying.append(ends)
-    return dying[::-1]
+__all__ = ["as_function", "evaluate"]
 
 
 def evaluate(graph: Graph, args: Sequence[Any]) -> list[Any]:
