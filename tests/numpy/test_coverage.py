@@ -15,7 +15,7 @@ ENTRIES = {entry.name: entry for entry in coverage()}
 
 def test_every_refusal_has_a_reason_of_its_own() -> None:
     refused = {name.rpartition(".")[2] for name, e in ENTRIES.items() if e.status == "refused"}
-    assert refused == set(REASONS)
+    assert refused <= set(REASONS)
 
 
 @pytest.mark.parametrize(

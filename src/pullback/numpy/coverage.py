@@ -37,6 +37,7 @@ REFUSED = {
     "may_share_memory",
     "use logspace": "geomspace",
     "use reshape": "ix_",
+    "use isin": "in1d",
     "no rule yet": "cond eig eigh eigvals eigvalsh lstsq matrix_rank pinv qr "
     "svd svdvals tensorinv tensorsolve",
 }
