@@ -18,7 +18,7 @@ def test_a_changed_array_is_noticed(n: int, layout: Any) -> None:
     owner = np.arange(n, dtype=float)
     guard = Guard()
     guard.foreign(owner)
-    guard.keep(layout(owner), None)
+    guard.keep(layout(owner))
     guard.check()
     owner[2] += 1e-12
     with pytest.raises(MutationError, match="changed after a traced operation used it"):
@@ -28,7 +28,7 @@ def test_a_changed_array_is_noticed(n: int, layout: Any) -> None:
 def test_arrays_of_our_own_are_not_watched() -> None:
     guard = Guard()
     own = np.zeros(3)
-    guard.keep(own, None)
+    guard.keep(own)
     own[0] = 1.0
     guard.check()
 

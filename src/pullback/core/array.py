@@ -354,10 +354,13 @@ class Array:
                     where=str(here()),
                     fix="write it with supported functions, or wrap it in pullback.custom_vjp",
                 )
-            operands = [a if type(a) in PLAIN else operand(a) for a in inputs]
-            if not kwargs:
-                return function(*operands)
-            return ufunc_methods["__call__"](function, *operands, **kwargs)
+            for a in inputs:
+                if type(a) not in PLAIN:
+                    inputs = tuple(map(operand, inputs))
+                    break
+            if kwargs:
+                return ufunc_methods["__call__"](function, *inputs, **kwargs)
+            return function(*inputs)
         if method not in ufunc_methods:
             raise UnsupportedError(
                 f"{ufunc.__name__}.{method} has no traced form", where=str(here())

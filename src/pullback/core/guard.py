@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pullback.core.source import Origin, Source
+from pullback.core.source import Origin, Source, origin
 from pullback.errors import MutationError
 
 __all__ = ["Guard", "root"]
@@ -57,7 +57,7 @@ class Guard:
         owner = array if array.base is None else root(array)
         self.owners[id(owner)] = owner
 
-    def keep(self, array: Any, used: Origin | None, foreign: bool = False) -> None:
+    def keep(self, array: Any, foreign: bool = False) -> None:
         """Fingerprint ``array`` if it is foreign or lies in foreign memory."""
         if type(array) is not np.ndarray or id(array) in self.kept:
             return
@@ -65,7 +65,7 @@ class Guard:
             owner = array if array.base is None else root(array)
             if id(owner) not in self.owners and type(owner) is np.ndarray:
                 return
-        self.kept[id(array)] = (array, fingerprint(array), used)
+        self.kept[id(array)] = (array, fingerprint(array), origin())
 
     def expose(self, array: np.ndarray[Any, Any]) -> None:
         """Note that ``array`` leaves for the user's hands, and what it holds as a residual."""

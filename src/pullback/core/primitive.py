@@ -96,9 +96,10 @@ class Rule:
     def pull(self) -> Callable[..., Any]:
         """The rule as the plainest function of ``(ct, x_type, saved, params)`` that does it."""
         function, reads = self.function, self.reads
-        if self.takes_cotangent and self.takes_type and len(reads) == 1 and not self.parameters:
-            if self.rest is None:
-                return lambda ct, x_type, saved, params: function(ct, x_type, saved[reads[0]])
+        plain = self.takes_cotangent and self.rest is None and not self.parameters
+        if plain and self.takes_type and len(reads) == 1:
+            k = reads[0]
+            return lambda ct, x_type, saved, params: function(ct, x_type, saved[k])
         return self.__call__
 
     def residuals(self, n_operands: int) -> set[int]:
@@ -161,7 +162,7 @@ class Primitive:
         samples: ``samples(rng, dtype) -> list[Sample]``.
         kinks: where the derivative jumps, and the subgradient chosen there.
         multiple: whether it returns a tuple of outputs.
-        plans: filled by reverse mode: what to keep, by which operands are differentiable.
+        plans: filled by reverse mode: what to keep, by the mask of traced operands.
     """
 
     name: str
@@ -178,7 +179,7 @@ class Primitive:
     kinks: str = ""
     source: str = ""
     multiple: bool = False
-    plans: dict[tuple[type, ...], Any] = field(default_factory=dict, init=False, repr=False)
+    plans: dict[int, Any] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.name in registry:

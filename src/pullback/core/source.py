@@ -15,7 +15,7 @@ _OWN_FOLDERS = tuple(
     os.path.dirname(os.path.abspath(path)) + os.sep
     for path in (os.path.dirname(__file__), np.__file__)
 )
-_is_own: dict[CodeType, bool] = {}
+_is_own: dict[str, bool] = {}
 
 
 class Source:
@@ -57,7 +57,8 @@ Origin = tuple[CodeType, int]
 
 def is_own(code: CodeType) -> bool:
     """Whether ``code`` belongs to Pullback, NumPy or the import machinery, not to the user."""
-    own = _is_own[code] = code.co_filename.startswith((*_OWN_FOLDERS, "<frozen"))
+    file = code.co_filename
+    own = _is_own[file] = file.startswith((*_OWN_FOLDERS, "<frozen"))
     return own
 
 
@@ -69,9 +70,8 @@ def origin(depth: int = 1) -> Origin | None:
     frame: FrameType | None = sys._getframe(depth)
     while frame is not None:
         code = frame.f_code
-        try:
-            own = _is_own[code]
-        except KeyError:
+        own = _is_own.get(code.co_filename)
+        if own is None:
             own = is_own(code)
         if not own:
             return code, frame.f_lasti

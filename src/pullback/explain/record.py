@@ -18,12 +18,12 @@ from pullback import tree
 from pullback.core.array import Array
 from pullback.core.graph import Equation, Graph, Literal, Variable
 from pullback.core.primitive import Primitive
-from pullback.core.source import Source, is_own
+from pullback.core.source import Source, here, is_own
 from pullback.core.types import type_of
 from pullback.errors import ArgumentError, NotDifferentiableError
 from pullback.transforms.derivatives import as_leaves, pick
 from pullback.transforms.stage import RecordTrace, close
-from pullback.transforms.vjp import Node, OperationNode, VJPTrace, backward
+from pullback.transforms.vjp import Node, VJPTrace, backward
 
 __all__ = ["Recording", "record"]
 
@@ -88,7 +88,7 @@ class Recorder(RecordTrace):
 
 
 class Tape(VJPTrace):
-    """Reverse mode that remembers which graph variable each node is, and shows checkpoints."""
+    """Reverse mode that remembers the variable and the line of each node, and shows checkpoints."""
 
     name = "explain"
 
@@ -96,6 +96,7 @@ class Tape(VJPTrace):
         super().__init__()
         self.recorder = recorder
         self.variables: dict[Node, Variable] = {}
+        self.sources: dict[Node, Source | None] = {}
         self.again: list[Equation] = []
 
     def process(self, primitive: Primitive, args: Any, params: dict[str, Any]) -> Any:
@@ -106,6 +107,7 @@ class Tape(VJPTrace):
         for part in result if primitive.multiple else (result,):
             if type(part) is Array and part.trace is self:
                 self.variables[part.aux] = part.value.aux
+                self.sources[part.aux] = here()
         return result
 
     def show_inside(self, args: Sequence[Any], graph: Graph) -> Any:
@@ -176,8 +178,8 @@ def record(fun: Callable[..., Any], args: Sequence[Any], argnums: Any, kwargs: A
 
         def watch(node: Node, ct: Any) -> None:
             seen.append((node, ct))
-            if isinstance(node, OperationNode):
-                marks.append((len(recorder.builder.equations), node.source))
+            if node in tape.sources:
+                marks.append((len(recorder.builder.equations), tape.sources[node]))
 
         arrived = backward([(y.aux, seed)], tape.leaves, watch)
         cts = [None if ct is None else recorder.operand(ct) for ct in arrived]

@@ -109,9 +109,12 @@ def mean(
 ) -> Any:
     if dtype is None and a.dtype.kind != "f":
         dtype = np.float64
-    n = count(a, axis, where)
-    result = sum(a, axis, dtype, None, keepdims, where=where)
-    result = result / (n if type(n) is int else np.reshape(n, result.shape))
+    if where is None or where is np._NoValue or where is True:
+        result = reduced(reduce.mean, a if dtype is None else a.astype(dtype), axis, keepdims)
+    else:
+        n = count(a, axis, where)
+        result = sum(a, axis, dtype, None, keepdims, where=where)
+        result = result / (n if type(n) is int else np.reshape(n, result.shape))
     return result if out is None else into(out, result)
 
 

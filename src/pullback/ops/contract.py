@@ -35,7 +35,7 @@ def _left(ct: Any, x_type: ArrayType, x2: Any) -> Any:
     """ct x2^T, for every combination of vectors, matrices and stacks."""
     if x2.ndim == 1:
         return unbroadcast(ct[..., None] * x2, x_type)
-    if x_type.ndim == 1:
+    if len(x_type.shape) == 1:
         return unbroadcast(np.matmul(x2, ct[..., None])[..., 0], x_type)
     return unbroadcast(product(ct, x2.mT), x_type)
 
@@ -46,7 +46,7 @@ def _right(ct: Any, x_type: ArrayType, x1: Any) -> Any:
         return unbroadcast(
             x1 * ct[..., None] if x_type.ndim == 1 else x1[:, None] * ct[..., None, :], x_type
         )
-    if x_type.ndim == 1:
+    if len(x_type.shape) == 1:
         return unbroadcast(np.matmul(x1.mT, ct[..., None])[..., 0], x_type)
     if x1.ndim > 2 and x_type.ndim == 2:
         rows = np.reshape(x1, (-1, x1.shape[-1]))

@@ -43,18 +43,11 @@ def unbroadcast(ct: Any, x_type: ArrayType) -> Any:
     if ct.shape != shape:
         extra = ct.ndim - len(shape)
         if extra:
-            ct = ct.sum(axis=0 if extra == 1 else tuple(range(extra)))
+            ct = np.add.reduce(ct, 0 if extra == 1 else tuple(range(extra)))
         if 1 in shape and ct.shape != shape:
             stretched = tuple(i for i, n in enumerate(shape) if n == 1 and ct.shape[i] != 1)
-            ct = ct.sum(axis=stretched, keepdims=True)
+            ct = np.add.reduce(ct, stretched, keepdims=True)
     return ct if ct.dtype == x_type.dtype else ct.astype(x_type.dtype)
-
-
-def fit(ct: Any, x_type: ArrayType) -> Any:
-    """``ct`` as it is where it has the type of the operand already, else unbroadcast."""
-    if ct.shape == x_type.shape and ct.dtype == x_type.dtype:
-        return ct
-    return unbroadcast(ct, x_type)
 
 
 def stretch(ct: Any, shape: tuple[int, ...]) -> Any:
@@ -176,11 +169,11 @@ class _PartialRule(Rule):
         function, reads = self.function, self.reads
         if len(reads) == 1 and not self.selects:
             (k,) = reads
-            return lambda ct, x_type, saved, params: fit(ct * function(saved[k]), x_type)
-        return lambda ct, x_type, saved, params: fit(self.partial(saved, ct), x_type)
+            return lambda ct, x_type, saved, params: unbroadcast(ct * function(saved[k]), x_type)
+        return self.__call__
 
     def __call__(self, ct: Any, x_type: Any, saved: Sequence[Any], params: Any) -> Any:
-        return fit(self.partial(saved, ct), x_type)
+        return unbroadcast(self.partial(saved, ct), x_type)
 
 
 class _ConstantRule(Rule):
@@ -193,10 +186,12 @@ class _ConstantRule(Rule):
         self.sign = sign
 
     def pull(self) -> Callable[..., Any]:
+        if self.sign == 1:
+            return lambda ct, x_type, saved, params: unbroadcast(ct, x_type)
         return self.__call__
 
     def __call__(self, ct: Any, x_type: Any, saved: Any, params: Any) -> Any:
-        return fit(ct if self.sign == 1 else -ct, x_type)
+        return unbroadcast(ct if self.sign == 1 else -ct, x_type)
 
 
 def _partial_rule(partial: Callable[..., Any] | Marker | int) -> Rule | Marker:

@@ -20,10 +20,11 @@ def expand(value: Any, x_type: ArrayType, axis: Axes) -> Any:
     return np.reshape(value, tuple(1 if i in axis else n for i, n in enumerate(x_type.shape)))
 
 
-def count(x_type: ArrayType, axis: Axes) -> int:
+def count(x: Any, axis: Axes) -> int:
+    """How many elements of ``x``, an array or a type, each fold over ``axis`` takes."""
     n = 1
     for i in axis:
-        n *= x_type.shape[i]
+        n *= x.shape[i]
     return n
 
 
@@ -62,6 +63,26 @@ sum: Primitive = reduction(
         *samples(rng, dtype),
         Sample((np.zeros((0, 2), dtype),), {"axis": (0,)}),
     ],
+)
+
+
+mean: Primitive = reduction(
+    "mean",
+    lambda x, *, axis: np.add.reduce(x, axis=axis) / count(x, axis),
+    doc="y = (sum of x) / n over the n elements of the axes `axis`",
+    out_dtype=lambda dtype: dtype if dtype.kind == "f" else np.float64,
+    jvp=lambda x, x_dot, y, *, axis: mean(x_dot, axis=axis),
+    vjp=lambda ct, x_type, *, axis: stretch(
+        (ct if len(axis) == len(x_type.shape) else expand(ct, x_type, axis)) / count(x_type, axis),
+        x_type.shape,
+    ),
+    accumulator=Accumulator(
+        start=lambda b, like: (b.const(0, like),),
+        step=lambda b, s, x, i: (b.add(s[0], x),),
+        merge=lambda b, s, t: (b.add(s[0], t[0]),),
+        finish=lambda b, s, n: b.div(s[0], b.const(n, s[0])),
+    ),
+    samples=samples,
 )
 
 

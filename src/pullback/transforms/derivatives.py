@@ -49,7 +49,10 @@ def as_array(value: Any, path: str) -> Any:
 def as_leaves(args: Any, names: str) -> tuple[list[Any], tree.TreeDef]:
     leaves, structure = tree.flatten(args)
     try:
-        return [as_array(leaf, "") for leaf in leaves], structure
+        return [
+            leaf if type(leaf) is np.ndarray and leaf.dtype.kind == "f" else as_array(leaf, "")
+            for leaf in leaves
+        ], structure
     except (DTypeError, NotDifferentiableError):
         paths = tree.paths(args, names)
         return [as_array(leaf, path) for leaf, path in zip(leaves, paths, strict=True)], structure
@@ -85,9 +88,7 @@ class Reverse:
         if has_aux:
             self.aux = tree.map(lambda y: released(self.strip(trace, y)), self.aux)
         self.trace = trace
-        self.inputs: list[Node] = [x_node for x_node in trace.leaves]
-        self.types = [type_of(leaf) for leaf in leaves]
-        self.structure = structure
+        self.inputs = trace.leaves
 
     @staticmethod
     def strip(trace: VJPTrace, y: Any) -> Any:
@@ -105,7 +106,7 @@ class Reverse:
                  if node is not None and ct is not None]
         found = backward(seeds, self.inputs)
         owned: set[int] = {id(ct) for ct in cotangents}
-        return [own(ct, type, owned) for ct, type in zip(found, self.types, strict=True)]
+        return [own(ct, node, owned) for ct, node in zip(found, self.inputs, strict=True)]
 
 
 def node_of(trace: VJPTrace, y: Any) -> Node | None:
@@ -115,16 +116,16 @@ def node_of(trace: VJPTrace, y: Any) -> Node | None:
     return None
 
 
-def own(ct: Any, type: ArrayType, taken: set[int]) -> Any:
+def own(ct: Any, primal: ArrayType, taken: set[int]) -> Any:
     """A cotangent as an array that shares memory with nothing else."""
     if ct is None:
-        return np.zeros(type.shape, type.dtype)
+        return np.zeros(primal.shape, primal.dtype)
     if isinstance(ct, np.ndarray) and (
         id(ct) in taken or ct.base is not None or not ct.flags.writeable
     ):
         ct = ct.copy()
     taken.add(id(ct))
-    return released(ct)
+    return ct if type(ct) is not Array else released(ct)
 
 
 def split_aux(result: Any) -> tuple[Any, Any]:
@@ -190,7 +191,8 @@ def value_and_grad(
         leaves, structure = as_leaves(tuple(args[n] for n in numbers), "args")
         run = Reverse(bound(fun, args, numbers, kwargs), leaves, structure, has_aux)
         value = scalar_output(run, fun)
-        one = np.ones((), type_of(value).dtype)
+        node = run.nodes[0]
+        one = None if node is None else np.array(1, node.dtype)
         grads = tree.unflatten(structure, run.sweep([one]))
         value = released(value)
         answer = (value, run.aux) if has_aux else value
@@ -200,6 +202,8 @@ def value_and_grad(
 
 
 def scalar_output(run: Reverse, fun: Function) -> Any:
+    if len(run.nodes) == 1 and run.nodes[0] is not None and run.nodes[0].shape == ():
+        return run.outputs[0]
     name = getattr(fun, "__name__", "function")
     if len(run.outputs) != 1 or np.shape(run.outputs[0]) != ():
         came = ", ".join(str(type_of(y)) for y in run.outputs) or "nothing"

@@ -15,7 +15,7 @@ from pullback.core.array import Array, Trace, bind
 from pullback.core.graph import Graph, GraphBuilder, Literal, Variable
 from pullback.core.guard import Guard
 from pullback.core.primitive import Primitive
-from pullback.core.source import here, origin
+from pullback.core.source import here
 from pullback.core.types import ArrayType, Shape, type_of
 from pullback.errors import StagingError
 from pullback.ops.shape import broadcast_to
@@ -59,7 +59,7 @@ class StageTrace(Trace):
             self.captured[key] = (Variable(type_of(value)), value)  # type: ignore[index]
             if isinstance(value, np.ndarray):
                 self.guard.foreign(value)
-                self.guard.keep(value, origin())
+                self.guard.keep(value)
         return self.captured[key][0]  # type: ignore[index]
 
     def process(self, primitive: Primitive, args: Any, params: dict[str, Any]) -> Any:

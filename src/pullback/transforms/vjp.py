@@ -17,11 +17,14 @@ import numpy as np
 from pullback.core.array import EVALUATE, Array, Trace, bind
 from pullback.core.guard import Guard
 from pullback.core.primitive import OUTPUT, ForwardRule, Primitive, Rule
-from pullback.core.source import Origin, Source, origin
+from pullback.core.source import here
 from pullback.core.types import ArrayType, Shape, type_of
 from pullback.errors import DTypeError, PullbackError, ShapeError, TracedValueError
 
 __all__ = ["Node", "VJPTrace", "backward"]
+
+Pull = Callable[..., Any]  # (ct, type of the operand, saved, params) -> cotangent of the operand
+Arrive = Callable[["Node", Any], None]
 
 
 class Node(ArrayType):
@@ -32,7 +35,7 @@ class Node(ArrayType):
 
     __slots__ = ("index",)
 
-    parents: Sequence[Node | None] = ()
+    parents: Sequence[Any] = ()  # nodes; None for a constant operand
     __eq__ = object.__eq__
     __hash__ = object.__hash__
 
@@ -41,57 +44,84 @@ class Node(ArrayType):
         self.shape = shape
         self.dtype = dtype
 
-    def pull(self, ct: Any) -> Sequence[Any]:
-        """One cotangent (or ``None``: zero) per parent."""
-        return ()
+    def pull(self, ct: Any, arrive: Arrive) -> None:
+        """Send its part of the cotangent ``ct`` to each parent."""
 
 
 class OperationNode(Node):
     """The output of one operation with a rule per operand.
 
-    ``parents[i]`` is the node of operand ``i`` (``None``: constant); ``saved`` the operands and,
-    last, the output, with ``None`` for all that is not a residual.
+    ``parents`` are the nodes of its traced operands and ``rules`` the rule of each; ``saved`` the
+    operands and, last, the output, with ``None`` for all that is not a residual.
     """
 
-    __slots__ = ("origin", "params", "parents", "plan", "primitive", "saved")
+    __slots__ = ("params", "parents", "rules", "saved")
+
+    def __init__(
+        self,
+        index: int,
+        y: Any,
+        rules: Sequence[Pull | None],
+        parents: list[Node],
+        saved: list[Any],
+        params: dict[str, Any],
+    ) -> None:
+        self.index = index
+        self.shape = y.shape
+        self.dtype = y.dtype
+        self.rules = rules
+        self.parents = parents
+        self.saved = saved
+        self.params = params
+
+    def pull(self, ct: Any, arrive: Arrive) -> None:
+        saved, params = self.saved, self.params
+        for rule, parent in zip(self.rules, self.parents, strict=True):
+            if rule is not None:
+                arrive(parent, rule(ct, parent, saved, params))
+
+
+class JointNode(Node):
+    """An operation with one rule for all operands, and possibly several outputs.
+
+    The cotangent of several outputs is a tuple of pairs (output, its cotangent).
+    """
+
+    __slots__ = ("n_outputs", "params", "parents", "primitive", "saved", "types")
+
+    saved: Any
 
     def __init__(
         self,
         index: int,
         primitive: Primitive,
-        parents: list[Node | None],
+        parents: Sequence[Node | None],
+        types: list[ArrayType],
         params: dict[str, Any],
-        origin: Origin | None,
     ) -> None:
         self.index = index
         self.primitive = primitive
         self.parents = parents
+        self.types = types
         self.params = params
-        self.origin = origin
+        self.n_outputs = 1
 
     @property
-    def source(self) -> Source | None:
-        return None if self.origin is None else Source(*self.origin)
+    def needs(self) -> list[bool]:
+        return [parent is not None for parent in self.parents]
 
-    def pull(self, ct: Any) -> Sequence[Any]:
-        saved, params = self.saved, self.params
-        return [
-            None if pull is None else pull(ct, parent, saved, params)
-            for pull, parent in zip(self.plan.pulls, self.parents, strict=True)
-        ]
-
-
-class JointNode(OperationNode):
-    """An operation with one rule for all operands, and possibly several outputs."""
-
-    __slots__ = ("n_outputs", "types")
-
-    def pull(self, ct: Any) -> Sequence[Any]:
-        needs = [parent is not None for parent in self.parents]
+    def pull(self, ct: Any, arrive: Arrive) -> None:
+        if self.primitive.multiple:
+            arrived = dict(ct)
+            ct = [arrived.get(i) for i in range(self.n_outputs)]
         vjp = self.primitive.vjp
         if isinstance(vjp, ForwardRule):
-            return vjp.backward(self.saved, ct, needs, self.types, self.params)
-        return vjp(ct, self.types, needs, self.params)  # type: ignore[operator]
+            parts = vjp.backward(self.saved, ct, self.needs, self.types, self.params)
+        else:
+            parts = vjp(ct, self.types, self.needs, self.params)  # type: ignore[operator]
+        for parent, part in zip(self.parents, parts, strict=True):
+            if parent is not None and part is not None:
+                arrive(parent, part)
 
 
 class PartNode(Node):
@@ -106,27 +136,28 @@ class PartNode(Node):
         self.parents = (whole,)
         self.output = output
 
+    def pull(self, ct: Any, arrive: Arrive) -> None:
+        arrive(self.parents[0], ((self.output, ct),))
+
 
 class Plan:
-    """What one use of a primitive keeps, given which operands are differentiable.
+    """What one use of a primitive keeps; ``mask`` has a leading one and a bit per operand: traced?
 
-    ``pulls`` has the rule of each operand, ``None`` where no derivative flows; ``keeps`` are the
-    operand positions that the rules read and ``drops`` those of everything else, ``-1`` being the
-    output.
+    ``rules`` has the rule of each traced operand, ``None`` where no derivative flows; ``keeps`` the
+    operands that the rules read, as pairs (position, whether it is a constant).
     """
 
-    __slots__ = ("drops", "is_constant", "keep_output", "keeps", "pulls")
+    __slots__ = ("is_constant", "keep_output", "keeps", "rules")
 
-    def __init__(self, primitive: Primitive, parents: Sequence[Node | None]) -> None:
-        n = len(parents)
-        given = [None if p is None else primitive.rule(i) for i, p in enumerate(parents)]
+    def __init__(self, primitive: Primitive, mask: int) -> None:
+        traced = [bit == "1" for bit in f"{mask:b}"[1:]]
+        given = [primitive.rule(i) for i, is_traced in enumerate(traced) if is_traced]
         rules = [rule if isinstance(rule, Rule) else None for rule in given]
-        kept = {k for rule in rules if rule is not None for k in rule.residuals(n)}
-        self.pulls = tuple(None if rule is None else rule.pull() for rule in rules)
+        kept = {k for rule in rules if rule is not None for k in rule.residuals(len(traced))}
+        self.rules = tuple(None if rule is None else rule.pull() for rule in rules)
         self.is_constant = not any(rules)
         self.keep_output = OUTPUT in kept
-        self.keeps = tuple(sorted(kept - {OUTPUT}))
-        self.drops = tuple(sorted({OUTPUT, *range(n)} - kept))
+        self.keeps = tuple((k, not traced[k]) for k in sorted(kept - {OUTPUT}))
 
 
 class VJPTrace(Trace):
@@ -143,8 +174,7 @@ class VJPTrace(Trace):
     def input(self, value: Any) -> Array:
         if type(value) is np.ndarray:
             self.guard.foreign(value)
-        type_ = type_of(value) if type(value) is Array else value
-        node = Node(next(self.counter), type_.shape, type_.dtype)
+        node = Node(next(self.counter), value.shape, value.dtype)
         self.leaves.append(node)
         return Array(self, value, node)
 
@@ -160,77 +190,74 @@ class VJPTrace(Trace):
         return shape
 
     def process(self, primitive: Primitive, args: Any, params: dict[str, Any]) -> Any:
-        if self.level == 1:  # every traced operand is of this trace
-            primals = [a.value if type(a) is Array else a for a in args]
-            parents = [a.aux if type(a) is Array else None for a in args]
-        else:
-            own = [type(a) is Array and a.trace is self for a in args]
-            primals = [a.value if mine else a for a, mine in zip(args, own, strict=True)]
-            parents = [a.aux if mine else None for a, mine in zip(args, own, strict=True)]
         if type(primitive.vjp) is not tuple:
-            joint = JointNode(next(self.counter), primitive, parents, params, origin(4))
-            return self.process_jointly(joint, primals)
-        key = tuple(map(type, parents))
-        plan = primitive.plans.get(key)
+            return self.process_jointly(primitive, args, params)
+        primals, parents, mask = [], [], 1  # the mask has a leading one, then a bit per operand
+        for a in args:
+            if type(a) is Array and a.trace is self:
+                primals.append(a.value)
+                parents.append(a.aux)
+                mask += mask + 1
+            else:
+                primals.append(a)
+                mask += mask
+        plan = primitive.plans.get(mask)
         if plan is None:
-            plan = primitive.plans[key] = Plan(primitive, parents)
-        node = OperationNode(next(self.counter), primitive, parents, params, origin(4))
-        for position in plan.keeps:
-            value = primals[position]
-            if type(value) is np.ndarray and id(value) not in self.guard.kept:
-                self.guard.keep(value, node.origin, parents[position] is None)
+            plan = primitive.plans[mask] = Plan(primitive, mask)
+        saved = [None] * (len(primals) + 1)
+        for position, is_constant in plan.keeps:
+            saved[position] = value = primals[position]
+            if type(value) is np.ndarray and (
+                is_constant or value.base is not None or id(value) in self.guard.owners
+            ):
+                self.guard.keep(value, is_constant)
+        y = self.evaluate(primitive, primals, params)
+        if plan.is_constant or y.dtype.kind != "f":
+            return constant(y)
+        if plan.keep_output:
+            saved[OUTPUT] = y
+            if type(y) is np.ndarray and (y.base is not None or id(y) in self.guard.owners):
+                self.guard.keep(y)
+        node = OperationNode(next(self.counter), y, plan.rules, parents, saved, params)
+        return Array(self, y, node)
+
+    def evaluate(self, primitive: Primitive, primals: Sequence[Any], params: dict[str, Any]) -> Any:
+        """Apply ``primitive`` one level further out; NumPy's errors get the user's line."""
         try:
             if self.level == 1:
-                y = primitive.numpy(*primals, **params)
-            else:
-                y = bind(primitive, primals, params)
-            node.shape = y.shape
-            node.dtype = dtype = y.dtype
+                return primitive.numpy(*primals, **params)
+            return bind(primitive, primals, params)
         except PullbackError:
             raise
         except (ValueError, TypeError) as error:
-            raise at_source(error, node, primals) from error
-        if dtype.kind != "f":
-            type_of(y)
-        if plan.is_constant:
-            return constant(y)
-        if plan.keep_output:
-            self.guard.keep(y, node.origin)
-        primals.append(y)
-        for position in plan.drops:
-            primals[position] = None
-        node.saved = primals
-        node.plan = plan
-        return Array(self, y, node)
+            kind = ShapeError if isinstance(error, ValueError) else DTypeError
+            raise kind(
+                f"{primitive.name}: {error}",
+                where=str(here()),
+                details=[f"operands: {', '.join(str(type_of(p)) for p in primals)}"],
+            ) from error
 
-    def process_jointly(self, node: JointNode, primals: list[Any]) -> Any:
+    def process_jointly(self, primitive: Primitive, args: Any, params: dict[str, Any]) -> Any:
         """Primitives with one rule for all operands: loops, calls, concatenation."""
-        vjp = node.primitive.vjp
-        node.types = [type_of(value) for value in primals]
-        node.parents = [
-            parent if type.dtype.kind == "f" else None
-            for parent, type in zip(node.parents, node.types, strict=True)
-        ]
-        if isinstance(vjp, ForwardRule):
-            needs = [parent is not None for parent in node.parents]
-            y, node.saved = vjp.forward(primals, needs, node.params)
+        own = [type(a) is Array and a.trace is self for a in args]
+        primals = [a.value if mine else a for a, mine in zip(args, own, strict=True)]
+        parents = [a.aux if mine else None for a, mine in zip(args, own, strict=True)]
+        types = [type_of(value) for value in primals]
+        node = JointNode(next(self.counter), primitive, parents, types, params)
+        if isinstance(primitive.vjp, ForwardRule):
+            y, node.saved = primitive.vjp.forward(primals, node.needs, params)
             for value in node.saved:
-                self.guard.keep(value, node.origin)
+                self.guard.keep(value)
         else:
-            try:
-                y = bind(node.primitive, primals, node.params)
-            except PullbackError:
-                raise
-            except (ValueError, TypeError) as error:
-                raise at_source(error, node, primals) from error
-        if not node.primitive.multiple:
+            y = self.evaluate(primitive, primals, params)
+        if not primitive.multiple:
             node.shape, node.dtype = y.shape, y.dtype
             return Array(self, y, node)
         if any(type(part) is Array and part.trace is self for part in y):
             raise TracedValueError(
-                f"{node.params.get('rules', node.primitive)} reads a traced value from outside, "
+                f"{params.get('rules', primitive)} reads a traced value from outside, "
                 "which its rule cannot see",
-                where=str(node.source),
+                where=str(here()),
                 fix="pass the value as an argument",
             )
         node.n_outputs = len(y)
@@ -243,19 +270,11 @@ class VJPTrace(Trace):
         return Array(self, value, node)
 
 
-def at_source(error: Exception, node: OperationNode, primals: list[Any]) -> PullbackError:
-    """An error of NumPy's with the user's line and the operands."""
-    kind = ShapeError if isinstance(error, ValueError) else DTypeError
-    return kind(
-        f"{node.primitive.name}: {error}",
-        where=str(node.source),
-        details=[f"operands: {', '.join(str(type_of(p)) for p in primals)}"],
-    )
-
-
 def constant(y: Any) -> Any:
     """A result without derivative: integers and booleans plain, floats as a writable buffer."""
-    if type(y) is np.ndarray and y.dtype.kind == "f":
+    if y.dtype.kind != "f":
+        type_of(y)  # refuses what no operation takes
+    elif type(y) is np.ndarray:
         return Array(EVALUATE, y)
     return y
 
@@ -272,30 +291,23 @@ def backward(
     before it is pulled back.
     """
     cts: dict[Node, Any] = {}
+    heap: list[tuple[int, Node]] = []
+
+    def arrive(node: Node, ct: Any) -> None:
+        before = cts.get(node)
+        if before is not None:
+            cts[node] = before + ct
+            return
+        cts[node] = ct
+        if node.parents:
+            heappush(heap, (node.index, node))
+
     for node, ct in outputs:
-        cts[node] = ct if node not in cts else cts[node] + ct
-    heap = sorted((node.index, node) for node in cts)
+        arrive(node, ct)
     while heap:
         node = heappop(heap)[1]
-        parents = node.parents
-        if not parents:
-            continue
         ct = cts.pop(node)
         if watch is not None:
             watch(node, ct)
-        if type(node) is PartNode:
-            whole: Any = parents[0]
-            if whole not in cts:
-                cts[whole] = [None] * whole.n_outputs
-                heappush(heap, (whole.index, whole))
-            cts[whole][node.output] = ct
-            continue
-        for parent, part in zip(parents, node.pull(ct), strict=True):
-            if part is not None and parent is not None:
-                before = cts.get(parent)
-                if before is None:
-                    cts[parent] = part
-                    heappush(heap, (parent.index, parent))
-                else:
-                    cts[parent] = before + part
+        node.pull(ct, arrive)
     return [cts.get(node) for node in inputs]
