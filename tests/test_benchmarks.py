@@ -1,0 +1,50 @@
+"""The benchmarks run, and what they compare computes the same thing."""
+
+import statistics
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import pullback as pb
+from benchmarks import eager_mlp, gradient_cost, import_time
+
+
+def test_differences_and_gradient_agree():
+    rng = np.random.default_rng(0)
+    w, x, y = rng.normal(size=(3, 3)), rng.normal(size=(5, 3)), rng.normal(size=(5, 3))
+    before = w.copy()
+    rough = gradient_cost.differences(w, x, y)
+    np.testing.assert_allclose(rough, pb.grad(gradient_cost.loss)(w, x, y), rtol=1e-4, atol=1e-6)
+    np.testing.assert_array_equal(w, before)
+
+
+def test_the_cost_of_a_gradient_does_not_grow_with_the_number_of_parameters(capsys):
+    results = gradient_cost.main(quick=True)
+    assert [r["n"] for r in results] == [1, 9, 100, 1024, 10_000, 99_856]
+    # Loose, because other programs run beside the tests; the goal of 4 is for a quiet machine.
+    assert statistics.median(r["ratio"] for r in results) < 8
+    assert results[-1]["differences"] > 1000 * results[-1]["gradient"]
+    assert "~" in capsys.readouterr().out
+
+
+def test_the_eager_step_is_compared_with_two_others(capsys):
+    times = eager_mlp.main(quick=True)
+    assert {"by hand", "pullback", "autograd"} < set(times)
+    assert times["over"] == pytest.approx(times["pullback"] / times["by hand"])
+    assert "over by hand" in capsys.readouterr().out
+
+
+def test_import_time_is_measured_in_fresh_processes(capsys):
+    times = import_time.main(quick=True)
+    assert times["python"] < times["numpy"]
+    assert "goal" in capsys.readouterr().out
+
+
+def test_an_unknown_benchmark_is_refused_with_the_names_of_all():
+    command = [sys.executable, "-m", "benchmarks.run", "speed"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "no benchmark speed; there are" in done.stderr
+    assert "gradient_cost" in done.stderr
