@@ -6,9 +6,9 @@ import sys
 
 import numpy as np
 import pytest
+from benchmarks import eager_mlp, gradient_cost, import_time
 
 import pullback as pb
-from benchmarks import eager_mlp, gradient_cost, import_time
 
 
 def test_differences_and_gradient_agree():
