@@ -257,6 +257,19 @@ def test_a_checkpoint_is_shown_from_inside_and_its_values_are_recomputed():
     assert checkpointed.backward_cost.flops > kept.backward_cost.flops
 
 
+def test_a_compiled_function_is_shown_from_inside_with_its_own_lines():
+    def loss(w, x):
+        z = x @ w
+        return np.sum(np.tanh(z))
+
+    w, x = np.full(3, 0.5), np.ones((2, 3))
+    compiled, plain = pb.explain(pb.compile(loss), w, x), pb.explain(loss, w, x)
+    np.testing.assert_allclose(compiled["w"].value, plain["w"].value, rtol=1e-15)
+    assert compiled.backward_cost == plain.backward_cost
+    first = loss.__code__.co_firstlineno
+    assert set(compiled["w"].lines) == {f"test_table.py:{first + i}" for i in (1, 2)}
+
+
 def test_writes_into_buffers_are_steps():
     def simulate(theta):
         track = pnp.zeros(3)

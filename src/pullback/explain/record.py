@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from types import FrameType
 from typing import Any
 
@@ -88,7 +89,7 @@ class Recorder(RecordTrace):
 
 
 class Tape(VJPTrace):
-    """Reverse mode that remembers the variable and the line of each node, and shows checkpoints."""
+    """Reverse mode that remembers the variable and the line of each node, and looks into calls."""
 
     name = "explain"
 
@@ -101,8 +102,8 @@ class Tape(VJPTrace):
 
     def process(self, primitive: Primitive, args: Any, params: dict[str, Any]) -> Any:
         args = [self.recorder.lift(a) for a in args]
-        if primitive.name == "checkpoint":
-            return self.show_inside(args, params["graph"])
+        if primitive.name in ("call", "checkpoint"):
+            return self.show_inside(args, params["graph"], again=primitive.name == "checkpoint")
         result = super().process(primitive, args, params)
         for part in result if primitive.multiple else (result,):
             if type(part) is Array and part.trace is self:
@@ -110,25 +111,32 @@ class Tape(VJPTrace):
                 self.sources[part.aux] = here()
         return result
 
-    def show_inside(self, args: Sequence[Any], graph: Graph) -> Any:
-        """Run a checkpointed graph operation by operation; what it computes is not kept."""
+    def show_inside(self, args: Sequence[Any], graph: Graph, again: bool) -> Any:
+        """Run a graph operation by operation; a checkpoint runs it ``again`` and keeps nothing."""
         values: dict[Operand, Any] = dict(zip(graph.inputs, args, strict=True))
+        equations = self.recorder.builder.equations
 
         def read(operand: Operand) -> Any:
             return operand.value if isinstance(operand, Literal) else values[operand]
 
-        outer, self.recorder.recomputing = self.recorder.recomputing, True
-        start = len(self.recorder.builder.equations)
+        outer = self.recorder.recomputing
+        self.recorder.recomputing = outer or again
+        start = len(equations)
         for equation in graph.equations:
+            at = len(equations)
             result = equation.primitive(*map(read, equation.inputs), **equation.params)
             parts = result if equation.primitive.multiple else (result,)
             values.update(zip(equation.outputs, parts, strict=True))
+            equations[at:] = [replace(e, source=equation.source) for e in equations[at:]]
+            for part in parts:
+                if type(part) is Array and part.trace is self:
+                    self.sources[part.aux] = equation.source
         self.recorder.recomputing = outer
-        self.again += self.recorder.builder.equations[start:]
         outputs = tuple(read(operand) for operand in graph.outputs)
-        for array in outputs:  # the outputs of a checkpoint are kept as usual
-            variable = array.value.aux if array.trace is self else array.aux
-            self.recorder.recomputed.discard(variable)
+        if again:
+            self.again += equations[start:]
+            kept = {y.value.aux if y.trace is self else y.aux for y in outputs if type(y) is Array}
+            self.recorder.recomputed -= kept
         return outputs
 
 
@@ -137,8 +145,8 @@ class Recording:
 
     ``cotangents`` maps a forward variable to the operand that holds its complete cotangent, in the
     order of the sweep; ``arguments`` are the differentiated leaves; ``again`` are the equations
-    that a checkpoint runs a second time. ``origins[i]`` is the user's
-    line whose rule gave the backward equation ``i``.
+    that a checkpoint runs a second time. ``origins[i]`` is the user's line whose rule gave the
+    backward equation ``i``.
     """
 
     def __init__(self, recorder: Recorder, graph: Graph, n_forward: int) -> None:
