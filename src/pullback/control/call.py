@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from pullback.analysis.cost import graph_flops
 from pullback.control.graphs import batch_graph, jvp_graph, vjp_graphs
 from pullback.core.graph import Graph, GraphBuilder
 from pullback.core.primitive import ForwardRule, Primitive, Sample, registry
@@ -14,18 +15,10 @@ from pullback.core.types import ArrayType, is_differentiable
 from pullback.transforms.evaluate import evaluate
 from pullback.transforms.jvp import zeros
 
-__all__ = ["call", "executors", "float_cotangents", "front_batch", "graph_flops"]
+__all__ = ["call", "executors", "float_cotangents", "front_batch"]
 
 # How a graph runs, by the `executor` parameter of a call; the compiler adds "native".
 executors: Final[dict[str, Callable[[Graph, Sequence[Any]], list[Any]]]] = {"numpy": evaluate}
-
-
-def graph_flops(graph: Graph) -> int:
-    """Floating-point operations of one evaluation of ``graph``."""
-    return sum(
-        e.primitive.flops([v.type for v in e.inputs], [v.type for v in e.outputs], e.params)
-        for e in graph.equations
-    )
 
 
 def float_cotangents(cts: Sequence[Any], types: Sequence[ArrayType]) -> list[Any]:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from pullback import tree
-from pullback.control.call import float_cotangents, front_batch, graph_flops
+from pullback.analysis.cost import graph_flops
+from pullback.control.call import float_cotangents, front_batch
 from pullback.control.graphs import batch_graph, jvp_graph, vjp_graphs
 from pullback.core.graph import Graph, Variable
 from pullback.core.primitive import ForwardRule, Primitive, Sample
