@@ -29,11 +29,13 @@ if TYPE_CHECKING:
     from pullback.control.cond import cond, while_loop
     from pullback.control.custom import custom_jvp, custom_vjp
     from pullback.control.scan import scan
+    from pullback.testing.grads import check_grads
     from pullback.transforms.mode import hessian, hvp, jacobian
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "check_grads",
     "checkpoint",
     "compile",
     "cond",
@@ -62,6 +64,7 @@ __all__ = [
 
 # What is imported when it is first used, so that `import pullback` costs little.
 _LATER = {
+    "check_grads": "pullback.testing.grads",
     "checkpoint": "pullback.control.checkpoint",
     "compile": "pullback.compile.jit",
     "cond": "pullback.control.cond",
