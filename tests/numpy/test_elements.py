@@ -224,3 +224,10 @@ def test_out_of_a_plain_array_refuses_a_traced_value() -> None:
         pb.grad(lambda x: np.sum(np.add(x, 1, out=plain)))(X)
     with pytest.raises(UnsupportedError, match="where="):
         pb.grad(lambda x: np.sum(np.sqrt(x, where=X > 0)))(X)
+
+
+def test_integer_powers() -> None:
+    for n in (1, 2, 3, 7, 10):
+        check_values(lambda x, n=n: x**n, np.array([-3, 0, 2, 5], np.int32))
+    check_values(lambda x: x**0, np.array([-3, 0, 2]))
+    check_values(np.power, np.array([-3, 0, 2]), np.array([3, 2, 5]))

@@ -29,7 +29,17 @@ def power(x1: Any, x2: Any) -> Any:
             return transcendental.sqrt(x1)
         if x2 == -1:
             return arithmetic.divide(1, x1)
+    if type(x2) is int and 0 < x2 < 64 and x1.dtype.kind in "iu":
+        return _repeated(x1, x2)
     return arithmetic.power(x1, x2)
+
+
+def _repeated(x: Any, n: int) -> Any:
+    """``x ** n`` of integers, by squaring."""
+    if n == 1:
+        return np.copy(x)
+    half = _repeated(x, n // 2)
+    return half * half * x if n % 2 else half * half
 
 
 def as_float(x: Any) -> Any:

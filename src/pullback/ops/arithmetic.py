@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from pullback.core.primitive import NO_DERIVATIVE, ZERO
+from pullback.errors import CompileError
 from pullback.ops.families import elementwise
 
 __all__: list[str] = []
@@ -101,14 +102,25 @@ remainder = elementwise(
     kinks="whole quotients: the derivative from above",
 )
 
+
+def _fmod(b: Any, x1: Any, x2: Any) -> Any:
+    if b.is_float(x1):
+        return b.call("fmod", x1, x2)
+    zero, rest = b.const(0, x1), _remainder(b, x1, x2)
+    is_other = b.bits("xor", b.compare("<", rest, zero), b.compare("<", x1, zero))
+    changes = b.bits("and", is_other, b.compare("!=", rest, zero))
+    return b.select(changes, b.sub(rest, x2), rest)
+
+
 fmod = elementwise(
     "fmod",
     np.fmod,
     doc="y = x1 - x2 trunc(x1 / x2), with the sign of x1",
+    kinds="fiu",
     domain=((-0.9, -0.7), (0.31, 0.34)),
     flops=10,
     partials=(1, lambda x1, x2: -np.trunc(x1 / x2)),
-    scalar=lambda b, x1, x2: b.call("fmod", x1, x2),
+    scalar=_fmod,
     kinks="whole quotients: the derivative from the side away from 0",
 )
 
@@ -130,6 +142,16 @@ square = elementwise(
     scalar=lambda b, x: b.mul(x, x),
 )
 
+
+def _power(b: Any, x1: Any, x2: Any) -> Any:
+    if b.is_float(x1):
+        return b.call("pow", x1, x2)
+    raise CompileError(
+        "power of integers by an array of integers has no native form",
+        fix="convert one of them to float, or use a literal exponent",
+    )
+
+
 power = elementwise(
     "power",
     np.power,
@@ -140,7 +162,7 @@ power = elementwise(
         lambda x1, x2: x2 * x1 ** np.where(x2 == 0, 1, x2 - 1),
         lambda x1, y: y * np.log(np.where(x1 == 0, 1, x1)),
     ),
-    scalar=lambda b, x1, x2: b.call("pow", x1, x2),
+    scalar=_power,
     kinks="x1 = 0: the derivative for x2 is 0",
 )
 
@@ -255,14 +277,20 @@ heaviside = elementwise(
     kink_samples=((0.0, 0.5),),
 )
 
+
 # -- rounding -------------------------------------------------------------------------------------
+def _rounded(function: str) -> Any:
+    return lambda b, x: b.call(function, x) if b.is_float(x) else x
+
+
 trunc = elementwise(
     "trunc",
     np.trunc,
     doc="y = x without its fraction",
+    kinds="fi",
     domain=((-1.7, 1.7),),
     partials=(ZERO,),
-    scalar=lambda b, x: b.call("trunc", x),
+    scalar=_rounded("trunc"),
     kinks=STEPS,
 )
 
@@ -270,9 +298,10 @@ floor = elementwise(
     "floor",
     np.floor,
     doc="y = the largest integer <= x",
+    kinds="fi",
     domain=((-1.7, 1.7),),
     partials=(ZERO,),
-    scalar=lambda b, x: b.call("floor", x),
+    scalar=_rounded("floor"),
     kinks=STEPS,
 )
 
@@ -280,9 +309,10 @@ ceil = elementwise(
     "ceil",
     np.ceil,
     doc="y = the smallest integer >= x",
+    kinds="fi",
     domain=((-1.7, 1.7),),
     partials=(ZERO,),
-    scalar=lambda b, x: b.call("ceil", x),
+    scalar=_rounded("ceil"),
     kinks=STEPS,
 )
 
@@ -290,6 +320,7 @@ rint = elementwise(
     "rint",
     np.rint,
     doc="y = the integer nearest to x; halves go to the even one",
+    kinds="fi",
     domain=((-1.7, 1.7),),
     partials=(ZERO,),
     scalar=lambda b, x: b.call("rint", x),

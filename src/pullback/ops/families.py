@@ -253,7 +253,7 @@ def _elementwise_samples(
         for group in shapes[n]
     ]
     ends = np.array(intervals, dtype=dtype)
-    samples.append(Sample(tuple(ends[i] for i in range(n))))
+    samples.append(Sample(tuple(ends[i] for i in range(n)), kink=bool(len(kink_points))))
     samples += [
         Sample(tuple(np.asarray(v, dtype) for v in point), kink=True) for point in kink_points
     ]

@@ -24,13 +24,14 @@ def _comparison(ufunc: np.ufunc, relation: str) -> Primitive:
     )
 
 
-def _test(ufunc: np.ufunc, doc: str, scalar: Any) -> Primitive:
+def _test(ufunc: np.ufunc, doc: str, scalar: Any, kinds: str = "fiu") -> Primitive:
     return elementwise(
         ufunc.__name__,
         ufunc,
         doc=doc,
         partials=(NO_DERIVATIVE,),
         out_dtype=bool,
+        kinds=kinds,
         scalar=scalar,
         kink_samples=((np.nan,), (np.inf,), (-np.inf,), (-0.0,)),
     )
@@ -71,12 +72,20 @@ isnan = _test(np.isnan, "y = whether x is NaN", lambda b, x: b.compare("!=", x, 
 isinf = _test(
     np.isinf,
     "y = whether x is infinite",
-    lambda b, x: b.compare("==", b.call("fabs", x), b.const(np.inf, x)),
+    lambda b, x: (
+        b.compare("==", b.call("fabs", x), b.const(np.inf, x))
+        if b.is_float(x)
+        else b.compare("!=", x, x)
+    ),
 )
 isfinite = _test(
     np.isfinite,
     "y = whether x is neither infinite nor NaN",
-    lambda b, x: b.compare("<", b.call("fabs", x), b.const(np.inf, x)),
+    lambda b, x: (
+        b.compare("<", b.call("fabs", x), b.const(np.inf, x))
+        if b.is_float(x)
+        else b.compare("==", x, x)
+    ),
 )
 signbit = _test(
     np.signbit,

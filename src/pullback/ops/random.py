@@ -26,8 +26,8 @@ def _batch(args: Any, axes: Any, params: Any) -> Any:
 
 random_bits = Primitive(
     name="random_bits",
-    doc="uint64 of shape `shape` from Philox-4x64-10 at state (key0, key1, counter): block i of four "
-    "numbers is the cipher at counter + 1 + i",
+    doc="uint64 of shape `shape` from Philox-4x64-10 at state (key0, key1, counter): block i of "
+    "four numbers is the cipher at counter + 1 + i",
     numpy=_bits,
     type_rule=lambda state, *, shape: ArrayType((*state.shape[:-1], *shape), np.uint64),
     jvp=lambda primals, tangents, y, params: None,
