@@ -11,6 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from pullback import errors, numpy, random, tree
+from pullback.compile.jit import compile  # noqa: A004
 from pullback.explain import explain
 from pullback.transforms.derivatives import (
     grad,
@@ -24,7 +25,6 @@ from pullback.transforms.derivatives import (
 
 if TYPE_CHECKING:
     from pullback import nn, optim
-    from pullback.compile.jit import compile  # noqa: A004
     from pullback.control.checkpoint import checkpoint
     from pullback.control.cond import cond, while_loop
     from pullback.control.custom import custom_jvp, custom_vjp
@@ -66,7 +66,6 @@ __all__ = [
 _LATER = {
     "check_grads": "pullback.testing.grads",
     "checkpoint": "pullback.control.checkpoint",
-    "compile": "pullback.compile.jit",
     "cond": "pullback.control.cond",
     "custom_jvp": "pullback.control.custom",
     "custom_vjp": "pullback.control.custom",

@@ -1,0 +1,273 @@
+"""Compiled functions against the same functions run eagerly."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+import pullback as pb
+import pullback.numpy as pnp
+from pullback.compile.engine import Executable
+from pullback.core.types import type_of
+from pullback.errors import ArgumentError, CompileError, DTypeError, StagingError
+from pullback.transforms.stage import stage
+
+rng = np.random.default_rng(0)
+X = rng.normal(size=(6, 4))
+Y = rng.normal(size=(6, 1))
+PARAMS = {"w1": rng.normal(size=(4, 5)), "b1": np.zeros(5), "w2": rng.normal(size=(5, 1))}
+
+
+def loss(p, x, y):
+    h = np.tanh(x @ p["w1"] + p["b1"])
+    return np.mean((h @ p["w2"] - y) ** 2)
+
+
+def same(a, b, rtol=1e-12):
+    for u, v in zip(pb.tree.leaves(a), pb.tree.leaves(b), strict=True):
+        assert np.shape(u) == np.shape(v) and np.asarray(u).dtype == np.asarray(v).dtype
+        np.testing.assert_allclose(u, v, rtol=rtol, atol=1e-13)
+
+
+TRANSFORMED = {
+    "value": loss,
+    "value_and_grad": pb.value_and_grad(loss),
+    "hvp": lambda p, x, y: pb.hvp(lambda p: loss(p, x, y), (p,), (p,)),
+    "jvp": lambda p, x, y: pb.jvp(lambda p: loss(p, x, y), (p,), (p,)),
+    "per_example": lambda p, x, y: pb.vmap(pb.grad(loss), (None, 0, 0))(p, x, y),
+    "jacobian": lambda p, x, y: pb.jacobian(lambda w: np.tanh(x @ w))(p["w1"]),
+    "hessian": lambda p, x, y: pb.hessian(lambda w: loss({**p, "w2": w}, x, y))(p["w2"]),
+    "checkpoint": lambda p, x, y: pb.grad(pb.checkpoint(lambda p: loss(p, x, y)))(p),
+    "scan": lambda p, x, y: pb.grad(
+        lambda p: np.sum(
+            pb.scan(
+                lambda c, r: (np.tanh(c @ p["w1"].T @ p["w1"] + r @ p["w1"]), None), p["b1"], x
+            )[0]
+            ** 2
+        )
+    )(p),
+    "cond": lambda p, x, y: pb.grad(
+        lambda p: pb.cond(np.sum(x) > 0, lambda p: loss(p, x, y), lambda p: np.sum(p["w1"]), p)
+    )(p),
+    "while": lambda p, x, y: pb.while_loop(
+        lambda s: np.sum(s) < 100.0, lambda s: s * 2 + 1, p["b1"]
+    ),
+    "in_place": lambda p, x, y: pb.grad(lambda p: overwrite(p["w1"]))(p),
+    "sort": lambda p, x, y: pb.grad(lambda p: np.sum(np.sort(p["w1"], axis=0)[1] ** 2))(p),
+}
+
+
+def overwrite(w):
+    out = pnp.zeros((4, 5))
+    out[1:] = w[:-1] ** 2
+    top = out[:2].T
+    top += w[0, 0]
+    out[[0, 2]] *= 3.0
+    return np.sum(out**2)
+
+
+@pytest.mark.parametrize("name", TRANSFORMED)
+def test_compiled_is_eager(name):
+    f = TRANSFORMED[name]
+    same(pb.compile(f)(PARAMS, X, Y), f(PARAMS, X, Y))
+
+
+@pytest.mark.parametrize("name", TRANSFORMED)
+def test_float32_stays_float32(name):
+    f = TRANSFORMED[name]
+    args = pb.tree.map(lambda a: a.astype(np.float32), (PARAMS, X, Y))
+    same(pb.compile(f)(*args), f(*args), rtol=2e-3)
+
+
+def test_compiled_functions_can_be_transformed():
+    native = pb.compile(loss)
+    same(pb.grad(native)(PARAMS, X, Y), pb.grad(loss)(PARAMS, X, Y))
+    same(
+        pb.hvp(lambda p: native(p, X, Y), (PARAMS,), (PARAMS,)),
+        pb.hvp(lambda p: loss(p, X, Y), (PARAMS,), (PARAMS,)),
+    )
+    same(pb.vmap(native, (None, 0, 0))(PARAMS, X, Y), pb.vmap(loss, (None, 0, 0))(PARAMS, X, Y))
+    same(pb.compile(pb.grad(native))(PARAMS, X, Y), pb.grad(loss)(PARAMS, X, Y))
+    same(
+        pb.jvp(pb.compile(pb.grad(native)), (PARAMS, X, Y), (PARAMS, X, Y)),
+        pb.jvp(pb.grad(loss), (PARAMS, X, Y), (PARAMS, X, Y)),
+    )
+
+
+def test_captured_arrays_are_read_at_every_call():
+    scale = np.ones(3)
+    f = pb.compile(lambda x: x * scale)
+    np.testing.assert_array_equal(f(np.ones(3)), [1, 1, 1])
+    scale[:] = 5.0
+    np.testing.assert_array_equal(f(np.ones(3)), [5, 5, 5])
+
+
+def test_inputs_of_any_layout():
+    f = pb.compile(lambda a, b: (a @ b.T, a[:, ::-1] + b))
+    a = np.asfortranarray(X)
+    b = X[::-1]
+    b.flags.writeable = False
+    same(f(a, b), (a @ b.T, a[:, ::-1] + b))
+    same(f(X, X), (X @ X.T, X[:, ::-1] + X))
+
+
+def test_outputs_that_are_inputs_literals_or_repeated():
+    f = pb.compile(lambda x: (x, x, np.reshape(x, -1), 2.0, x + 1, x.T))
+    same(f(X), (X, X, X.reshape(-1), np.asarray(2.0), X + 1, X.T))
+    outputs = f(X)
+    outputs[0][...] = 0
+    assert np.all(outputs[1] == X) and np.any(X != 0)
+
+
+def test_static_arguments_and_structure():
+    f = pb.compile(lambda x, kind: np.sin(x) if kind == "sin" else np.cos(x), static_argnums=1)
+    assert float(f(0.0, "sin")) == 0.0 and float(f(0.0, "cos")) == 1.0
+    with pytest.raises(ArgumentError, match="hashed"):
+        f(0.0, ["sin"])
+    with pytest.raises(DTypeError, match="static_argnums"):
+        pb.compile(lambda x, kind: x)(0.0, "sin")
+
+
+def test_control_flow_on_values_names_the_line_and_the_remedy():
+    def f(x):
+        return x if x > 0 else -x
+
+    with pytest.raises(StagingError, match=r"test_jit.py:\d+ in f.*\n.*\n.*np.where.*cond"):
+        pb.compile(f)(1.0)
+
+
+def test_out_of_range_indices_raise_and_touch_nothing():
+    f = pb.compile(lambda x, i: (x[i], x * 2))
+    x = np.arange(4.0)
+    same(f(x, np.array([0, -1])), (x[[0, -1]], x * 2))
+    for bad in (4, -5, 2**40):
+        with pytest.raises(IndexError, match=r"out of bounds for float64\[4\], at test_jit.py"):
+            f(x, np.array([0, bad]))
+    same(f(x, np.array([1, 2])), (x[[1, 2]], x * 2))
+    g = pb.compile(lambda x, i: np.sum(x[i]), callbacks=False)
+    with pytest.raises(IndexError):
+        g(np.zeros(0), np.array([0]))
+
+
+def test_generators_are_advanced():
+    f = pb.compile(lambda g, x: x + g.normal(size=3))
+    a, b = pb.random.default_rng(1), pb.random.default_rng(1)
+    for _ in range(2):
+        same(f(a, np.zeros(3)), b.normal(size=3))
+    g = pb.random.default_rng(0)
+    with pytest.raises(StagingError, match="pass the generator as an argument"):
+        pb.compile(lambda x: x + g.random(3))(np.zeros(3))
+
+
+def test_strict_compilation_names_the_operation_and_the_line():
+    triple = pb.custom_jvp(lambda x: 3 * x)
+    triple.defjvp(lambda p, t: (3 * p[0], 3 * t[0]))
+    assert float(pb.compile(triple)(2.0)) == 6.0
+    with pytest.raises(CompileError, match=r"custom has no native form\n.*test_jit.py"):
+        pb.compile(lambda x: triple(x), callbacks=False)(2.0)
+
+
+def test_exceptions_in_callbacks_arrive_and_leave_the_function_usable():
+    calls = []
+
+    @pb.custom_jvp
+    def picky(x):
+        if isinstance(x, np.ndarray):
+            calls.append(1)
+            if len(calls) == 1:
+                raise RuntimeError("first time")
+        return 2.0 * x
+
+    picky.defjvp(lambda p, t: (picky(p[0]), 2 * t[0]))
+    f = pb.compile(lambda x: picky(x) + 1)
+    with pytest.raises(RuntimeError, match="first time"):
+        f(np.ones(2))
+    np.testing.assert_array_equal(f(np.ones(2)), [3, 3])
+
+
+def test_the_arena_is_not_left(monkeypatch):
+    """Canaries around the working memory stay as they were."""
+    f = TRANSFORMED["hvp"]
+    leaves, structure = pb.tree.flatten((PARAMS, X, Y))
+    staged = stage(
+        lambda *xs: pb.tree.leaves(f(*pb.tree.unflatten(structure, xs))),
+        [type_of(x) for x in leaves],
+    )
+    native = Executable(staged.graph)
+    pad, arenas = 4096, []
+    original = np.empty
+
+    def guarded(shape, dtype=float):
+        if dtype is np.uint8:
+            whole = np.full(shape + 2 * pad, 0xA5, np.uint8)
+            arenas.append(whole)
+            return whole[pad : pad + shape]
+        return original(shape, dtype)
+
+    monkeypatch.setattr(np, "empty", guarded)
+    native([*staged.captured, *leaves])
+    monkeypatch.undo()
+    for whole in arenas:
+        assert np.all(whole[:pad] == 0xA5) and np.all(whole[-pad + 64 :] == 0xA5)
+
+
+def test_several_threads_share_one_compiled_function():
+    f = pb.compile(pb.value_and_grad(loss))
+    expected = pb.value_and_grad(loss)(PARAMS, X, Y)
+    failures = []
+
+    def work():
+        try:
+            for _ in range(50):
+                same(f(PARAMS, X, Y), expected)
+        except AssertionError as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not failures
+
+
+def test_repeated_calls_give_the_same_bits():
+    f = pb.compile(pb.value_and_grad(loss))
+    first = [np.asarray(a).tobytes() for a in pb.tree.leaves(f(PARAMS, X, Y))]
+    for _ in range(100):
+        assert [np.asarray(a).tobytes() for a in pb.tree.leaves(f(PARAMS, X, Y))] == first
+
+
+def test_stages_can_be_printed():
+    f = pb.compile(pb.grad(loss))
+    assert "matmul" in f.show("graph", PARAMS, X, Y) and "test_jit.py:" in f.show(
+        "graph", PARAMS, X, Y
+    )
+    assert "kernel 0" in f.show("loops", PARAMS, X, Y)
+    assert "define void" in f.show("llvm", PARAMS, X, Y)
+    assert "arena:" in f.show("memory", PARAMS, X, Y)
+    with pytest.raises(ArgumentError, match="no stage 'soup'"):
+        f.show("soup", PARAMS, X, Y)
+
+
+def test_without_llvmlite_the_same_program_runs_with_one_notice():
+    program = """
+import sys, warnings
+sys.modules["llvmlite"] = None
+import importlib.util
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *a: None if name == "llvmlite" else find(name, *a)
+import numpy as np, pullback as pb
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    f = pb.compile(lambda x: np.sin(x) * 2)
+    assert float(f(0.0)) == 0.0 and float(f(1.0)) == 2 * np.sin(1.0)
+assert [str(w.message) for w in caught] == [
+    "llvmlite is not installed: compiled functions run in NumPy. Fix: pip install pullback[compile]"
+], caught
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
