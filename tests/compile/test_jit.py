@@ -271,3 +271,14 @@ assert [str(w.message) for w in caught] == [
 ], caught
 """
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_a_product_with_a_transposed_intermediate() -> None:
+    """The matrix that BLAS reads transposed must rest in memory, not in a fused loop."""
+    x = np.random.default_rng(0).normal(size=(3, 4))
+    for f in (
+        lambda x: x @ (x * 2.0).T,
+        lambda x: (x + 1).T @ (x * 2),
+        lambda x: np.cov(x, rowvar=False, aweights=[1.0, 2.0, 3.0], ddof=0),
+    ):
+        np.testing.assert_allclose(pb.compile(f)(x), f(x), rtol=1e-13)

@@ -136,6 +136,10 @@ def _values_with_memory(graph: Graph, makers: dict[Variable, Equation]) -> set[V
                 and _must_hold(equation, v, makers[v], uses[v])
             ):
                 needed.add(v)
+            elif isinstance(v, Variable) and v not in needed and reads_whole(equation):
+                (source,) = makers[v].inputs  # a matrix product reads it transposed, in place
+                if isinstance(source, Variable):
+                    needed.add(source)
     for equation in graph.equations:  # a move read several times must rest on memory
         source = equation.inputs[0] if is_move(equation) and uses[equation.outputs[0]] > 1 else None
         while isinstance(source, Variable) and source not in needed and is_move(makers[source]):
