@@ -48,7 +48,16 @@ MUTABLE = {
 }
 
 # Modules without a mirrored test file, and the tests of the family that cover them instead.
-COVERED_BY: dict[str, str] = {}
+COVERED_BY: dict[str, str] = {
+    "compile/": "tests/compile/test_jit.py",
+    "control/call.py": "tests/control/test_scan.py",
+    "control/graphs.py": "tests/control/test_scan.py",
+    "core/scalar.py": "tests/battery/test_battery.py",
+    "ops/": "tests/battery/test_battery.py",
+    "testing/": "tests/battery/test_battery.py",
+    "transforms/": "tests/transforms/test_derivatives.py",
+    "transforms/passes/": "tests/compile/test_jit.py",
+}
 
 
 def functions(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
