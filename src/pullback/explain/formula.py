@@ -7,6 +7,7 @@ are gathered in front: ``0.5 * (2 * x)`` is written ``x``.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -255,7 +256,18 @@ def _matrix_times_vector(body: str) -> str | None:
     """``A @ v`` for ``A @ v[..., None]``, whose column is taken off again."""
     matrix, at, column = body.partition(" @ ")
     vector = column.removesuffix("[..., None]")
-    return f"{matrix} @ {vector}" if at and vector != column and " " not in vector else None
+    whole = vector != column and (" " not in vector or _is_bracketed(vector))
+    return f"{matrix} @ {vector}" if at and whole and _depths(matrix)[-1:] == [0] else None
+
+
+def _depths(text: str) -> list[int]:
+    """How many brackets are open after each character."""
+    return list(accumulate((c in "([") - (c in ")]") for c in text))
+
+
+def _is_bracketed(text: str) -> bool:
+    """Whether one pair of brackets holds the whole text."""
+    return text.startswith("(") and 0 not in _depths(text)[:-1]
 
 
 def _index(key: Any) -> str:

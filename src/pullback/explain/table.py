@@ -59,7 +59,7 @@ def explain(
     >>> report = pb.explain(loss, np.zeros(3), np.ones((2, 3)))
     >>> for row in report.rows:
     ...     print(row.name, "=", row.formula, row.value)
-    dloss/dz = 1 - t1 * t1 [1. 1.]
+    dloss/dz = 1 - tanh(z) * tanh(z) [1. 1.]
     dloss/dw = x.T @ dloss/dz [2. 2. 2.]
     """
     run = record(fun, args, argnums, kwargs)
