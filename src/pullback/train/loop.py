@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from pullback.compile import jit
 from pullback.errors import ArgumentError, DataError, NonFiniteError
 from pullback.nn.losses import mean_squared_error, softmax_cross_entropy
 from pullback.optim import Optimizer, adam, clip_by_global_norm, global_norm, sgd
@@ -48,7 +49,7 @@ class Settings:
         learning_rate: ``None`` takes the one that suits the optimizer.
         initializer: a key of ``INITIALIZERS``; ``"auto"`` takes the one that suits the activation.
         epochs: passes over the training rows; ``None`` takes as many as ``DEFAULT_STEPS`` need.
-        batch_size: rows per step at most; the steps of an epoch share the rows equally.
+        batch_size: rows per step at most; the steps of an epoch are equal.
         clip: longest allowed gradient; ``None`` for no limit.
         seed: of the split, the initial weights and the order of rows.
     """
@@ -142,7 +143,9 @@ def split(spec: Spec, targets: Array, rng: np.random.Generator) -> tuple[Array, 
     return np.sort(np.concatenate(train)), np.sort(np.concatenate(test))
 
 
-def fit(spec: Spec, settings: Settings, table: Table, rows: Array) -> Iterator[Progress]:
+def fit(
+    spec: Spec, settings: Settings, table: Table, rows: Array, *, is_compiled: bool = False
+) -> Iterator[Progress]:
     """Train a network of the given description; yields after every step.
 
     Args:
@@ -150,6 +153,7 @@ def fit(spec: Spec, settings: Settings, table: Table, rows: Array) -> Iterator[P
         settings: how.
         table: with the columns of ``spec``.
         rows: numbers of the training rows.
+        is_compiled: run each step as native code, compiled at the first one.
 
     Raises:
         NonFiniteError: in the step where the loss or a gradient stops being finite.
@@ -168,27 +172,31 @@ def fit(spec: Spec, settings: Settings, table: Table, rows: Array) -> Iterator[P
         y = ((targets - model.target_mean) / model.target_std).astype(DTYPE)[:, None]
     optimizer = settings.make_optimizer()
     step = _step(spec, settings, optimizer)
+    if is_compiled:
+        step = jit.compile(step)
     network, state = model.network, optimizer.init(model.network)
     n_steps = -(-len(x) // settings.batch_size)
+    # Steps of one size are one compiled program; an epoch leaves out fewer rows than it has steps.
+    size = len(x) // n_steps
     n_epochs = settings.epochs or -(-DEFAULT_STEPS // n_steps)
     for epoch in range(1, n_epochs + 1):
-        loss = n_right = n_seen = 0.0
-        for i, batch in enumerate(np.array_split(order_rng.permutation(len(x)), n_steps), 1):
+        loss = n_right = 0.0
+        order = order_rng.permutation(len(x))[: n_steps * size].reshape(n_steps, size)
+        for i, batch in enumerate(order, 1):
             # Overflow is reported below, with the step that it happened in.
             with np.errstate(all="ignore"):
                 network, state, *measured = step(network, state, x[batch], y[batch])
             value, right, first_norm, last_norm = (float(m) for m in measured)
             _check_finite(settings, epoch, i, value, first_norm, last_norm)
-            n_seen += len(batch)
-            loss += value * len(batch)
+            loss += value
             n_right += right
             yield Progress(
                 epoch,
                 n_epochs,
                 i,
                 n_steps,
-                loss / n_seen,
-                n_right / n_seen if spec.task == "classification" else None,
+                loss / i,
+                n_right / (i * size) if spec.task == "classification" else None,
                 first_norm,
                 last_norm,
                 dataclasses.replace(model, network=network),
