@@ -135,4 +135,8 @@ def generators(container: Any) -> list[Generator]:
     return [x for x in tree.leaves_until(container, Generator) if isinstance(x, Generator)]
 
 
-tree.register(Generator, lambda g: ((g.state,), None), lambda _, children: Generator(children[0]))
+tree.register(
+    Generator,
+    lambda generator: ((generator.state,), None),
+    lambda _, children: Generator(children[0]),
+)

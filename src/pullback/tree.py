@@ -15,7 +15,17 @@ import optree
 
 from pullback.errors import ArgumentError
 
-__all__ = ["dataclass", "flatten", "leaves", "leaves_until", "map", "paths", "ravel", "register", "unflatten"]
+__all__ = [
+    "dataclass",
+    "flatten",
+    "leaves",
+    "leaves_until",
+    "map",
+    "paths",
+    "ravel",
+    "register",
+    "unflatten",
+]
 
 NAMESPACE = "pullback"
 TreeDef = optree.PyTreeSpec

@@ -29,7 +29,8 @@ def loss(p, x, y):
 
 def same(a, b, rtol=1e-12):
     for u, v in zip(pb.tree.leaves(a), pb.tree.leaves(b), strict=True):
-        assert np.shape(u) == np.shape(v) and np.asarray(u).dtype == np.asarray(v).dtype
+        assert np.shape(u) == np.shape(v)
+        assert np.asarray(u).dtype == np.asarray(v).dtype
         np.testing.assert_allclose(u, v, rtol=rtol, atol=1e-13)
 
 
@@ -120,12 +121,14 @@ def test_outputs_that_are_inputs_literals_or_repeated():
     same(f(X), (X, X, X.reshape(-1), np.asarray(2.0), X + 1, X.T))
     outputs = f(X)
     outputs[0][...] = 0
-    assert np.all(outputs[1] == X) and np.any(X != 0)
+    assert np.all(outputs[1] == X)
+    assert np.any(X != 0)
 
 
 def test_static_arguments_and_structure():
     f = pb.compile(lambda x, kind: np.sin(x) if kind == "sin" else np.cos(x), static_argnums=1)
-    assert float(f(0.0, "sin")) == 0.0 and float(f(0.0, "cos")) == 1.0
+    assert float(f(0.0, "sin")) == 0.0
+    assert float(f(0.0, "cos")) == 1.0
     with pytest.raises(ArgumentError, match="hashed"):
         f(0.0, ["sin"])
     with pytest.raises(DTypeError, match="static_argnums"):
@@ -212,7 +215,8 @@ def test_the_arena_is_not_left(monkeypatch):
     native([*staged.captured, *leaves])
     monkeypatch.undo()
     for whole in arenas:
-        assert np.all(whole[:pad] == 0xA5) and np.all(whole[-pad + 64 :] == 0xA5)
+        assert np.all(whole[:pad] == 0xA5)
+        assert np.all(whole[-pad + 64 :] == 0xA5)
 
 
 def test_several_threads_share_one_compiled_function():
@@ -244,9 +248,8 @@ def test_repeated_calls_give_the_same_bits():
 
 def test_stages_can_be_printed():
     f = pb.compile(pb.grad(loss))
-    assert "matmul" in f.show("graph", PARAMS, X, Y) and "test_jit.py:" in f.show(
-        "graph", PARAMS, X, Y
-    )
+    assert "matmul" in f.show("graph", PARAMS, X, Y)
+    assert "test_jit.py:" in f.show("graph", PARAMS, X, Y)
     assert "kernel 0" in f.show("loops", PARAMS, X, Y)
     assert "define void" in f.show("llvm", PARAMS, X, Y)
     assert "arena:" in f.show("memory", PARAMS, X, Y)

@@ -28,23 +28,19 @@ plain, kept_small = chain(lambda f: f), chain(pb.checkpoint)
 
 
 def test_first_and_second_derivatives_are_bitwise_equal():
-    for a, b in zip(
-        pb.grad(kept_small, (0, 1))(W, X), pb.grad(plain, (0, 1))(W, X), strict=True
-    ):
+    for a, b in zip(pb.grad(kept_small, (0, 1))(W, X), pb.grad(plain, (0, 1))(W, X), strict=True):
         np.testing.assert_array_equal(a, b)
     np.testing.assert_allclose(
         pb.hvp(kept_small, (W, X), (W, X))[0], pb.hvp(plain, (W, X), (W, X))[0], rtol=1e-12
     )
-    penalty = lambda f: pb.grad(lambda w: np.sum(pb.grad(f, 1)(w, X) ** 2))(W)  # noqa: E731
+    penalty = lambda f: pb.grad(lambda w: np.sum(pb.grad(f, 1)(w, X) ** 2))(W)
     np.testing.assert_allclose(penalty(kept_small), penalty(plain), rtol=1e-12)
 
 
 def test_under_vmap_where_values_are_not_known():
-    f = lambda x: np.sum(pb.checkpoint(lambda x: np.sin(W @ x))(x))  # noqa: E731
+    f = lambda x: np.sum(pb.checkpoint(lambda x: np.sin(W @ x))(x))
     xs = rng.normal(size=(4, 3))
-    np.testing.assert_allclose(
-        pb.vmap(pb.grad(f))(xs), [np.cos(W @ x) @ W for x in xs], rtol=1e-14
-    )
+    np.testing.assert_allclose(pb.vmap(pb.grad(f))(xs), [np.cos(W @ x) @ W for x in xs], rtol=1e-14)
 
 
 def test_the_function_runs_once_forward():
@@ -73,7 +69,7 @@ def test_it_keeps_the_inputs_only():
         tracemalloc.stop()
         return high / (8 * n)
 
-    segments = lambda x: np.sum(pb.checkpoint(half)(pb.checkpoint(half)(x)))  # noqa: E731
+    segments = lambda x: np.sum(pb.checkpoint(half)(pb.checkpoint(half)(x)))
 
     def half(x):
         for _ in range(10):

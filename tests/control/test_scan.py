@@ -41,9 +41,7 @@ def test_forward_mode_and_second_order():
     assert pb.jvp(scanned, args, DIRECTION)[1] == pytest.approx(
         pb.jvp(looped, args, DIRECTION)[1], rel=1e-13
     )
-    for a, b in zip(
-        pb.hvp(scanned, args, DIRECTION), pb.hvp(looped, args, DIRECTION), strict=True
-    ):
+    for a, b in zip(pb.hvp(scanned, args, DIRECTION), pb.hvp(looped, args, DIRECTION), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-12)
 
     def penalty(f):
@@ -70,12 +68,13 @@ def test_reverse_runs_from_the_end():
 
 
 def test_integer_carries_and_no_steps():
-    f = lambda x: pb.scan(lambda c, _: ((c[0] * x, c[1] + 1), None), (x, 0), None, length=3)[0]  # noqa: E731
+    f = lambda x: pb.scan(lambda c, _: ((c[0] * x, c[1] + 1), None), (x, 0), None, length=3)[0]
     (value, count), _ = pb.vjp(lambda x: f(x), 2.0)
     assert (float(value), int(count)) == (16.0, 3)
     assert float(pb.grad(lambda x: f(x)[0])(2.0)) == 32.0  # d x^4 = 4 x^3
     carry, ys = pb.scan(lambda c, x: (c * x, c), 3.0, np.zeros(0))
-    assert float(carry) == 3.0 and ys.shape == (0,)
+    assert float(carry) == 3.0
+    assert ys.shape == (0,)
 
 
 def test_the_body_is_traced_once():

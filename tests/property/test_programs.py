@@ -16,6 +16,7 @@ from pullback.core.types import type_of
 from pullback.transforms.evaluate import evaluate
 from pullback.transforms.stage import stage
 
+
 def examples(n):
     """The same ``n`` examples in every run."""
     return settings(
@@ -293,5 +294,6 @@ def test_broadcasting(data):
     a, b = (np.random.default_rng(7).normal(size=s) for s in shapes)
     f = lambda a, b: np.sum(np.sin(a * b) + a / (2 + b * b))
     ga, gb = pb.grad(f, (0, 1))(a, b)
-    assert ga.shape == a.shape and gb.shape == b.shape
+    assert ga.shape == a.shape
+    assert gb.shape == b.shape
     pb.check_grads(f, (a, b), order=2)

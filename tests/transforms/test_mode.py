@@ -44,9 +44,7 @@ def test_auto_takes_the_cheaper_mode(monkeypatch):
     taken = []
     for name in ("forward_blocks", "reverse_blocks"):
         original = getattr(mode, name)
-        monkeypatch.setattr(
-            mode, name, lambda *a, f=original, n=name: (taken.append(n), f(*a))[1]
-        )
+        monkeypatch.setattr(mode, name, lambda *a, f=original, n=name: (taken.append(n), f(*a))[1])
     a = np.ones((50, 2))
     pb.jacobian(lambda x: np.tanh(a @ x))(np.ones(2))
     pb.jacobian(lambda x: np.tanh(x @ a))(np.ones(50))
@@ -54,7 +52,7 @@ def test_auto_takes_the_cheaper_mode(monkeypatch):
 
 
 def test_jacobians_nest_and_batch():
-    f = lambda x: np.stack([x[0] * x[1], np.sin(x[0])])  # noqa: E731
+    f = lambda x: np.stack([x[0] * x[1], np.sin(x[0])])
     second = pb.jacobian(pb.jacobian(f))(np.array([0.5, 2.0]))
     np.testing.assert_allclose(second[0], [[0, 1], [1, 0]], atol=1e-15)
     np.testing.assert_allclose(second[1], [[-np.sin(0.5), 0], [0, 0]], atol=1e-15)

@@ -135,7 +135,7 @@ class Compiled:
             outputs, out_structure = tree.flatten(self.fun(*args, **kwargs))
             shape[:] = [out_structure]
             n_outputs[:] = [len(outputs)]
-            states = [g.state for g in generators((args, kwargs))]
+            states = [generator.state for generator in generators((args, kwargs))]
             return [y if hasattr(y, "dtype") else np.asarray(y) for y in (*outputs, *states)]
 
         staged = stage(flat, types, "compile")

@@ -141,7 +141,7 @@ def _values_with_memory(graph: Graph, makers: dict[Variable, Equation]) -> set[V
                 if isinstance(source, Variable):
                     needed.add(source)
     for equation in graph.equations:  # a move read several times must rest on memory
-        source = equation.inputs[0] if is_move(equation) and uses[equation.outputs[0]] > 1 else None
+        source = equation.inputs[0] if is_move(equation) and uses[equation.outputs[0]] > 1 else None  # type: ignore[assignment]
         while isinstance(source, Variable) and source not in needed and is_move(makers[source]):
             source = makers[source].inputs[0]
         if isinstance(source, Variable):

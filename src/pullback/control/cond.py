@@ -386,7 +386,10 @@ def _while_batch(args: Any, axes: Any, params: Any) -> Any:
 
     for_test = [*tested.captured, *moved[:n_test]]
     for_body = [*for_test, *stepped.captured, *moved[n_test:n]]
-    types = lambda values: [type_of(v) for v in values]  # noqa: E731
+
+    def types(values: Any) -> list[Any]:
+        return [type_of(v) for v in values]
+
     new_test = stage(any_left, types([*for_test, *state]), "vmap")
     new_body = stage(step, types([*for_body, *state]), "vmap")
     results = while_primitive(

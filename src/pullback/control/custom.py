@@ -275,6 +275,24 @@ def _backward(saved: Any, cts: Any, needs: Any, types: Any, params: Any) -> Any:
     return [next(found) if need else None for need in needs]
 
 
+def _batched_push(rules: FlatRules, batched: Callable[..., Any], in_axes: Sequence[Any]) -> Any:
+    """The forward rule of a batch."""
+
+    def push(primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+        assert rules.push is not None
+        n = len(primals)
+
+        def joined(*values: Any) -> list[Any]:
+            outputs, dots = rules.push(values[:n], values[n:])  # type: ignore[misc]
+            return [*outputs, *dots]
+
+        both = batched(joined, [*primals, *tangents], [*in_axes, *in_axes])
+        half = len(both) // 2
+        return both[:half], both[half:]
+
+    return push
+
+
 def _batch(args: Any, axes: Any, params: Any) -> Any:
     rules: FlatRules = params["rules"]
     moved, size = front_batch(args, axes)
@@ -328,18 +346,7 @@ def _batch(args: Any, axes: Any, params: Any) -> Any:
             for ct, axis in zip(full, in_axes, strict=True)
         ]
 
-    def push(primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[list[Any], list[Any]]:
-        assert rules.push is not None
-        n = len(primals)
-
-        def joined(*values: Any) -> list[Any]:
-            outputs, dots = rules.push(values[:n], values[n:])  # type: ignore[misc]
-            return [*outputs, *dots]
-
-        both = batched(joined, [*primals, *tangents], [*in_axes, *in_axes])
-        half = len(both) // 2
-        return both[:half], both[half:]
-
+    push = _batched_push(rules, batched, in_axes)
     inner = FlatRules(
         rules.name,
         function,

@@ -303,7 +303,10 @@ def _backward(saved: Any, cts: Any, needs: Any, types: Any, params: Any) -> Any:
 
     def body(*args: Any) -> list[Any]:
         it = iter(args)
-        take = lambda k: [next(it) for _ in range(k)]  # noqa: E731
+
+        def take(k: int) -> list[Any]:
+            return [next(it) for _ in range(k)]
+
         captured, constants = take(n_captured), take(len(kept_constants))
         carry_cts, totals = take(n_carry_ct), take(n_constant_ct)
         rows, residuals, out_cts = take(len(kept_rows)), take(split.n_residuals), list(it)
@@ -384,7 +387,10 @@ def _samples(rng: np.random.Generator, dtype: np.dtype[Any]) -> list[Sample]:
         return [np.sin(c) * w + x, c * x]
 
     graph = stage(body, [ArrayType((2,), dtype)] * 3).graph
-    draw = lambda *shape: rng.normal(size=shape).astype(dtype)  # noqa: E731
+
+    def draw(*shape: int) -> Any:
+        return rng.normal(size=shape).astype(dtype)
+
     common = {"body": graph, "n_constants": 1, "n_carry": 1}
     return [
         Sample((draw(2), draw(2), draw(3, 2)), {**common, "length": 3, "reverse": False}),

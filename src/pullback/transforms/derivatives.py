@@ -37,12 +37,15 @@ def as_array(value: Any, path: str) -> Any:
         result = value if isinstance(value, (np.ndarray, np.generic)) else np.asarray(value)
     if result.dtype.kind != "f":
         if result.dtype.kind not in "biu":
-            raise DTypeError(f"{path} has dtype {result.dtype}: it cannot be differentiated",
-                             fix="pass a real NumPy array or a float")
+            raise DTypeError(
+                f"{path} has dtype {result.dtype}: it cannot be differentiated",
+                fix="pass a real NumPy array or a float",
+            )
         raise NotDifferentiableError(
             f"{path} has dtype {result.dtype}: only floating-point values have derivatives",
             where=str(here()),
-            fix=f"pass it as float, e.g. np.asarray({path}, dtype=float)")
+            fix=f"pass it as float, e.g. np.asarray({path}, dtype=float)",
+        )
     return result
 
 
@@ -74,8 +77,13 @@ def release(outputs: Any) -> Any:
 class Reverse:
     """A recorded evaluation: outputs, and the sweep that takes their cotangents back."""
 
-    def __init__(self, function: Function, leaves: Sequence[Any], structure: tree.TreeDef,
-                 has_aux: bool = False) -> None:
+    def __init__(
+        self,
+        function: Function,
+        leaves: Sequence[Any],
+        structure: tree.TreeDef,
+        has_aux: bool = False,
+    ) -> None:
         with VJPTrace() as trace:
             inputs = [trace.input(leaf) for leaf in leaves]
             result = function(*tree.unflatten(structure, inputs))
@@ -102,8 +110,11 @@ class Reverse:
     def sweep(self, cotangents: Sequence[Any]) -> list[Any]:
         """Cotangents of the inputs, each an array of its own with the type of its primal."""
         self.trace.guard.check()
-        seeds = [(node, ct) for node, ct in zip(self.nodes, cotangents, strict=True)
-                 if node is not None and ct is not None]
+        seeds = [
+            (node, ct)
+            for node, ct in zip(self.nodes, cotangents, strict=True)
+            if node is not None and ct is not None
+        ]
         found = backward(seeds, self.inputs)
         owned: set[int] = {id(ct) for ct in cotangents}
         return [own(ct, node, owned) for ct, node in zip(found, self.inputs, strict=True)]
@@ -133,7 +144,8 @@ def split_aux(result: Any) -> tuple[Any, Any]:
         raise ArgumentError(
             "has_aux=True needs a function that returns (value, aux)",
             details=[f"it returned: {type(result).__name__}"],
-            fix="return a pair, or drop has_aux")
+            fix="return a pair, or drop has_aux",
+        )
     return result
 
 
@@ -143,7 +155,9 @@ def pick(args: Sequence[Any], argnums: int | Sequence[int]) -> tuple[int, ...]:
         if not -len(args) <= n < len(args):
             raise ArgumentError(
                 f"argnums={argnums}, but the function was called with {len(args)} positional arguments",
-                where=str(here()), fix="pass the differentiated arguments by position")
+                where=str(here()),
+                fix="pass the differentiated arguments by position",
+            )
     return tuple(n % len(args) for n in numbers)
 
 
@@ -210,12 +224,15 @@ def scalar_output(run: Reverse, fun: Function) -> Any:
         raise ShapeError(
             f"grad needs a function that returns one scalar; {name} returned {came}",
             where=str(here()),
-            fix="reduce the result (np.sum, np.mean), or use jacobian or vjp")
+            fix="reduce the result (np.sum, np.mean), or use jacobian or vjp",
+        )
     value = run.outputs[0]
     if type_of(value).dtype.kind != "f":
         raise NotDifferentiableError(
             f"{name} returned {type_of(value)}: only floating-point results have derivatives",
-            where=str(here()), fix="return a float")
+            where=str(here()),
+            fix="return a float",
+        )
     return value
 
 
@@ -244,15 +261,20 @@ def match(given: Any, types: Sequence[ArrayType], structure: tree.TreeDef, what:
     """Flatten cotangents or tangents and check them against the types they belong to."""
     leaves, actual = tree.flatten(given)
     if actual != structure:
-        raise ArgumentError(f"the {what} has another structure than its primal",
-                            details=[f"expected: {structure}", f"came: {actual}"],
-                            fix=f"pass a {what} with the same containers as the primal")
+        raise ArgumentError(
+            f"the {what} has another structure than its primal",
+            details=[f"expected: {structure}", f"came: {actual}"],
+            fix=f"pass a {what} with the same containers as the primal",
+        )
     arrays = []
     for leaf, type in zip(leaves, types, strict=True):
         leaf = leaf if hasattr(leaf, "dtype") else np.asarray(leaf, type.dtype)
         if np.shape(leaf) != type.shape:
-            raise ShapeError(f"a {what} of shape {np.shape(leaf)} does not fit {type}",
-                             where=str(here()), fix=f"pass a {what} of shape {type.shape}")
+            raise ShapeError(
+                f"a {what} of shape {np.shape(leaf)} does not fit {type}",
+                where=str(here()),
+                fix=f"pass a {what} of shape {type.shape}",
+            )
         arrays.append(leaf if leaf.dtype == type.dtype else leaf.astype(type.dtype))
     return arrays
 
@@ -351,7 +373,9 @@ def linearize(fun: Function, *primals: Any) -> tuple[Any, Function]:
     def tangent_map(*tangents: Any) -> list[Any]:
         outputs, dots = jvp_flat(flat(fun, structure, shape), leaves, tangents)
         values[:] = outputs
-        return [zeros(type_of(y)) if dot is None else dot for y, dot in zip(outputs, dots, strict=True)]
+        return [
+            zeros(type_of(y)) if dot is None else dot for y, dot in zip(outputs, dots, strict=True)
+        ]
 
     staged = stage(tangent_map, types, "linearize")
 
@@ -387,18 +411,27 @@ def vmap(fun: Function, in_axes: Any = 0, out_axes: Any = 0) -> Function:
         leaves, structure = tree.flatten(args)
         axes = spread(in_axes, args, "in_axes")
         leaves = [leaf if hasattr(leaf, "dtype") else np.asarray(leaf) for leaf in leaves]
-        axes = [axis if axis is None else axis_in(axis, np.ndim(leaf))
-                for axis, leaf in zip(axes, leaves, strict=True)]
-        sizes = {np.shape(leaf)[axis] for leaf, axis in zip(leaves, axes, strict=True)
-                 if axis is not None}
+        axes = [
+            axis if axis is None else axis_in(axis, np.ndim(leaf))
+            for axis, leaf in zip(axes, leaves, strict=True)
+        ]
+        sizes = {
+            np.shape(leaf)[axis]
+            for leaf, axis in zip(leaves, axes, strict=True)
+            if axis is not None
+        }
         if len(sizes) != 1:
             raise ShapeError(
-                "vmap: the arguments have different numbers of examples" if sizes
+                "vmap: the arguments have different numbers of examples"
+                if sizes
                 else "vmap: no argument has a batch axis",
                 where=str(here()),
-                details=[f"{path}: {type_of(leaf)}, axis {axis}" for path, leaf, axis in
-                         zip(tree.paths(args, "args"), leaves, axes, strict=True)],
-                fix="give all batched arguments the same length along in_axes")
+                details=[
+                    f"{path}: {type_of(leaf)}, axis {axis}"
+                    for path, leaf, axis in zip(tree.paths(args, "args"), leaves, axes, strict=True)
+                ],
+                fix="give all batched arguments the same length along in_axes",
+            )
         shape: list[tree.TreeDef] = []
         size = sizes.pop()
 
@@ -410,25 +443,36 @@ def vmap(fun: Function, in_axes: Any = 0, out_axes: Any = 0) -> Function:
         outputs, found = batch_flat(flat(run, structure, shape), leaves, axes, size)
         placeholder = tree.unflatten(shape[0], outputs)
         wanted = spread(out_axes, placeholder, "out_axes")
-        return release(tree.unflatten(shape[0], [
-            place_axis(y, axis, target, size)
-            for y, axis, target in zip(outputs, found, wanted, strict=True)]))
+        return release(
+            tree.unflatten(
+                shape[0],
+                [
+                    place_axis(y, axis, target, size)
+                    for y, axis, target in zip(outputs, found, wanted, strict=True)
+                ],
+            )
+        )
 
     return batched
 
 
 def axis_in(axis: int, ndim: int) -> int:
     if not -ndim <= axis < ndim:
-        raise ShapeError(f"vmap: axis {axis} of an argument with {ndim} axes", where=str(here()),
-                         fix="give in_axes an axis that the argument has, or None")
+        raise ShapeError(
+            f"vmap: axis {axis} of an argument with {ndim} axes",
+            where=str(here()),
+            fix="give in_axes an axis that the argument has, or None",
+        )
     return axis % ndim
 
 
 def place_axis(y: Any, axis: int | None, target: int | None, size: int) -> Any:
     if target is None:
         if axis is not None:
-            raise ArgumentError("vmap: out_axes=None for an output that differs between examples",
-                                fix="give out_axes an axis for it")
+            raise ArgumentError(
+                "vmap: out_axes=None for an output that differs between examples",
+                fix="give out_axes an axis for it",
+            )
         return y
     if axis is None:
         y, axis = np.broadcast_to(y, (size, *np.shape(y))), 0
@@ -446,11 +490,16 @@ def spread(prefix: Any, full: Any, what: str) -> list[int | None]:
         axes: list[int | None] = []
         optree.tree_map(
             lambda axis, part: axes.extend([axis] * len(tree.leaves(part))),
-            prefix, full, is_leaf=lambda x: x is None or isinstance(x, int),
-            namespace=tree.NAMESPACE, none_is_leaf=True)
+            prefix,
+            full,
+            is_leaf=lambda x: x is None or isinstance(x, int),
+            namespace=tree.NAMESPACE,
+            none_is_leaf=True,
+        )
         return axes
     except ValueError as error:
-        raise ArgumentError(f"vmap: {what} does not fit the structure it describes",
-                            details=[str(error)],
-                            fix=f"make {what} an int, None, or a container shaped like it") from error
-
+        raise ArgumentError(
+            f"vmap: {what} does not fit the structure it describes",
+            details=[str(error)],
+            fix=f"make {what} an int, None, or a container shaped like it",
+        ) from error

@@ -52,8 +52,9 @@ def jvp_flat(
     A tangent that comes out ``None`` is zero.
     """
     with JVPTrace() as trace:
-        duals = [p if t is None else Array(trace, p, t)
-                 for p, t in zip(primals, tangents, strict=True)]
+        duals = [
+            p if t is None else Array(trace, p, t) for p, t in zip(primals, tangents, strict=True)
+        ]
         outputs = function(*duals)
         for y in outputs:
             if type(y) is Array and y.alias is not None:
@@ -61,6 +62,8 @@ def jvp_flat(
         traced = [type(y) is Array and y.trace is trace for y in outputs]
         return (
             [y.value if own else y for y, own in zip(outputs, traced, strict=True)],
-            [y.aux if own and is_differentiable(type_of(y).dtype) else None
-             for y, own in zip(outputs, traced, strict=True)],
+            [
+                y.aux if own and is_differentiable(type_of(y).dtype) else None
+                for y, own in zip(outputs, traced, strict=True)
+            ],
         )
