@@ -275,6 +275,25 @@ def _backward(saved: Any, cts: Any, needs: Any, types: Any, params: Any) -> Any:
     return [next(found) if need else None for need in needs]
 
 
+def _front_batched(size: int) -> Callable[..., list[Any]]:
+    """Runs a flat function on batches; all outputs get the batch axis in front."""
+
+    def batched(
+        function: Callable[..., Any], args: Sequence[Any], axes: Sequence[int | None]
+    ) -> list[Any]:
+        outputs, out_axes = batch_flat(function, args, axes, size)
+        return [
+            np.broadcast_to(y, (size, *np.shape(y)))
+            if axis is None
+            else y
+            if axis == 0
+            else np.moveaxis(y, axis, 0)
+            for y, axis in zip(outputs, out_axes, strict=True)
+        ]
+
+    return batched
+
+
 def _batched_push(rules: FlatRules, batched: Callable[..., Any], in_axes: Sequence[Any]) -> Any:
     """The forward rule of a batch."""
 
@@ -298,18 +317,7 @@ def _batch(args: Any, axes: Any, params: Any) -> Any:
     moved, size = front_batch(args, axes)
     in_axes = [None if axis is None else 0 for axis in axes]
 
-    def batched(
-        function: Callable[..., Any], args: Sequence[Any], axes: Sequence[int | None]
-    ) -> list[Any]:
-        outputs, out_axes = batch_flat(function, args, axes, size)
-        return [
-            np.broadcast_to(y, (size, *np.shape(y)))
-            if axis is None
-            else y
-            if axis == 0
-            else np.moveaxis(y, axis, 0)
-            for y, axis in zip(outputs, out_axes, strict=True)
-        ]
+    batched = _front_batched(size)
 
     def function(*xs: Any) -> list[Any]:
         return batched(rules.function, xs, in_axes)

@@ -154,7 +154,7 @@ def pick(args: Sequence[Any], argnums: int | Sequence[int]) -> tuple[int, ...]:
     for n in numbers:
         if not -len(args) <= n < len(args):
             raise ArgumentError(
-                f"argnums={argnums}, but the function was called with {len(args)} positional arguments",
+                f"argnums={argnums}, but the call has {len(args)} positional arguments",
                 where=str(here()),
                 fix="pass the differentiated arguments by position",
             )
@@ -181,7 +181,7 @@ def value_and_grad(
     Args:
         fun: returns a scalar (a float array of shape ``()``, or of one element with shape ``()``).
         argnums: position(s) of the differentiated arguments, each a container of float arrays.
-        has_aux: whether ``fun`` returns ``(value, aux)``; then the result is ``((value, aux), grads)``.
+        has_aux: whether ``fun`` returns ``(value, aux)``; the result is ``((value, aux), grads)``.
 
     Returns:
         A function of the same arguments. The gradient has the structure, shapes and dtypes of the
@@ -333,7 +333,7 @@ def jvp(fun: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple
 
 
 def flat(fun: Function, structure: tree.TreeDef, shape: list[tree.TreeDef]) -> Function:
-    """``fun`` as a function of leaves that returns leaves; its output structure goes to ``shape``."""
+    """``fun`` from leaves to leaves; its output structure goes to ``shape``."""
 
     def flattened(*leaves: Any) -> list[Any]:
         outputs, out_structure = tree.flatten(fun(*tree.unflatten(structure, leaves)))

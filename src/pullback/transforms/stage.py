@@ -86,7 +86,7 @@ class StageTrace(Trace):
             f"{purpose} of a value is needed, but {self.name} knows only its shape and dtype",
             where=str(here()),
             details=[f"value: {array.aux.type}"],
-            fix="use np.where, pullback.cond, pullback.while_loop or pullback.scan instead of Python "
+            fix="use np.where, pullback.cond, pullback.while_loop or pullback.scan, not Python "
             "control flow on values, or mark the argument static",
         )
 
