@@ -6,7 +6,7 @@ backward over them (backpropagation through time; Werbos 1990).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -64,7 +64,7 @@ def scan(
     out_structure: list[tree.TreeDef] = []
 
     def flat_body(*args: Any) -> list[Any]:
-        result = f(
+        result: Any = f(
             tree.unflatten(carry_structure, args[: len(carry)]),
             tree.unflatten(row_structure, args[len(carry) :]),
         )
@@ -288,6 +288,10 @@ def _forward(primals: Any, needs: Any, params: Any) -> Any:
     return results[:n], [*(primals[i] for i in split.kept), *results[n:]]
 
 
+def _take(values: Iterator[Any], k: int) -> list[Any]:
+    return [next(values) for _ in range(k)]
+
+
 def _backward(saved: Any, cts: Any, needs: Any, types: Any, params: Any) -> Any:
     loop = _Loop(params)
     split, wanted = _split_graphs(loop, needs)
@@ -303,13 +307,9 @@ def _backward(saved: Any, cts: Any, needs: Any, types: Any, params: Any) -> Any:
 
     def body(*args: Any) -> list[Any]:
         it = iter(args)
-
-        def take(k: int) -> list[Any]:
-            return [next(it) for _ in range(k)]
-
-        captured, constants = take(n_captured), take(len(kept_constants))
-        carry_cts, totals = take(n_carry_ct), take(n_constant_ct)
-        rows, residuals, out_cts = take(len(kept_rows)), take(split.n_residuals), list(it)
+        captured, constants = _take(it, n_captured), _take(it, len(kept_constants))
+        carry_cts, totals = _take(it, n_carry_ct), _take(it, n_constant_ct)
+        rows, residuals, out_cts = _take(it, len(kept_rows)), _take(it, split.n_residuals), list(it)
         kept: list[Any] = [None] * n_kept
         for p, value in zip(kept_constants + kept_rows, constants + rows, strict=True):
             kept[p] = value
