@@ -44,8 +44,8 @@ def test_types_print_as_dtype_and_shape() -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [1j, "text", np.array(["a"]), np.array([1, None]), np.zeros(2, complex), object(), None],
-    ids=repr,
+    [1j, "text", np.array(["a"]), np.array([1, None]), np.zeros(2, complex), None, int],
+    ids=lambda value: type(value).__name__,
 )
 def test_values_without_derivatives_are_refused(value: Any) -> None:
     with pytest.raises(DTypeError, match="takes part in a traced operation"):
