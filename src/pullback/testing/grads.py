@@ -7,8 +7,8 @@ exact up to rounding. One catches an error that both modes share, the other one 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from pullback.testing.tolerances import DIFFERENCE, DUALITY
 from pullback.transforms.derivatives import jvp, vjp
 
 __all__ = ["GradientError", "check_grads", "directional_difference"]
+
+MODES: Final = ("forward", "reverse")
+DERIVATIVE: Final = {1: "derivative", 2: "second derivative"}
 
 
 class GradientError(PullbackError, AssertionError):
@@ -71,10 +74,10 @@ def check_grads(
     fun: Callable[..., Any],
     args: Sequence[Any],
     *,
-    modes: Sequence[str] = ("forward", "reverse"),
+    modes: Sequence[str] = MODES,
     order: int = 2,
     rtol: float | None = None,
-    step: float = 1e-3,
+    step: float = 5e-4,
     seed: int = 0,
 ) -> None:
     """Check the derivatives of ``fun`` at ``args`` up to ``order``.
@@ -89,59 +92,91 @@ def check_grads(
         seed: of the random directions.
 
     Raises:
-        GradientError: naming the mode and the two numbers that disagree. NaN never agrees.
-        ArgumentError: for arguments that are not float64.
+        GradientError: naming the mode, the argument that is furthest off and the two numbers that
+            disagree. NaN never agrees.
+        ArgumentError: for arguments that are not float64, unknown modes and other orders.
 
     >>> import numpy as np
     >>> import pullback as pb
     >>> pb.check_grads(lambda x: np.sin(x) * x, (np.array([0.5, 1.0]),))
     """
-    for path, leaf in zip(tree.paths(tuple(args), "args"), leaves_of(tuple(args)), strict=True):
+    args = tuple(args)
+    require_checkable(args, modes, order)
+    for k in range(1, order + 1):
+        rng = np.random.default_rng(seed + k - 1)
+        weights = check_one_order(
+            fun, args, modes, rng, DIFFERENCE[k] if rtol is None else rtol, step, DERIVATIVE[k]
+        )
+        fun = gradient_along(fun, weights)
+
+
+def require_checkable(args: tuple[Any, ...], modes: Sequence[str], order: int) -> None:
+    if order not in DERIVATIVE or not modes or not set(modes) <= set(MODES):
+        raise ArgumentError(
+            f"check_grads: order={order!r}, modes={modes!r}",
+            fix=f"pass order 1 or 2, and one or both of the modes {MODES}",
+        )
+    for path, leaf in zip(tree.paths(args, "args"), leaves_of(args), strict=True):
         if leaf.dtype != np.float64:
             raise ArgumentError(
                 f"check_grads: {path} has dtype {leaf.dtype}",
                 fix="pass float64, which the differences need",
             )
-    rng = np.random.default_rng(seed)
-    args = tuple(args)
+
+
+def gradient_along(fun: Callable[..., Any], weights: Any) -> Callable[..., Any]:
+    """The gradients of ``<weights, fun>``, as a function to be checked in its turn."""
+    return lambda *xs: vjp(fun, *xs)[1](weights)
+
+
+def one_by_one(directions: Any) -> Iterator[Any]:
+    """``directions`` with all leaves but one set to zero, for each leaf."""
+    leaves, structure = tree.flatten(directions)
+    for k in range(len(leaves)):
+        yield tree.unflatten(structure, [u if i == k else 0.0 * u for i, u in enumerate(leaves)])
+
+
+def check_one_order(
+    fun: Callable[..., Any],
+    args: tuple[Any, ...],
+    modes: Sequence[str],
+    rng: np.random.Generator,
+    rtol: float,
+    step: float,
+    derivative: str,
+) -> Any:
+    """Check the first derivative of ``fun``; return the random weights given to its outputs."""
     directions = random_like(rng, args)
-    tolerance = DIFFERENCE[1] if rtol is None else rtol
     out, vjp_fn = vjp(fun, *args)
     weights = random_like(rng, out)
+    slopes: dict[str, Callable[[Any], float]] = {
+        "forward": lambda u: inner(weights, jvp(fun, args, u)[1]),
+        "reverse": lambda u: inner(vjp_fn(weights), u),
+    }
     expected = directional_difference(fun, args, directions, step)
     target = inner(weights, expected)
-    scale = max(magnitude(weights, expected), abs(inner(weights, out)), 1e-3)
-    found = {}
-    if "forward" in modes:
-        found["forward"] = inner(weights, jvp(fun, args, directions)[1])
-    if "reverse" in modes:
-        found["reverse"] = inner(vjp_fn(weights), directions)
+    scale = max(magnitude(weights, expected), magnitude(weights, out), 1e-3)
+    found = {mode: slopes[mode](directions) for mode in modes}
     for mode, value in found.items():
-        if not abs(value - target) <= tolerance * scale:
+        if not abs(value - target) <= rtol * scale:
+            gaps = [
+                abs(slopes[mode](u) - inner(weights, directional_difference(fun, args, u, step)))
+                for u in one_by_one(directions)
+            ]
             raise GradientError(
-                f"check_grads: the {mode} derivative along a random direction is {value!r}",
+                f"check_grads: the {mode} {derivative} along a random direction is {value!r}",
                 details=[
-                    f"5-point central difference: {target!r}",
-                    f"tolerance: {tolerance * scale:.1e}",
+                    f"5-point central difference: {target!r}, tolerance: {rtol * scale:.1e}",
+                    f"furthest off: {tree.paths(args, 'args')[int(np.argmax(gaps))]}",
                 ],
                 fix="look for a rule that is wrong, or a kink within the step",
             )
     if len(found) == 2:
-        bound = DUALITY * np.finfo(np.float64).eps * scale
-        if not abs(found["forward"] - found["reverse"]) <= max(bound, tolerance * 1e-4 * scale):
+        bound = max(DUALITY * np.finfo(np.float64).eps, rtol * 1e-4) * scale
+        if not abs(found["forward"] - found["reverse"]) <= bound:
             raise GradientError(
-                "check_grads: forward and reverse mode disagree",
+                f"check_grads: the forward and the reverse {derivative} disagree",
                 details=[f"<v, J u> = {found['forward']!r}", f"<J^T v, u> = {found['reverse']!r}"],
                 fix="one of the two rules of some operation is wrong",
             )
-    if order > 1:
-        second = DIFFERENCE[2] if rtol is None else rtol
-        check_grads(
-            lambda *xs: vjp(fun, *xs)[1](weights),
-            args,
-            modes=modes,
-            order=order - 1,
-            rtol=second,
-            step=step,
-            seed=seed + 1,
-        )
+    return weights

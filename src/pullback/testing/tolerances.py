@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["DIFFERENCE", "DUALITY", "LOOP", "NATIVE", "difference_tolerance"]
+__all__ = ["DIFFERENCE", "DUALITY", "LOOP", "NATIVE", "NOT_THE_DERIVATIVE", "eps"]
 
 # Relative error allowed against 5-point central differences, by order of the derivative: the
 # differences of a first derivative are good to about eps^(4/5), those of a computed gradient less.
@@ -19,22 +19,10 @@ LOOP = 64.0
 # Native code against NumPy: fused multiply-adds, reassociated sums, other elementary functions.
 NATIVE = 64.0
 
-# Per-primitive exceptions of DIFFERENCE, with the reason.
-EXCEPTIONS: dict[str, tuple[float, str]] = {
-    "var": (1e-8, "a variance near zero: differences cancel"),
-}
-
-
 # Primitives whose rule is not their derivative, on purpose.
 NOT_THE_DERIVATIVE = {"stop_gradient": "its derivative is declared to be zero"}
 
 
-def difference_tolerance(name: str, order: int) -> float:
-    """Tolerance of the difference check of one primitive."""
-    if name in EXCEPTIONS:
-        return max(EXCEPTIONS[name][0], DIFFERENCE[order])
-    return DIFFERENCE[order]
-
-
 def eps(dtype: np.dtype[np.floating]) -> float:
+    """Distance from 1 to the next number of ``dtype``."""
     return float(np.finfo(dtype).eps)
