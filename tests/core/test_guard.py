@@ -28,20 +28,19 @@ def test_a_changed_array_is_noticed(n: int, layout: Any) -> None:
 @pytest.mark.parametrize("n", [64, 1 << 16])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int8])
 def test_changes_that_keep_sums_are_noticed(n: int, dtype: Any) -> None:
-    changes = {
-        "signs": lambda a: np.negative(a, out=a),
-        "pairs": lambda a: a.reshape(-1, 2)[:, ::-1].copy().reshape(-1),
-        "halves": lambda a: np.roll(a, n // 2),
-    }
-    for name, change in changes.items():
+    changes: list[Any] = [  # of signs, within pairs, of halves
+        np.negative,
+        lambda a: a.reshape(-1, 2)[:, ::-1].reshape(-1),
+        lambda a: np.roll(a, n // 2),
+    ]
+    for change in changes:
         labels = np.tile([1, -1, -1, 1], n // 4).astype(dtype)
         labels[: n // 2] *= 2
         guard = Guard()
         guard.keep(labels, foreign=True)
-        labels[:] = change(labels)
+        labels[:] = change(labels.copy())
         with pytest.raises(MutationError):
             guard.check()
-            pytest.fail(name)
 
 
 def test_memory_declared_constant_is_not_read_for_a_fingerprint() -> None:
