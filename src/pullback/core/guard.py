@@ -17,7 +17,7 @@ from pullback.errors import MutationError
 
 __all__ = ["Guard", "root"]
 
-SMALL_BYTES = 1 << 11
+SMALL_BYTES = 1 << 14
 
 
 def root(array: np.ndarray[Any, Any]) -> Any:
