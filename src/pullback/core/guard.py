@@ -35,7 +35,7 @@ def fingerprint(array: np.ndarray[Any, Any]) -> Any:
     """
     if array.nbytes <= SMALL_BYTES:
         return array.tobytes()
-    return zlib.crc32(array.ravel(order="K").view(np.uint8))
+    return zlib.crc32(array.ravel(order="K").view(np.uint8).data)
 
 
 def is_read_only(array: np.ndarray[Any, Any]) -> bool:

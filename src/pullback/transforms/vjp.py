@@ -280,7 +280,7 @@ def constant(y: Any) -> Any:
 
 
 def backward(
-    outputs: Sequence[tuple[Node, Any]],
+    outputs: list[tuple[Node, Any]],
     inputs: Sequence[Node],
     watch: Callable[[Node, Any], None] | None = None,
 ) -> list[Any]:
@@ -288,7 +288,8 @@ def backward(
 
     A heap hands out the latest node that has a cotangent; all its users came later, so its
     cotangent is complete. Fan-out accumulates. ``watch`` sees each computed value's cotangent
-    before it is pulled back.
+    before it is pulled back. The list ``outputs`` is emptied: a node that nobody else holds is
+    freed with its residuals as soon as it is pulled back.
     """
     cts: dict[Node, Any] = {}
     heap: list[tuple[int, Node]] = []
@@ -302,8 +303,8 @@ def backward(
         if node.parents:
             heappush(heap, (node.index, node))
 
-    for node, ct in outputs:
-        arrive(node, ct)
+    while outputs:
+        arrive(*outputs.pop())
     while heap:
         node = heappop(heap)[1]
         ct = cts.pop(node)
