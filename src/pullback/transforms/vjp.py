@@ -27,6 +27,12 @@ Pull = Callable[..., Any]  # (ct, type of the operand, saved, params) -> cotange
 Arrive = Callable[["Node", Any], None]
 
 
+REMEDY = {
+    ShapeError: "make the shapes agree: x.T, np.reshape and x[:, None] change them",
+    DTypeError: "convert an operand with astype",
+}
+
+
 class Node(ArrayType):
     """A differentiable value on the tape: its type and its history. By itself, an input.
 
@@ -235,6 +241,7 @@ class VJPTrace(Trace):
                 f"{primitive.name}: {error}",
                 where=str(here()),
                 details=[f"operands: {', '.join(str(type_of(p)) for p in primals)}"],
+                fix=REMEDY[kind],
             ) from error
 
     def process_jointly(self, primitive: Primitive, args: Any, params: dict[str, Any]) -> Any:
