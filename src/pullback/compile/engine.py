@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import ctypes
 import glob
+import hashlib
 import os
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
+import llvmlite
 import llvmlite.binding as llvm
 import numpy as np
 
+from pullback import __version__
+from pullback.compile import cache
 from pullback.compile.entry import MISMATCH, Frame, check_layout, emit_entry, expectations
 from pullback.compile.program import emit_program
 from pullback.core.graph import Equation, Graph, Literal
@@ -58,11 +62,8 @@ def blas_address(symbol: str) -> int:
     )
 
 
-@lru_cache(maxsize=256)
-def machine_code(text: str) -> tuple[Any, int]:
-    """Verify, optimize and link LLVM text; returns the engine and the address of ``main``."""
-    prepare()
-    host = machine()
+def compile_text(text: str, host: Any) -> bytes:
+    """Verify and optimize LLVM text; returns object code."""
     module = llvm.parse_assembly(text)
     module.triple = host.triple
     module.data_layout = str(host.target_data)
@@ -71,7 +72,35 @@ def machine_code(text: str) -> tuple[Any, int]:
     options.loop_vectorization = options.slp_vectorization = True
     passes = llvm.create_pass_builder(host, options)
     passes.getModulePassManager().run(module, passes)
-    engine = llvm.create_mcjit_compiler(module, host)
+    code: bytes = host.emit_object(module)
+    return code
+
+
+def cache_key(text: str) -> str:
+    """Name of the object code of ``text`` for this processor, compiler and version of Pullback."""
+    features = llvm.get_host_cpu_features().flatten()
+    parts = (
+        __version__,
+        llvmlite.__version__,
+        str(OPTIMIZATION),
+        llvm.get_host_cpu_name(),
+        features,
+    )
+    return hashlib.sha256("\n".join((*parts, text)).encode()).hexdigest()
+
+
+@lru_cache(maxsize=256)
+def machine_code(text: str) -> tuple[Any, int]:
+    """The linked code of LLVM text: its engine, and the address of ``main``."""
+    prepare()
+    host = machine()
+    key = cache_key(text)
+    code = cache.load(key)
+    if code is None:
+        code = compile_text(text, host)
+        cache.store(key, code)
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), host)
+    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
     return engine, engine.get_function_address("main")
 
