@@ -39,12 +39,21 @@ class Program:
         self.module = ir.Module("pullback")
         self.checked: list[Equation] = []
         self.callbacks: list[Equation] = []
+        self.kernels: dict[str, Any] = {}  # by the text of their bodies
         self.arena_bytes = 0
         self.schedule: Schedule | None = None
 
     @property
     def text(self) -> str:
         return str(self.module)
+
+    def unique(self, function: Any) -> Any:
+        """The first kernel with the same body, which replaces ``function``: layers share code."""
+        body = str(function).replace(function.name, "", 1)
+        first = self.kernels.setdefault(body, function)
+        if first is not function:
+            del self.module.globals[function.name]
+        return first
 
 
 def emit_program(graph: Graph, allow_callbacks: bool = True) -> Program:
@@ -158,6 +167,8 @@ class FunctionEmitter:
         function = ir.Function(
             self.program.module, kind, self.program.module.get_unique_name("kernel")
         )
+        function.linkage = "internal"
+        function.attributes.add("noinline")
         for argument in function.args[: len(variables)]:
             argument.add_attribute("noalias")
         builder = ir.IRBuilder(function.append_basic_block("entry"))
@@ -169,10 +180,11 @@ class FunctionEmitter:
         try:
             emitter(Kernel(self.plan, step, builder, pointers, fail))
         except CompileError:
-            function.blocks.clear()
+            del self.program.module.globals[function.name]
             raise
         builder.ret_void()
-        self.builder.call(function, [*(self.pointers[v] for v in variables), self.status])
+        kernel = self.program.unique(function)
+        self.builder.call(kernel, [*(self.pointers[v] for v in variables), self.status])
 
     def store_status(self, builder: ir.IRBuilder, status: Any, equation: Equation) -> None:
         if equation not in self.program.checked:
