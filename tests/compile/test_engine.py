@@ -145,7 +145,7 @@ def test_a_graph_called_with_other_shapes_says_so():
     builder = GraphBuilder()
     x = builder.input(ArrayType((3,), np.dtype(float)))
     (y,) = builder.add(registry["sin"], [x], {})
-    run = engine.executable(builder.build([y]))
+    run = engine.executable(builder.build([y]), True)
     with pytest.raises(CompileError, match="other shapes"):
         run([np.ones(4)])
 
@@ -257,3 +257,14 @@ def test_a_forked_process_goes_on():
         os._exit(0 if good else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert float(f(x)) == expected
+
+
+def test_a_signature_is_compiled_once(monkeypatch):
+    made = []
+    original = engine.emit_program
+    monkeypatch.setattr(engine, "emit_program", lambda *a: made.append(a) or original(*a))
+    f = pb.compile(lambda x: x + 1)
+    for _ in range(3):
+        f(X)
+    f.show("llvm", X)
+    assert len(made) == 1

@@ -223,6 +223,6 @@ def view(address: int, type: ArrayType) -> Any:
 
 
 @lru_cache(maxsize=256)
-def executable(graph: Graph, allow_callbacks: bool = True) -> Executable:
+def executable(graph: Graph, allow_callbacks: bool) -> Executable:
     """The native code of a graph, compiled once."""
     return Executable(graph, allow_callbacks)

@@ -46,7 +46,7 @@ def engine() -> Any:
 
 def run_native(graph: Graph, args: Sequence[Any]) -> list[Any]:
     native = engine()
-    return evaluate(graph, args) if native is None else native.executable(graph)(args)
+    return evaluate(graph, args) if native is None else native.executable(graph, True)(args)
 
 
 def run_strictly(graph: Graph, args: Sequence[Any]) -> list[Any]:
