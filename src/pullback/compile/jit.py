@@ -21,13 +21,15 @@ from pullback.control.call import call, executors
 from pullback.core.array import Array
 from pullback.core.graph import Graph
 from pullback.core.source import here
-from pullback.core.types import type_of
-from pullback.errors import ArgumentError, DTypeError
+from pullback.core.types import ArrayType, type_of
+from pullback.errors import ArgumentError, CompileError, DTypeError
 from pullback.random import generators
 from pullback.transforms.evaluate import evaluate
 from pullback.transforms.stage import Staged, stage
 
 __all__ = ["Compiled", "compile"]
+
+MANY_SIGNATURES = 8
 
 
 @lru_cache(maxsize=1)
@@ -56,6 +58,18 @@ def run_strictly(graph: Graph, args: Sequence[Any]) -> list[Any]:
 
 executors["native"] = run_native
 executors["strict"] = run_strictly
+
+
+def described(key: Any) -> dict[str, str]:
+    """What a signature says of each argument, by its path."""
+    structure, kinds, static = key
+    paths = [
+        ("args" if path.startswith("[0]") else "kwargs") + path[3:]
+        for path in tree.structure_paths(structure)
+    ]
+    types = [str(ArrayType(*k)) if isinstance(k, tuple) else k.__name__ for k in kinds]
+    fixed = {f"args[{i}]": f"static {value!r}" for i, _, value in static}
+    return {**dict(zip(paths, types, strict=True)), **fixed}
 
 
 class Signature:
@@ -120,13 +134,10 @@ class Compiled:
     def prepare(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Any], Signature]:
         """The array arguments, and the compiled form for their types."""
         static = {i: args[i] for i in self.static_argnums if i < len(args)}
-        dynamic = tuple(a for i, a in enumerate(args) if i not in static)
+        dynamic = tuple([None if i in static else a for i, a in enumerate(args)])
         leaves, structure = tree.flatten((dynamic, kwargs))
-        key = (
-            structure,
-            *map(self.kind, leaves),
-            tuple([(i, type(v), v) for i, v in static.items()]),
-        )
+        kinds = tuple(map(self.kind, leaves))
+        key = (structure, kinds, tuple([(i, type(v), v) for i, v in static.items()]))
         try:
             signature = self.signatures.get(key)
         except TypeError as error:
@@ -137,9 +148,28 @@ class Compiled:
                 fix="pass static arguments as tuples, not lists",
             ) from error
         if signature is None:
-            signature = self.stage(static, len(args), structure, [type_of(x) for x in leaves])
+            signature = self.stage(static, structure, [type_of(x) for x in leaves])
             self.signatures[key] = signature
+            if len(self.signatures) == MANY_SIGNATURES + 1:
+                self.warn(*list(self.signatures)[-2:])
         return leaves, signature
+
+    def warn(self, before: Any, now: Any) -> None:
+        """Say what makes this function compile again and again."""
+        old, new = described(before), described(now)
+        details = [
+            f"{path}: {new.get(path, 'absent')}, before: {old.get(path, 'absent')}"
+            for path in {**new, **old}
+            if new.get(path) != old.get(path)
+        ]
+        name = getattr(self.fun, "__name__", "a function")
+        message = CompileError(
+            f"compile: {name} is compiled for the {len(self.signatures)}th signature",
+            where=str(here()),
+            details=details,
+            fix="pass arrays of the same shapes, dtypes and containers at every call",
+        )
+        warnings.warn(str(message), RuntimeWarning, stacklevel=4)
 
     @staticmethod
     def kind(leaf: Any) -> Any:
@@ -155,15 +185,14 @@ class Compiled:
         )
 
     def stage(
-        self, static: dict[int, Any], n_args: int, structure: tree.TreeDef, types: Any
+        self, static: dict[int, Any], structure: tree.TreeDef, types: Sequence[ArrayType]
     ) -> Signature:
         shape: list[tree.TreeDef] = []
         n_outputs: list[int] = []
 
         def flat(*leaves: Any) -> list[Any]:
             dynamic, kwargs = tree.unflatten(structure, leaves)
-            rest = iter(dynamic)
-            args = [static[i] if i in static else next(rest) for i in range(n_args)]
+            args = [static.get(i, a) for i, a in enumerate(dynamic)]
             outputs, out_structure = tree.flatten(self.fun(*args, **kwargs))
             shape[:] = [out_structure]
             n_outputs[:] = [len(outputs)]
@@ -210,7 +239,8 @@ def compile(
         fun: a traceable function of containers of arrays; may itself be a transform, such as
             ``grad(f)``. Arrays that it reads from outside are read anew at every call.
         static_argnums: positions of arguments that are Python values, not arrays; a new value
-            compiles anew.
+            compiles anew. A function with more than eight signatures gives one ``RuntimeWarning``
+            that says which argument differs.
         callbacks: whether NumPy may evaluate operations without a native form (``show("loops")``
             lists them); with ``False`` they raise.
 
