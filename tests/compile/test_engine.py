@@ -267,3 +267,24 @@ def test_a_signature_is_compiled_once(monkeypatch):
         f(X)
     f.show("llvm", X)
     assert len(made) == 1
+
+
+PROGRAMS = {
+    "gradient": pb.grad(lambda x: np.sum(np.tanh(x @ x.T) ** 2)),
+    "loop": lambda x: pb.scan(lambda c, r: (np.sin(c) + r, c), x[0], x)[0],
+    "branch": lambda x: pb.cond(x[0, 0] > 0, np.exp, np.negative, x),
+    "index": lambda x: x[np.array([0, -1])],
+    "callback": lambda x: np.linalg.inv(x @ x.T),
+}
+
+
+@pytest.mark.parametrize("name", [*PROGRAMS, "entry"])
+def test_programs_compile_for_arm64(name):
+    engine.llvm.initialize_all_targets()
+    engine.llvm.initialize_all_asmprinters()
+    arm = engine.llvm.Target.from_triple("aarch64-linux-gnu").create_target_machine(opt=2)
+    text = entry.emit_entry() if name == "entry" else pb.compile(PROGRAMS[name]).show("llvm", X)
+    code = engine.compile_text(text, arm)
+    assert code[:4] == b"\x7fELF"
+    assert int.from_bytes(code[18:20], "little") == 183  # EM_AARCH64
+    assert b"\0main\0" in code
