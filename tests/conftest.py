@@ -1,5 +1,7 @@
 """Settings shared by all tests: reproducible draws, no time limit on one example."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
@@ -12,6 +14,14 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("repeatable")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def object_code(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep compiled programs away from the cache of the user, for the time of the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PULLBACK_CACHE_DIR", str(tmp_path_factory.mktemp("object-code")))
+        yield
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from benchmarks import eager_mlp, gradient_cost, import_time
+from benchmarks import call_overhead, eager_mlp, gradient_cost, import_time
 
 import pullback as pb
 
@@ -39,6 +39,13 @@ def test_the_eager_step_is_compared_with_two_others(capsys):
 def test_import_time_is_measured_in_fresh_processes(capsys):
     times = import_time.main(quick=True)
     assert times["python"] < times["numpy"]
+    assert "goal" in capsys.readouterr().out
+
+
+def test_the_cost_of_a_compiled_call_is_compared_with_numpy(capsys):
+    times = call_overhead.main(quick=True)
+    assert len(times) == 6
+    assert min(times.values()) > 0
     assert "goal" in capsys.readouterr().out
 
 

@@ -24,6 +24,7 @@ __all__ = [
     "paths",
     "ravel",
     "register",
+    "structure_paths",
     "unflatten",
 ]
 
@@ -94,6 +95,16 @@ def paths(tree: Any, root: str = "") -> list[str]:
     """
     accessors = optree.tree_accessors(tree, namespace=NAMESPACE)
     return [accessor.codify(root) for accessor in accessors]
+
+
+def structure_paths(structure: TreeDef) -> list[str]:
+    """Return the path of every leaf of a structure.
+
+    >>> from pullback import tree
+    >>> tree.structure_paths(tree.flatten({"b": (1.0, 2.0), "a": 3.0})[1])
+    ["['a']", "['b'][0]", "['b'][1]"]
+    """
+    return [accessor.codify("") for accessor in structure.accessors()]
 
 
 def ravel(tree: Any) -> tuple[Any, Callable[[Any], Any]]:

@@ -285,3 +285,28 @@ def test_a_product_with_a_transposed_intermediate() -> None:
         lambda x: np.cov(x, rowvar=False, aweights=[1.0, 2.0, 3.0], ddof=0),
     ):
         np.testing.assert_allclose(pb.compile(f)(x), f(x), rtol=1e-13)
+
+
+def test_many_signatures_are_noticed_once_with_the_argument_that_differs():
+    f = pb.compile(lambda params, x, mode, **extra: x * params["w"][0], static_argnums=2)
+    w = {"w": [np.float32(2.0)]}
+    for n in range(8):
+        f(w, np.ones(n), "a")
+    with pytest.warns(RuntimeWarning, match="9th signature") as caught:
+        f(w, np.ones(2, np.float32), "b", rate=0.5)
+    text = str(caught[0].message)
+    assert "test_jit.py" in text
+    assert "test_jit.py" in caught[0].filename
+    assert "args[1]: float32[2], before: float64[7]" in text
+    assert "args[2]: static 'b', before: static 'a'" in text
+    assert "kwargs['rate']: float, before: absent" in text
+    assert "args[0]" not in text
+    f(w, np.ones(20), "a")
+    f(w, np.ones(21), "a")
+
+
+def test_static_arguments_keep_the_places_of_the_others():
+    f = pb.compile(lambda x, kind, y=None, z=0.0: (x, kind, y is None, z), static_argnums=(1, 2))
+    assert f(1.0, None, None, 2.0)[2:] == (True, 2.0)
+    assert f(1.0, 3, 4, 5.0)[1:] == (3, False, 5.0)
+    assert f(1.0, 3)[2:] == (True, 0.0)

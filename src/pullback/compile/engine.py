@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import ctypes
 import glob
+import hashlib
 import os
-import threading
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
+import llvmlite
 import llvmlite.binding as llvm
 import numpy as np
 
-from pullback.compile.program import Program, emit_program
+from pullback import __version__
+from pullback.compile import cache
+from pullback.compile.entry import MISMATCH, Frame, check_layout, emit_entry, expectations
+from pullback.compile.program import emit_program
 from pullback.core.graph import Equation, Graph, Literal
+from pullback.core.types import ArrayType
 from pullback.errors import CompileError
 
 __all__ = ["Executable", "executable"]
 
-CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
-FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
-OPTIMIZATION = 3
+CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
+ENTRY = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p)
+OPTIMIZATION = 2  # level 3 takes twice as long and gives no faster code
+RAISED = -2  # the status that a callback leaves when it has raised
 
 
 @lru_cache(maxsize=1)
@@ -56,13 +62,9 @@ def blas_address(symbol: str) -> int:
     )
 
 
-def machine_code(program: Program, callbacks: Sequence[Any]) -> tuple[Any, int]:
-    """Verify, optimize and link the program; returns the engine and the address of ``main``."""
-    prepare()
-    host = machine()
-    for k, callback in enumerate(callbacks):
-        llvm.add_symbol(f"callback_{k}", ctypes.cast(callback, ctypes.c_void_p).value)
-    module = llvm.parse_assembly(program.text)
+def compile_text(text: str, host: Any) -> bytes:
+    """Verify and optimize LLVM text; returns object code."""
+    module = llvm.parse_assembly(text)
     module.triple = host.triple
     module.data_layout = str(host.target_data)
     module.verify()
@@ -70,99 +72,157 @@ def machine_code(program: Program, callbacks: Sequence[Any]) -> tuple[Any, int]:
     options.loop_vectorization = options.slp_vectorization = True
     passes = llvm.create_pass_builder(host, options)
     passes.getModulePassManager().run(module, passes)
-    engine = llvm.create_mcjit_compiler(module, host)
+    code: bytes = host.emit_object(module)
+    return code
+
+
+def cache_key(text: str) -> str:
+    """Name of the object code of ``text`` for this processor, compiler and version of Pullback."""
+    features = llvm.get_host_cpu_features().flatten()
+    parts = (
+        __version__,
+        llvmlite.__version__,
+        str(OPTIMIZATION),
+        llvm.get_host_cpu_name(),
+        features,
+    )
+    return hashlib.sha256("\n".join((*parts, text)).encode()).hexdigest()
+
+
+@lru_cache(maxsize=256)
+def machine_code(text: str) -> tuple[Any, int]:
+    """The linked code of LLVM text: its engine, and the address of ``main``."""
+    prepare()
+    host = machine()
+    key = cache_key(text)
+    code = cache.load(key)
+    if code is None:
+        code = compile_text(text, host)
+        cache.store(key, code)
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), host)
+    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
     return engine, engine.get_function_address("main")
+
+
+@lru_cache(maxsize=1)
+def entry() -> tuple[Any, Any]:
+    """The engine of the native function that runs a program on the arrays of a list, and it."""
+    check_layout()
+    engine, address = machine_code(emit_entry())
+    return engine, ENTRY(address)
+
+
+def native_type(type: ArrayType) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and dtype in memory; equal dtypes are one object."""
+    return type.shape, np.dtype(f"{type.dtype.kind}{type.dtype.itemsize}")
+
+
+def fitting(value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
+    """``value`` as a contiguous array of the given type; itself where it is one."""
+    array = np.asarray(value)
+    if array.dtype is dtype and array.flags.c_contiguous and array.flags.aligned:
+        return array
+    fresh = np.empty(shape, dtype)
+    fresh[...] = array
+    return fresh
 
 
 class Executable:
     """A graph as native code. Call it with arrays of the types of the graph's inputs."""
 
-    lock = threading.Lock()  # callback symbols are named process-wide while linking
-
     def __init__(self, graph: Graph, allow_callbacks: bool = True) -> None:
-        self.graph = graph
         self.program = emit_program(graph, allow_callbacks)
-        self.errors: list[BaseException] = []
+        self.errors: dict[int, BaseException] = {}  # by the address of the status of their call
         self.callbacks = [CALLBACK(self.callback(e)) for e in self.program.callbacks]
-        with Executable.lock:
-            self.engine, address = machine_code(self.program, self.callbacks)
-        self.function = FUNCTION(address)
-        self.inputs = [(t.shape, t.dtype) for t in graph.input_types]
-        self.outputs = [(t.shape, t.dtype) for t in graph.output_types]
-        self.table_type = ctypes.c_void_p * (len(self.inputs) + len(self.outputs))
+        self.addresses = [ctypes.cast(c, ctypes.c_void_p).value for c in self.callbacks]
+        self.engine, self.main = machine_code(self.program.text)
+        self.enter = entry()[1]
+        self.inputs = [native_type(t) for t in graph.input_types]
+        self.outputs = [native_type(t) for t in graph.output_types]
+        self.expected = expectations([ArrayType(*t) for t in (*self.inputs, *self.outputs)])
+        self.idle: list[Frame] = []
 
     def callback(self, equation: Equation) -> Any:
         """Evaluate an equation in NumPy on the program's memory."""
-        operands = [v for v in equation.inputs if not isinstance(v, Literal)]
+        types = [v.type for v in equation.inputs if not isinstance(v, Literal)]
+        types += [v.type for v in equation.outputs]
+        is_foreign = equation.primitive.family == "control"  # user code may keep what it is given
 
-        def view(address: int, shape: tuple[int, ...], dtype: Any) -> Any:
-            n_bytes = max(int(np.prod(shape)) * dtype.itemsize, 1)
-            memory = (ctypes.c_byte * n_bytes).from_address(address)
-            return np.ndarray(shape, dtype, memory)
-
-        def evaluate(table: int) -> None:
-            if self.errors:
+        def evaluate(table: int, status: int) -> None:
+            state = ctypes.c_int32.from_address(status)
+            if state.value:
                 return
             try:
-                n = len(operands) + len(equation.outputs)
-                addresses = (ctypes.c_void_p * n).from_address(table)
-                arrays = iter(
-                    [
-                        view(a, v.type.shape, v.type.dtype)
-                        for a, v in zip(addresses, (*operands, *equation.outputs), strict=True)
-                    ]
-                )
+                addresses = (ctypes.c_void_p * len(types)).from_address(table)
+                arrays = iter([view(a, t) for a, t in zip(addresses, types, strict=True)])
                 args = [
                     v.value if isinstance(v, Literal) else next(arrays) for v in equation.inputs
                 ]
+                if is_foreign:
+                    args = [np.copy(a) if type(a) is np.ndarray else a for a in args]
                 result = equation.primitive.numpy(*args, **equation.params)
                 parts = result if equation.primitive.multiple else (result,)
                 for place, part in zip(arrays, parts, strict=True):
                     place[...] = part
             except BaseException as error:  # noqa: BLE001 - raised again when the native function has returned
-                self.errors.append(error)
+                self.errors[status] = error
+                state.value = RAISED
 
         return evaluate
 
-    def __call__(self, args: Sequence[Any]) -> list[Any]:
-        """Outputs for ``args``; inputs are read in place where they are contiguous.
+    def attempt(self, args: Sequence[Any]) -> list[Any] | None:
+        """Outputs for ``args``, or None if these are not contiguous arrays of the input types.
 
         Raises:
             IndexError: if an index array points outside of its array.
         """
-        held = [
-            a
-            if type(a) is np.ndarray
-            and a.dtype == dtype
-            and a.flags.c_contiguous
-            and a.flags.aligned
-            else np.ascontiguousarray(a, dtype).reshape(shape)
-            for a, (shape, dtype) in zip(args, self.inputs, strict=True)
-        ]
         results = [np.empty(shape, dtype) for shape, dtype in self.outputs]
-        table = self.table_type(*[a.ctypes.data for a in (*held, *results)])
-        arena = np.empty(self.program.arena_bytes + 64, np.uint8)
-        status = ctypes.c_int32(0)
-        self.function(
-            ctypes.addressof(table), arena.ctypes.data // 64 * 64 + 64, ctypes.addressof(status)
+        arrays = [*args, *results]
+        # A frame belongs to one call: other threads, and callbacks that call back, take others.
+        try:
+            frame = self.idle.pop()
+        except IndexError:
+            frame = Frame(self.main, self.program.arena_bytes, self.expected, self.addresses)
+        status = self.enter(id(arrays), frame.address)
+        if status and status != MISMATCH:
+            raise self.failure(status, frame)
+        self.idle.append(frame)
+        return None if status else results
+
+    def failure(self, status: int, frame: Frame) -> BaseException:
+        error = self.errors.pop(frame.status, None)
+        if error is not None:
+            return error
+        equation = self.program.checked[status - 1]
+        array = (
+            equation.inputs[0].type
+            if equation.primitive.name != "scatter_add"
+            else (equation.outputs[0].type)
         )
-        if self.errors:
-            error = self.errors[0]
-            self.errors.clear()
-            raise error
-        if status.value:
-            equation = self.program.checked[status.value - 1]
-            array = (
-                equation.inputs[0].type
-                if equation.primitive.name != "scatter_add"
-                else (equation.outputs[0].type)
-            )
-            raise IndexError(f"an index is out of bounds for {array}, at {equation.source}")
+        return IndexError(f"an index is out of bounds for {array}, at {equation.source}")
+
+    def __call__(self, args: Sequence[Any]) -> list[Any]:
+        """Outputs for ``args``; inputs are read in place where they are contiguous."""
+        results = self.attempt(args)
+        if results is None:
+            fits = [fitting(a, *t) for a, t in zip(args, self.inputs, strict=True)]
+            results = self.attempt(fits)
+            if results is None:
+                raise CompileError(
+                    "a compiled graph is called with arrays of other shapes",
+                    details=[f"expected {self.inputs}", f"given {[a.shape for a in fits]}"],
+                )
         return results
 
 
+def view(address: int, type: ArrayType) -> Any:
+    """An array on the program's memory."""
+    memory: Any = (ctypes.c_byte * max(type.nbytes, 1)).from_address(address)
+    return np.ndarray(type.shape, type.dtype, memory)
+
+
 @lru_cache(maxsize=256)
-def executable(graph: Graph, allow_callbacks: bool = True) -> Executable:
+def executable(graph: Graph, allow_callbacks: bool) -> Executable:
     """The native code of a graph, compiled once."""
     return Executable(graph, allow_callbacks)

@@ -21,13 +21,15 @@ from pullback.control.call import call, executors
 from pullback.core.array import Array
 from pullback.core.graph import Graph
 from pullback.core.source import here
-from pullback.core.types import type_of
-from pullback.errors import ArgumentError, DTypeError
+from pullback.core.types import ArrayType, type_of
+from pullback.errors import ArgumentError, CompileError, DTypeError
 from pullback.random import generators
 from pullback.transforms.evaluate import evaluate
 from pullback.transforms.stage import Staged, stage
 
 __all__ = ["Compiled", "compile"]
+
+MANY_SIGNATURES = 8
 
 
 @lru_cache(maxsize=1)
@@ -46,7 +48,7 @@ def engine() -> Any:
 
 def run_native(graph: Graph, args: Sequence[Any]) -> list[Any]:
     native = engine()
-    return evaluate(graph, args) if native is None else native.executable(graph)(args)
+    return evaluate(graph, args) if native is None else native.executable(graph, True)(args)
 
 
 def run_strictly(graph: Graph, args: Sequence[Any]) -> list[Any]:
@@ -58,13 +60,30 @@ executors["native"] = run_native
 executors["strict"] = run_strictly
 
 
-class Signature:
-    """One staged and compiled form of a function."""
+def described(key: Any) -> dict[str, str]:
+    """What a signature says of each argument, by its path."""
+    structure, kinds, static = key
+    paths = [
+        ("args" if path.startswith("[0]") else "kwargs") + path[3:]
+        for path in tree.structure_paths(structure)
+    ]
+    types = [str(ArrayType(*k)) if isinstance(k, tuple) else k.__name__ for k in kinds]
+    fixed = {f"args[{i}]": f"static {value!r}" for i, _, value in static}
+    return {**dict(zip(paths, types, strict=True)), **fixed}
 
-    def __init__(self, staged: Staged, out_structure: tree.TreeDef, n_outputs: int) -> None:
+
+class Signature:
+    """One staged form of a function; ``structure`` is that of its arguments."""
+
+    def __init__(
+        self, staged: Staged, structure: tree.TreeDef, out_structure: tree.TreeDef, n_outputs: int
+    ) -> None:
         self.staged = staged
+        self.structure = structure
         self.out_structure = out_structure
         self.n_outputs = n_outputs
+        self.is_flat = structure == tree.flatten(((0,) * structure.num_leaves, {}))[1]
+        self.attempt: Callable[[Sequence[Any]], list[Any] | None]  # once it is native code
 
 
 class Compiled:
@@ -76,26 +95,49 @@ class Compiled:
         update_wrapper(self, fun)
         self.fun = fun
         self.static_argnums = static_argnums
-        self.executor = "native" if callbacks else "strict"
+        self.callbacks = callbacks
         self.signatures: dict[Any, Signature] = {}
+        self.last: Signature | None = None  # of the last call that had plain arrays only
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        last = self.last
+        if last is not None:
+            results = self.repeat(last, args, kwargs)
+            if results is not None:
+                return tree.unflatten(last.out_structure, results)
         leaves, signature = self.prepare(args, kwargs)
         staged = signature.staged
-        results = call(*staged.captured, *leaves, graph=staged.graph, executor=self.executor)
-        states = iter(results[signature.n_outputs :])
-        for generator in generators((args, kwargs)):
-            generator.state = next(states)
+        operands = [*staged.captured, *leaves]
+        executor = "native" if self.callbacks else "strict"
+        results = call(*operands, graph=staged.graph, executor=executor)
+        if len(results) > signature.n_outputs:
+            states = iter(results[signature.n_outputs :])
+            for generator in generators((args, kwargs)):
+                generator.state = next(states)
+        elif not self.static_argnums and all(type(a) is np.ndarray for a in operands):
+            native = engine()
+            if native is not None:
+                signature.attempt = native.executable(staged.graph, self.callbacks).attempt
+                self.last = signature
         return tree.unflatten(signature.out_structure, results[: signature.n_outputs])
+
+    @staticmethod
+    def repeat(signature: Signature, args: Any, kwargs: Any) -> list[Any] | None:
+        """Results, if the arguments are arrays of the types of ``signature``."""
+        leaves = args
+        if kwargs or not signature.is_flat:
+            leaves, structure = tree.flatten((args, kwargs))
+            if structure != signature.structure:
+                return None
+        return signature.attempt((*signature.staged.captured, *leaves))
 
     def prepare(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Any], Signature]:
         """The array arguments, and the compiled form for their types."""
         static = {i: args[i] for i in self.static_argnums if i < len(args)}
-        dynamic = tuple(a for i, a in enumerate(args) if i not in static)
+        dynamic = tuple([None if i in static else a for i, a in enumerate(args)])
         leaves, structure = tree.flatten((dynamic, kwargs))
-        leaves = [self.as_array(leaf) for leaf in leaves]
-        types = tuple(type_of(leaf) for leaf in leaves)
-        key = (structure, types, tuple(static.items()))
+        kinds = tuple(map(self.kind, leaves))
+        key = (structure, kinds, tuple([(i, type(v), v) for i, v in static.items()]))
         try:
             signature = self.signatures.get(key)
         except TypeError as error:
@@ -106,32 +148,51 @@ class Compiled:
                 fix="pass static arguments as tuples, not lists",
             ) from error
         if signature is None:
-            signature = self.signatures[key] = self.stage(static, len(args), structure, types)
+            signature = self.stage(static, structure, [type_of(x) for x in leaves])
+            self.signatures[key] = signature
+            if len(self.signatures) == MANY_SIGNATURES + 1:
+                self.warn(*list(self.signatures)[-2:])
         return leaves, signature
 
+    def warn(self, before: Any, now: Any) -> None:
+        """Say what makes this function compile again and again."""
+        old, new = described(before), described(now)
+        details = [
+            f"{path}: {new.get(path, 'absent')}, before: {old.get(path, 'absent')}"
+            for path in {**new, **old}
+            if new.get(path) != old.get(path)
+        ]
+        name = getattr(self.fun, "__name__", "a function")
+        message = CompileError(
+            f"compile: {name} is compiled for the {len(self.signatures)}th signature",
+            where=str(here()),
+            details=details,
+            fix="pass arrays of the same shapes, dtypes and containers at every call",
+        )
+        warnings.warn(str(message), RuntimeWarning, stacklevel=4)
+
     @staticmethod
-    def as_array(leaf: Any) -> Any:
+    def kind(leaf: Any) -> Any:
+        """Shape and dtype of an array; the class of a Python scalar, which promotes weakly."""
         if isinstance(leaf, (np.ndarray, np.generic, Array)):
-            return leaf
-        array = np.asarray(leaf)
-        if array.dtype.kind not in "biuf":
-            raise DTypeError(
-                f"compile: an argument of type {type(leaf).__name__} is not an array",
-                where=str(here()),
-                fix="name its position in static_argnums",
-            )
-        return array
+            return leaf.shape, leaf.dtype
+        if isinstance(leaf, (bool, int, float)):
+            return type(leaf)
+        raise DTypeError(
+            f"compile: an argument of type {type(leaf).__name__} is not an array",
+            where=str(here()),
+            fix="name its position in static_argnums",
+        )
 
     def stage(
-        self, static: dict[int, Any], n_args: int, structure: tree.TreeDef, types: Any
+        self, static: dict[int, Any], structure: tree.TreeDef, types: Sequence[ArrayType]
     ) -> Signature:
         shape: list[tree.TreeDef] = []
         n_outputs: list[int] = []
 
         def flat(*leaves: Any) -> list[Any]:
             dynamic, kwargs = tree.unflatten(structure, leaves)
-            rest = iter(dynamic)
-            args = [static[i] if i in static else next(rest) for i in range(n_args)]
+            args = [static.get(i, a) for i, a in enumerate(dynamic)]
             outputs, out_structure = tree.flatten(self.fun(*args, **kwargs))
             shape[:] = [out_structure]
             n_outputs[:] = [len(outputs)]
@@ -139,7 +200,7 @@ class Compiled:
             return [y if hasattr(y, "dtype") else np.asarray(y) for y in (*outputs, *states)]
 
         staged = stage(flat, types, "compile")
-        return Signature(staged, shape[0], n_outputs[0])
+        return Signature(staged, structure, shape[0], n_outputs[0])
 
     def show(self, what: str, *args: Any, **kwargs: Any) -> str:
         """Text of a stage for these arguments: ``graph``, ``loops``, ``llvm`` or ``memory``.
@@ -157,7 +218,7 @@ class Compiled:
                 where=str(here()),
                 fix='ask for "graph", "loops", "llvm" or "memory", with llvmlite installed',
             )
-        program = native.executable(graph).program
+        program = native.executable(graph, self.callbacks).program
         if what == "llvm":
             return str(program.text)
         if what == "loops":
@@ -178,7 +239,8 @@ def compile(
         fun: a traceable function of containers of arrays; may itself be a transform, such as
             ``grad(f)``. Arrays that it reads from outside are read anew at every call.
         static_argnums: positions of arguments that are Python values, not arrays; a new value
-            compiles anew.
+            compiles anew. A function with more than eight signatures gives one ``RuntimeWarning``
+            that says which argument differs.
         callbacks: whether NumPy may evaluate operations without a native form (``show("loops")``
             lists them); with ``False`` they raise.
 

@@ -371,10 +371,11 @@ def emit_gather(kernel: Kernel) -> None:
     if not x.type.size and out.type.size:
         kernel.fail(kernel.builder)
         return
-    with loops(kernel.builder, out.type.shape) as at:
+    with loops(kernel.builder, shape) as at:
         places, _ = picked(kernel, x.type, indices, at, shape)
         kernel.forget()
-        kernel.store(out, at, kernel.value(x, [*places, *at[len(shape) :]]))
+        with loops(kernel.builder, out.type.shape[len(shape) :]) as rest:
+            kernel.store(out, [*at, *rest], kernel.value(x, [*places, *rest]))
         kernel.forget()
 
 
@@ -388,11 +389,15 @@ def emit_scatter(kernel: Kernel) -> None:
         x, v, *indices = kernel.equation.inputs
         kernel.fill(out, lambda index: kernel.value(x, index))
     shape = np.broadcast_shapes(*[i.type.shape for i in indices])
-    with loops(kernel.builder, (*shape, *out.type.shape[len(indices) :])) as at:
+    with loops(kernel.builder, shape) as at:
         places, inside = picked(kernel, out.type, indices, at, shape)
-        place = [*places, *at[len(shape) :]]
-        with kernel.builder.if_then(inside, likely=True):
-            value = kernel.emit.cast(kernel.value(v, at), out.type.dtype)
+        kernel.forget()
+        with (
+            kernel.builder.if_then(inside, likely=True),
+            loops(kernel.builder, out.type.shape[len(indices) :]) as rest,
+        ):
+            place = [*places, *rest]
+            value = kernel.emit.cast(kernel.value(v, [*at, *rest]), out.type.dtype)
             if add:
                 position = kernel.position(out.type, place)
                 before = kernel.emit.load(kernel.pointers[out], position, out.type.dtype)

@@ -1,8 +1,10 @@
 """Programs: a graph as one LLVM function that runs its kernels in order over one arena.
 
 Every function has the signature ``void f(pointers, arena, status)``: a table of pointers to inputs
-and outputs, working memory, and a place for the number of the first equation that failed. Bodies
-of loops and branches are functions of the same kind, called with tables of their own.
+and outputs, working memory, and a place for the number of an equation that failed, followed by the
+addresses of the callbacks. Bodies of loops and branches are functions of the same kind, called with
+tables of their own. Nothing of the running process is written into the text, so that its object
+code can be kept and used again.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from pullback.compile.entry import MAIN, Callee
 from pullback.compile.kernels import Kernel, kernel_for
 from pullback.compile.llvm import I8, I32, I64, POINTER, ScalarEmitter, ir, loop
 from pullback.compile.schedule import ALIGNMENT, Schedule, Step, schedule
@@ -22,27 +25,35 @@ from pullback.transforms.passes.dce import dce
 
 __all__ = ["Program", "emit_program"]
 
-SIGNATURE = ir.FunctionType(ir.VoidType(), [POINTER, POINTER, POINTER])
-Callback = Callable[[Sequence[int]], None]
+CALLBACK = ir.FunctionType(ir.VoidType(), [POINTER, POINTER])
 
 
 class Program:
     """LLVM text of a graph with what it needs at run time.
 
     ``checked[k]`` is the equation that status ``k + 1`` stands for; ``callbacks`` are the equations
-    that NumPy evaluates, which the program reaches through the symbols ``callback_<k>``.
+    that NumPy evaluates, which the program reaches through the addresses behind the status.
     """
 
     def __init__(self) -> None:
         self.module = ir.Module("pullback")
         self.checked: list[Equation] = []
         self.callbacks: list[Equation] = []
+        self.kernels: dict[str, Any] = {}  # by the text of their bodies
         self.arena_bytes = 0
         self.schedule: Schedule | None = None
 
     @property
     def text(self) -> str:
         return str(self.module)
+
+    def unique(self, function: Any) -> Any:
+        """The first kernel with the same body, which replaces ``function``: layers share code."""
+        body = str(function).replace(function.name, "", 1)
+        first = self.kernels.setdefault(body, function)
+        if first is not function:
+            del self.module.globals[function.name]
+        return first
 
 
 def emit_program(graph: Graph, allow_callbacks: bool = True) -> Program:
@@ -66,7 +77,7 @@ class FunctionEmitter:
         self.graph = graph
         self.plan = schedule(graph)
         self.allow_callbacks = allow_callbacks
-        self.function = ir.Function(program.module, SIGNATURE, name)
+        self.function = ir.Function(program.module, MAIN, name)
         self.builder = ir.IRBuilder(self.function.append_basic_block("entry"))
         self.table, self.arena, self.status = self.function.args
         self.own_bytes = -(-self.plan.arena_bytes // ALIGNMENT) * ALIGNMENT
@@ -156,6 +167,8 @@ class FunctionEmitter:
         function = ir.Function(
             self.program.module, kind, self.program.module.get_unique_name("kernel")
         )
+        function.linkage = "internal"
+        function.attributes.add("noinline")
         for argument in function.args[: len(variables)]:
             argument.add_attribute("noalias")
         builder = ir.IRBuilder(function.append_basic_block("entry"))
@@ -167,10 +180,11 @@ class FunctionEmitter:
         try:
             emitter(Kernel(self.plan, step, builder, pointers, fail))
         except CompileError:
-            function.blocks.clear()
+            del self.program.module.globals[function.name]
             raise
         builder.ret_void()
-        self.builder.call(function, [*(self.pointers[v] for v in variables), self.status])
+        kernel = self.program.unique(function)
+        self.builder.call(kernel, [*(self.pointers[v] for v in variables), self.status])
 
     def store_status(self, builder: ir.IRBuilder, status: Any, equation: Equation) -> None:
         if equation not in self.program.checked:
@@ -181,17 +195,13 @@ class FunctionEmitter:
         """NumPy evaluates the equation, on arrays that share the program's memory."""
         number = len(self.program.callbacks)
         self.program.callbacks.append(equation)
-        kind = ir.FunctionType(ir.VoidType(), [POINTER])
-        target = ir.Function(self.program.module, kind, f"callback_{number}")
+        place = self.offset(self.status, 8 * (number + 1))
+        target = Callee(self.builder.load(place, typ=POINTER), CALLBACK)
         operands = [v for v in equation.inputs if isinstance(v, Variable)]
-        self.builder.call(
-            target,
-            [
-                self.pointer_table(
-                    [*map(self.address, operands), *(self.pointers[v] for v in equation.outputs)]
-                )
-            ],
+        table = self.pointer_table(
+            [*map(self.address, operands), *(self.pointers[v] for v in equation.outputs)]
         )
+        self.builder.call(target, [table, self.status])
 
     def pointer_table(self, addresses: Sequence[Any]) -> Any:
         with self.builder.goto_entry_block():
