@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
+from pullback.compile.elementary import elementary
 from pullback.errors import CompileError
 
 __all__ = ["I64", "POINTER", "Scalar", "ScalarEmitter", "ir", "loop", "scalar_type"]
@@ -158,6 +159,9 @@ class ScalarEmitter:
         """A function of ``math.h`` (``expf`` etc. for float32); square roots are instructions."""
         dtype = args[0].dtype
         kind = scalar_type(dtype)
+        inline = elementary(self.builder.module, function, kind, dtype.itemsize)
+        if inline is not None:
+            return Scalar(self.builder.call(inline, [a.value for a in args]), dtype)
         intrinsics = {"sqrt", "fabs", "floor", "ceil", "trunc", "rint", "copysign"}
         if function in intrinsics:
             name = f"llvm.{function}.f{8 * dtype.itemsize}"
