@@ -1,4 +1,4 @@
-"""Inlined elementary functions: units in the last place against mpmath, special values as in NumPy."""
+"""Inlined elementary functions: ulps against mpmath, special values as in NumPy."""
 
 import re
 

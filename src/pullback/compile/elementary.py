@@ -254,7 +254,7 @@ class Elementary:
         k = k.where(small, k - (self.format.mantissa + 2))
         value = self.log_of(k, m - 1, 0.0)
         zero = x.build.fcmp_ordered("==", x.value, x.of(0.0))
-        value = value.where(x > self.largest(x), math.inf).where(x < 0, math.nan)
+        value = value.where(x > self.largest, math.inf).where(x < 0, math.nan)
         return value.where(zero, -math.inf).where(x.is_nan(), x)
 
     def log1p(self, x: Real) -> Real:
@@ -263,12 +263,13 @@ class Elementary:
         lost = (x - (u - 1)).where(k > 1, 1 - (u - x)) / u  # what rounding took from 1 + x
         near = abs(k) < 0.5
         value = self.log_of(k, (m - 1).where(near, x), lost.where(near, 0.0))
-        value = value.where(x > self.largest(x), math.inf).where(x < -1, math.nan)
+        value = value.where(x > self.largest, math.inf).where(x < -1, math.nan)
         at_end = x.build.fcmp_ordered("==", x.value, x.of(-1.0))
         tiny = abs(x) < self.format.smallest_normal
         return value.where(at_end, -math.inf).where(tiny, x).where(x.is_nan(), x)
 
-    def largest(self, x: Real) -> float:
+    @property
+    def largest(self) -> float:
         return float(np.finfo(np.float64 if self.format.bits == 64 else np.float32).max)
 
 
