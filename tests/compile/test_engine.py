@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -136,9 +137,22 @@ def test_outputs_are_fresh_memory(native):
 def test_code_outlives_the_caches(native):
     f, _ = native
     engine.machine_code.cache_clear()
-    engine.executable.cache_clear()
+    engine.executables.clear()
     gc.collect()
     np.testing.assert_array_equal(f(X), X * 2 + 1)
+
+
+def test_memory_is_freed_with_the_function():
+    @pb.custom_jvp
+    def custom(x):
+        return x + 1
+
+    custom.defjvp(lambda p, t: (p[0] + 1, t[0]))
+    f = pb.compile(lambda x: custom(np.cumsum(x) @ x))
+    f(np.ones(3))
+    native = weakref.ref(f.last.attempt.__self__)
+    del f
+    assert native() is None
 
 
 def test_a_graph_called_with_other_shapes_says_so():
