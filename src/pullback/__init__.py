@@ -11,7 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from pullback import errors, numpy, random, tree
-from pullback.compile.jit import compile  # noqa: A004
+from pullback.compile import compile  # noqa: A004
 from pullback.explain import explain
 from pullback.transforms.derivatives import (
     grad,

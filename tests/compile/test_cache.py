@@ -99,7 +99,6 @@ def test_an_entry_of_another_program_is_not_taken(stored, compiled, folder):
 @pytest.mark.parametrize(
     ("module", "name", "other"),
     [
-        (engine, "__version__", "0.0.0"),
         (engine.llvmlite, "__version__", "0.1"),
         (engine.llvm, "get_host_cpu_name", lambda: "pentium"),
     ],

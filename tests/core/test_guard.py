@@ -25,6 +25,33 @@ def test_a_changed_array_is_noticed(n: int, layout: Any) -> None:
         guard.check()
 
 
+@pytest.mark.parametrize("n", [64, 1 << 16])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int8])
+def test_changes_that_keep_sums_are_noticed(n: int, dtype: Any) -> None:
+    changes: list[Any] = [  # of signs, within pairs, of halves
+        np.negative,
+        lambda a: a.reshape(-1, 2)[:, ::-1].reshape(-1),
+        lambda a: np.roll(a, n // 2),
+    ]
+    for change in changes:
+        labels = np.tile([1, -1, -1, 1], n // 4).astype(dtype)
+        labels[: n // 2] *= 2
+        guard = Guard()
+        guard.keep(labels, foreign=True)
+        labels[:] = change(labels.copy())
+        with pytest.raises(MutationError):
+            guard.check()
+
+
+def test_memory_declared_constant_is_not_read_for_a_fingerprint() -> None:
+    data = np.zeros(5000)
+    data.flags.writeable = False
+    guard = Guard()
+    guard.keep(data[1:], foreign=True)
+    guard.keep(np.broadcast_to(np.zeros(1), 5000), foreign=True)
+    assert [kept[0].base.shape for kept in guard.kept.values()] == [(1,)]
+
+
 def test_arrays_of_our_own_are_not_watched() -> None:
     guard = Guard()
     own = np.zeros(3)

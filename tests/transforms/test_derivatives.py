@@ -1,5 +1,6 @@
 """grad, vjp, jvp, linearize, vmap: their arguments, their nesting, their refusals."""
 
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -209,3 +210,30 @@ def test_stop_gradient_cuts_on_purpose() -> None:
     f = lambda x: x * pb.stop_gradient(x)
     assert float(pb.grad(f)(3.0)) == 3.0
     assert float(pb.jvp(f, (3.0,), (1.0,))[1]) == 3.0
+
+
+def test_residuals_are_freed_while_the_gradient_sweeps_back() -> None:
+    n, steps = 100_000, 20
+    held: list[int] = []
+
+    @pb.custom_vjp
+    def probe(x: Any) -> Any:
+        return x
+
+    def backward(_: Any, ct: Any) -> Any:
+        held.append(tracemalloc.get_traced_memory()[0])
+        return (ct,)
+
+    probe.defvjp(lambda x: (x, ()), backward)
+
+    def chain(x: Any) -> Any:
+        h = probe(x)
+        for _ in range(steps):
+            h = np.sin(h)
+        return np.sum(probe(h))
+
+    tracemalloc.start()
+    pb.grad(chain)(np.ones(n))
+    tracemalloc.stop()
+    first, last = held
+    assert first - last > (steps - 2) * 8 * n

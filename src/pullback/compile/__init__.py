@@ -1,1 +1,50 @@
-"""From a graph to native code: schedule, loops, LLVM, engine; ``jit.py`` is the user's entry."""
+"""From a graph to native code: schedule, loops, LLVM, engine; ``jit.py`` runs functions."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pullback.compile.jit import Compiled
+
+__all__ = ["compile"]
+
+
+def compile(
+    fun: Callable[..., Any], static_argnums: int | Sequence[int] = (), callbacks: bool = True
+) -> Compiled:
+    """``fun`` as native code, compiled at the first call with each signature.
+
+    Args:
+        fun: a traceable function of containers of arrays; may itself be a transform, such as
+            ``grad(f)``. Arrays that it reads from outside are read anew at every call.
+        static_argnums: positions of arguments that are Python values, not arrays; a new value
+            compiles anew. A function with more than eight signatures gives one ``RuntimeWarning``
+            that says which argument differs.
+        callbacks: whether NumPy may evaluate operations without a native form (``show("loops")``
+            lists them); with ``False`` they raise.
+
+    Returns:
+        A function with the same results up to rounding. Inputs are copied only if they are not
+        contiguous. ``random.Generator`` arguments are advanced.
+
+    Raises:
+        StagingError: where Python control flow needs a value.
+        CompileError: without native form and ``callbacks=False``.
+        IndexError: at the call, if an index array points outside.
+
+    >>> import numpy as np
+    >>> import pullback as pb
+    >>> step = pb.compile(pb.value_and_grad(lambda x: np.sum(np.square(x))))
+    >>> value, grads = step(np.array([1.0, 2.0]))
+    >>> float(value), grads
+    (5.0, array([2., 4.]))
+    """
+    numbers = (static_argnums,) if isinstance(static_argnums, int) else tuple(static_argnums)
+    # Imported when it is first used, so that `import pullback` costs little.
+    compiled: Compiled = importlib.import_module("pullback.compile.jit").Compiled(
+        fun, numbers, callbacks
+    )
+    return compiled

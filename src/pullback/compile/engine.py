@@ -15,7 +15,6 @@ import llvmlite
 import llvmlite.binding as llvm
 import numpy as np
 
-from pullback import __version__
 from pullback.compile import cache
 from pullback.compile.entry import MISMATCH, Frame, check_layout, emit_entry, expectations
 from pullback.compile.program import emit_program
@@ -78,10 +77,9 @@ def compile_text(text: str, host: Any) -> bytes:
 
 
 def cache_key(text: str) -> str:
-    """Name of the object code of ``text`` for this processor, compiler and version of Pullback."""
+    """Name of the object code of ``text`` for this processor and compiler."""
     features = llvm.get_host_cpu_features().flatten()
     parts = (
-        __version__,
         llvmlite.__version__,
         str(OPTIMIZATION),
         llvm.get_host_cpu_name(),

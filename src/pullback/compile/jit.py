@@ -27,7 +27,7 @@ from pullback.random import generators
 from pullback.transforms.evaluate import evaluate
 from pullback.transforms.stage import Staged, stage
 
-__all__ = ["Compiled", "compile"]
+__all__ = ["Compiled"]
 
 MANY_SIGNATURES = 8
 
@@ -228,37 +228,3 @@ class Compiled:
         places = sorted(program.schedule.offsets.items(), key=lambda item: item[1])
         lines = [f"{place:>10} .. {place + v.type.nbytes:<10} {v.type}" for v, place in places]
         return "\n".join([f"arena: {program.arena_bytes} bytes", *lines])
-
-
-def compile(
-    fun: Callable[..., Any], static_argnums: int | Sequence[int] = (), callbacks: bool = True
-) -> Compiled:
-    """``fun`` as native code, compiled at the first call with each signature.
-
-    Args:
-        fun: a traceable function of containers of arrays; may itself be a transform, such as
-            ``grad(f)``. Arrays that it reads from outside are read anew at every call.
-        static_argnums: positions of arguments that are Python values, not arrays; a new value
-            compiles anew. A function with more than eight signatures gives one ``RuntimeWarning``
-            that says which argument differs.
-        callbacks: whether NumPy may evaluate operations without a native form (``show("loops")``
-            lists them); with ``False`` they raise.
-
-    Returns:
-        A function with the same results up to rounding. Inputs are copied only if they are not
-        contiguous. ``random.Generator`` arguments are advanced.
-
-    Raises:
-        StagingError: where Python control flow needs a value.
-        CompileError: without native form and ``callbacks=False``.
-        IndexError: at the call, if an index array points outside.
-
-    >>> import numpy as np
-    >>> import pullback as pb
-    >>> step = pb.compile(pb.value_and_grad(lambda x: np.sum(np.square(x))))
-    >>> value, grads = step(np.array([1.0, 2.0]))
-    >>> float(value), grads
-    (5.0, array([2., 4.]))
-    """
-    numbers = (static_argnums,) if isinstance(static_argnums, int) else tuple(static_argnums)
-    return Compiled(fun, numbers, callbacks)

@@ -391,7 +391,7 @@ class Array:
                 fix = "as an index into a plain NumPy array, write pullback.numpy.array(table)[i]"
             elif "math." in text:
                 fix = "use the NumPy function of the same name instead of math's"
-            elif "[" in text.partition("=")[0] and "=" in text:
+            elif source and source.operation == "STORE_SUBSCR":
                 fix = (
                     "the buffer on the left is a plain NumPy array: use 'import pullback.numpy as "
                     "np', whose zeros, empty and array record assignments"

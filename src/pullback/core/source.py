@@ -5,6 +5,7 @@ from __future__ import annotations
 import linecache
 import os
 import sys
+from opcode import opname
 from types import CodeType, FrameType
 
 import numpy as np
@@ -41,6 +42,11 @@ class Source:
     @property
     def text(self) -> str:
         return linecache.getline(self.file, self.line).strip()
+
+    @property
+    def operation(self) -> str:
+        """Name of the bytecode instruction that ran: ``STORE_SUBSCR`` for ``a[i] = x``."""
+        return opname[self.code.co_code[self.instruction]]
 
     @property
     def short(self) -> str:

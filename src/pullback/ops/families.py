@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from pullback.core.array import ufuncs
-from pullback.core.primitive import NO_DERIVATIVE, ZERO, Marker, Primitive, Rule, Sample
-from pullback.core.types import ArrayType, type_of
+from pullback.core.primitive import NO_DERIVATIVE, Marker, Primitive, Rule, Sample
+from pullback.core.types import ArrayType
 from pullback.errors import NotDifferentiableError
 
 __all__ = [
@@ -425,6 +425,3 @@ def require_differentiable(types: Sequence[ArrayType], names: Sequence[str]) -> 
                 f"{name} has dtype {type.dtype}: only floating-point values have derivatives",
                 fix=f"pass {name} as float, e.g. np.asarray({name}, dtype=float)",
             )
-
-
-_ = (ZERO, type_of)

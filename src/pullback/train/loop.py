@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from pullback.compile import jit
+from pullback.compile import compile as compiled
 from pullback.errors import ArgumentError, DataError, NonFiniteError
 from pullback.nn.losses import mean_squared_error, softmax_cross_entropy
 from pullback.optim import Optimizer, adam, clip_by_global_norm, global_norm, sgd
@@ -173,7 +173,7 @@ def fit(
     optimizer = settings.make_optimizer()
     step = _step(spec, settings, optimizer)
     if is_compiled:
-        step = jit.compile(step)
+        step = compiled(step)
     network, state = model.network, optimizer.init(model.network)
     n_steps = -(-len(x) // settings.batch_size)
     # Steps of one size are one compiled program; an epoch leaves out fewer rows than it has steps.

@@ -107,14 +107,19 @@ class Reverse:
                 return y.value
         return y
 
-    def sweep(self, cotangents: Sequence[Any]) -> list[Any]:
-        """Cotangents of the inputs, each an array of its own with the type of its primal."""
+    def sweep(self, cotangents: Sequence[Any], is_last: bool = False) -> list[Any]:
+        """Cotangents of the inputs, each an array of its own with the type of its primal.
+
+        The last sweep frees the record on its way.
+        """
         self.trace.guard.check()
         seeds = [
             (node, ct)
             for node, ct in zip(self.nodes, cotangents, strict=True)
             if node is not None and ct is not None
         ]
+        if is_last:
+            self.nodes.clear()
         found = backward(seeds, self.inputs)
         owned: set[int] = {id(ct) for ct in cotangents}
         return [own(ct, node, owned) for ct, node in zip(found, self.inputs, strict=True)]
@@ -131,12 +136,12 @@ def own(ct: Any, primal: ArrayType, taken: set[int]) -> Any:
     """A cotangent as an array that shares memory with nothing else."""
     if ct is None:
         return np.zeros(primal.shape, primal.dtype)
-    if isinstance(ct, np.ndarray) and (
-        id(ct) in taken or ct.base is not None or not ct.flags.writeable
-    ):
+    if type(ct) is Array:
+        return released(ct)
+    if ct.base is not None or id(ct) in taken or not ct.flags.writeable:
         ct = ct.copy()
     taken.add(id(ct))
-    return ct if type(ct) is not Array else released(ct)
+    return ct
 
 
 def split_aux(result: Any) -> tuple[Any, Any]:
@@ -150,6 +155,8 @@ def split_aux(result: Any) -> tuple[Any, Any]:
 
 
 def pick(args: Sequence[Any], argnums: int | Sequence[int]) -> tuple[int, ...]:
+    if argnums == 0 and args:
+        return (0,)
     numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
     for n in numbers:
         if not -len(args) <= n < len(args):
@@ -202,12 +209,11 @@ def value_and_grad(
     @wraps(fun)
     def transformed(*args: Any, **kwargs: Any) -> Any:
         numbers = pick(args, argnums)
-        leaves, structure = as_leaves(tuple(args[n] for n in numbers), "args")
+        leaves, structure = as_leaves(tuple([args[n] for n in numbers]), "args")
         run = Reverse(bound(fun, args, numbers, kwargs), leaves, structure, has_aux)
         value = scalar_output(run, fun)
-        node = run.nodes[0]
-        one = None if node is None else np.array(1, node.dtype)
-        grads = tree.unflatten(structure, run.sweep([one]))
+        one = None if run.nodes[0] is None else np.array(1, run.nodes[0].dtype)
+        grads = tree.unflatten(structure, run.sweep([one], is_last=True))
         value = released(value)
         answer = (value, run.aux) if has_aux else value
         return answer, grads[0] if isinstance(argnums, int) else grads

@@ -27,6 +27,12 @@ Pull = Callable[..., Any]  # (ct, type of the operand, saved, params) -> cotange
 Arrive = Callable[["Node", Any], None]
 
 
+REMEDY = {
+    ShapeError: "make the shapes agree: x.T, np.reshape and x[:, None] change them",
+    DTypeError: "convert an operand with astype",
+}
+
+
 class Node(ArrayType):
     """A differentiable value on the tape: its type and its history. By itself, an input.
 
@@ -235,6 +241,7 @@ class VJPTrace(Trace):
                 f"{primitive.name}: {error}",
                 where=str(here()),
                 details=[f"operands: {', '.join(str(type_of(p)) for p in primals)}"],
+                fix=REMEDY[kind],
             ) from error
 
     def process_jointly(self, primitive: Primitive, args: Any, params: dict[str, Any]) -> Any:
@@ -280,7 +287,7 @@ def constant(y: Any) -> Any:
 
 
 def backward(
-    outputs: Sequence[tuple[Node, Any]],
+    outputs: list[tuple[Node, Any]],
     inputs: Sequence[Node],
     watch: Callable[[Node, Any], None] | None = None,
 ) -> list[Any]:
@@ -288,7 +295,8 @@ def backward(
 
     A heap hands out the latest node that has a cotangent; all its users came later, so its
     cotangent is complete. Fan-out accumulates. ``watch`` sees each computed value's cotangent
-    before it is pulled back.
+    before it is pulled back. The list ``outputs`` is emptied: a node that nobody else holds is
+    freed with its residuals as soon as it is pulled back.
     """
     cts: dict[Node, Any] = {}
     heap: list[tuple[int, Node]] = []
@@ -302,8 +310,8 @@ def backward(
         if node.parents:
             heappush(heap, (node.index, node))
 
-    for node, ct in outputs:
-        arrive(node, ct)
+    while outputs:
+        arrive(*outputs.pop())
     while heap:
         node = heappop(heap)[1]
         ct = cts.pop(node)

@@ -1,0 +1,152 @@
+"""Whole compiled steps against JAX jit (if it is installed), HIPS autograd and eager Pullback.
+
+Forward pass, backward pass and Adam; gradients or Hessian-vector products where the name says so.
+The state of one step is the input of the next, and the batch alternates between two.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import itertools
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import autograd
+import autograd.numpy
+import numpy as np
+
+import pullback as pb
+from benchmarks.timing import show
+from benchmarks.workloads import Workload, adam, all_workloads
+
+Step = Callable[[], Any]
+
+
+def pullback_step(work: Workload, *, is_compiled: bool) -> Step:
+    wrap: Any = pb.compile if is_compiled else lambda f: f
+    return stepper(work, np, pb.value_and_grad, wrap, lambda x: x, pb.hvp)
+
+
+def jax_step(work: Workload) -> Step:
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+
+    def hvp(loss: Any, params: Any, direction: Any) -> Any:
+        return jax.jvp(jax.grad(loss), (params,), (direction,))[1]
+
+    def ready(result: Any) -> Any:
+        return jax.block_until_ready(result)
+
+    return stepper(work, jax.numpy, jax.value_and_grad, jax.jit, ready, hvp)
+
+
+def autograd_step(work: Workload) -> Step:
+    def hvp(loss: Any, params: Any, direction: Any) -> Any:
+        product = autograd.make_hvp(lambda w: loss([w]))
+        return product(params[0])(direction[0])
+
+    return stepper(work, autograd.numpy, autograd.value_and_grad, lambda f: f, lambda x: x, hvp)
+
+
+def stepper(work: Workload, np_: Any, value_and_grad: Any, wrap: Any, ready: Any, hvp: Any) -> Step:
+    """A function of nothing that makes the next step and returns its loss, or its gradient."""
+    batches = [work.batch, [b + b.dtype.type(0) for b in work.batch]]
+    turn = itertools.cycle((0, 1))
+
+    if work.kind == "adam":
+        step = wrap(adam(np_, value_and_grad, work.loss))
+        zeros = [np.zeros_like(p) for p in work.params]
+        state: list[Any] = [work.params, zeros, zeros, np.float32(0)]
+
+        def run() -> Any:
+            batch = batches[next(turn)]
+            *state[:], value = ready(step(*state, *batch))
+            return value
+
+        return run
+    if work.kind == "hvp":
+        product = wrap(
+            lambda params, x, y, u: hvp(lambda p: work.loss(np_, p, x, y, u), params, [u])
+        )
+        return lambda: ready(product(work.params, *work.batch))
+    gradient = wrap(value_and_grad(lambda params, *batch: work.loss(np_, params, *batch)))
+    return lambda: ready(gradient(work.params, *work.batch))
+
+
+def candidates(work: Workload) -> dict[str, Step]:
+    found = {"compiled": pullback_step(work, is_compiled=True)}
+    if importlib.util.find_spec("jax") is not None:
+        found["JAX jit"] = jax_step(work)
+    found["eager"] = pullback_step(work, is_compiled=False)
+    found["autograd"] = autograd_step(work)
+    return found
+
+
+def measure(steps: dict[str, Step], seconds: float) -> dict[str, list[float]]:
+    """First call, and the median of the others, interleaved, in seconds."""
+    first: dict[str, float] = {}
+    answers = {}
+    for name, step in steps.items():
+        start = time.perf_counter()
+        answers[name] = step()
+        first[name] = time.perf_counter() - start
+    agree(answers)
+    for step in steps.values():
+        step()
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or len(times["compiled"]) < 5:
+        for name, step in steps.items():
+            repeats = max(1, int(2e-3 / max(first_guess(times[name]), 1e-6)))
+            start = time.perf_counter()
+            for _ in range(repeats):
+                step()
+            times[name].append((time.perf_counter() - start) / repeats)
+    return {name: [first[name], statistics.median(ts[1:])] for name, ts in times.items()}
+
+
+def first_guess(times: list[float]) -> float:
+    return times[-1] if times else 1.0
+
+
+def agree(answers: dict[str, Any]) -> None:
+    leaves = {name: [np.asarray(a) for a in pb.tree.leaves(x)] for name, x in answers.items()}
+    for name, got in leaves.items():
+        for a, b in zip(got, leaves["compiled"], strict=True):
+            scale = max(float(np.max(np.abs(b))), 1e-6)
+            if not np.max(np.abs(a - b)) <= 1e-3 * scale:
+                raise AssertionError(f"{name} and compiled disagree")
+
+
+def main(quick: bool = False, only: str = "") -> list[dict[str, Any]]:
+    rows, results = [], []
+    for work in all_workloads():
+        if only not in work.name:
+            continue
+        times = measure(candidates(work), 0.2 if quick else 4.0)
+        ours = times["compiled"][1]
+        peers = {name: t[1] for name, t in times.items() if name in ("JAX jit", "autograd")}
+        best = min(peers, key=lambda name: peers[name])
+        ratio = peers[best] / ours
+        rows.append(
+            [work.name, f"{1e6 * ours:,.0f}"]
+            + [f"{t[1] / ours:.2f}" for name, t in times.items() if name != "compiled"]
+            + [f"{times['compiled'][0]:.2f}", f"{ratio:.2f}", f"{work.goal:g}"]
+        )
+        print(rows[-1], flush=True)
+        results.append({"name": work.name, "ratio": ratio, **times})
+    others = [f"{name} / ours" for name in times if name != "compiled"]
+    show(["step", "us", *others, "compile s", "best peer / ours", "goal"], rows)
+    return results
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="few repetitions")
+    parser.add_argument("--only", default="", help="workloads whose name has this in it")
+    asked = parser.parse_args()
+    main(asked.quick, asked.only)

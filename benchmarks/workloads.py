@@ -1,0 +1,199 @@
+"""Whole steps, written once for any library that has NumPy's names.
+
+A workload is ``loss(xp, params, batch)`` with its data; ``step`` makes forward pass, backward pass
+and Adam of it. ``xp`` is NumPy, or ``jax.numpy``, or ``autograd.numpy``.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+RATE, FIRST, SECOND, EPSILON = 1e-3, 0.9, 0.999, 1e-8
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A loss with parameters (a flat list of arrays) and a batch (arrays that change each step).
+
+    ``goal`` is how many times faster than the best peer a step shall be.
+    """
+
+    name: str
+    loss: Callable[..., Any]
+    params: list[Any]
+    batch: list[Any]
+    goal: float
+    kind: str = "adam"
+
+
+def adam(xp: Any, value_and_grad: Callable[..., Any], loss: Callable[..., Any]) -> Any:
+    """``step(params, m, v, t, *batch)`` -> the same after one step of Adam, and the loss."""
+    gradient = value_and_grad(lambda params, *batch: loss(xp, params, *batch))
+
+    def step(params: Any, m: Any, v: Any, t: Any, *batch: Any) -> Any:
+        value, grads = gradient(params, *batch)
+        t = t + 1
+        m = [FIRST * a + (1 - FIRST) * g for a, g in zip(m, grads, strict=True)]
+        v = [SECOND * a + (1 - SECOND) * g * g for a, g in zip(v, grads, strict=True)]
+        rate = RATE * xp.sqrt(1 - SECOND**t) / (1 - FIRST**t)
+        params = [
+            p - rate * a / (xp.sqrt(b) + EPSILON) for p, a, b in zip(params, m, v, strict=True)
+        ]
+        return params, m, v, t, value
+
+    return step
+
+
+def cross_entropy(xp: Any, logits: Any, labels: Any) -> Any:
+    """Mean of -log softmax at one-hot ``labels``."""
+    peak = xp.max(logits, axis=1, keepdims=True)
+    shifted = logits - peak
+    log_p = shifted - xp.log(xp.sum(xp.exp(shifted), axis=1, keepdims=True))
+    return -xp.mean(xp.sum(labels * log_p, axis=1))
+
+
+def network(rng: Any, widths: tuple[int, ...]) -> list[Any]:
+    params = []
+    for n, m in itertools.pairwise(widths):
+        params += [rng.normal(size=(n, m)) / n**0.5, np.zeros(m)]
+    return [p.astype(np.float32) for p in params]
+
+
+def classifier(xp: Any, params: Any, x: Any, y: Any) -> Any:
+    for w, b in zip(params[:-2:2], params[1:-2:2], strict=True):
+        x = xp.tanh(x @ w + b)
+    return cross_entropy(xp, x @ params[-2] + params[-1], y)
+
+
+def regressor(xp: Any, params: Any, x: Any, y: Any) -> Any:
+    for w, b in zip(params[:-2:2], params[1:-2:2], strict=True):
+        x = xp.tanh(x @ w + b)
+    return xp.mean((x @ params[-2] + params[-1] - y) ** 2)
+
+
+def mlp(widths: tuple[int, ...], n_rows: int, goal: float, name: str = "") -> Workload:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(n_rows, widths[0])).astype(np.float32)
+    if widths[-1] == 1:
+        y = rng.normal(size=(n_rows, 1)).astype(np.float32)
+        loss: Any = regressor
+    else:
+        y = np.eye(widths[-1], dtype=np.float32)[rng.integers(widths[-1], size=n_rows)]
+        loss = classifier
+    name = name or f"MLP {'-'.join(map(str, widths))}, batch {n_rows}"
+    return Workload(name, loss, network(rng, widths), [x, y], goal)
+
+
+def attention_block(xp: Any, p: Any, x: Any, heads: int) -> Any:
+    """Pre-normalised block: attention, then a perceptron of four times the width."""
+    batch, time, width = x.shape
+
+    def normal(x: Any, scale: Any, shift: Any) -> Any:
+        centered = x - xp.mean(x, axis=-1, keepdims=True)
+        variance = xp.mean(centered * centered, axis=-1, keepdims=True)
+        return centered / xp.sqrt(variance + 1e-5) * scale + shift
+
+    def split(x: Any) -> Any:
+        return xp.transpose(xp.reshape(x, (batch, time, heads, width // heads)), (0, 2, 1, 3))
+
+    h = normal(x, p[0], p[1])
+    q, k, v = split(h @ p[2]), split(h @ p[3]), split(h @ p[4])
+    scores = q @ xp.swapaxes(k, 2, 3) * (width // heads) ** -0.5
+    weights = xp.exp(scores - xp.max(scores, axis=-1, keepdims=True))
+    weights = weights / xp.sum(weights, axis=-1, keepdims=True)
+    mixed = xp.reshape(xp.transpose(weights @ v, (0, 2, 1, 3)), (batch, time, width))
+    x = x + mixed @ p[5]
+    h = normal(x, p[6], p[7])
+    return x + xp.maximum(h @ p[8] + p[9], 0) @ p[10] + p[11]
+
+
+def transformer(layers: int = 4, width: int = 128, heads: int = 4, time: int = 128) -> Workload:
+    rng = np.random.default_rng(0)
+    n_rows, n_classes = 8, 32
+
+    def loss(xp: Any, params: Any, x: Any, y: Any) -> Any:
+        for i in range(layers):
+            x = attention_block(xp, params[12 * i : 12 * i + 12], x, heads)
+        logits = xp.reshape(x @ params[-1], (n_rows * time, n_classes))
+        return cross_entropy(xp, logits, y)
+
+    def matrix(n: int, m: int) -> Any:
+        return rng.normal(size=(n, m)) / n**0.5
+
+    params = []
+    for _ in range(layers):
+        params += [np.ones(width), np.zeros(width)]
+        params += [matrix(width, width) for _ in range(4)]
+        params += [np.ones(width), np.zeros(width)]
+        params += [matrix(width, 4 * width), np.zeros(4 * width)]
+        params += [matrix(4 * width, width), np.zeros(width)]
+    params += [matrix(width, n_classes)]
+    x = rng.normal(size=(n_rows, time, width))
+    y = np.eye(n_classes)[rng.integers(n_classes, size=n_rows * time)]
+    cast = [a.astype(np.float32) for a in (*params, x, y)]
+    name = f"transformer, {layers} layers, width {width}, {heads} heads, T {time}, batch {n_rows}"
+    return Workload(name, loss, cast[:-2], cast[-2:], 1.3)
+
+
+def mixture(n: int = 10_000, d: int = 32, k: int = 25) -> Workload:
+    """Log-likelihood gradient of a Gaussian mixture with diagonal covariances."""
+    rng = np.random.default_rng(0)
+
+    def loss(xp: Any, params: Any, x: Any) -> Any:
+        weights, means, log_scales = params
+        precision = xp.exp(-2 * log_scales)
+        squares = (x * x) @ precision.T - 2 * (x @ (means * precision).T)
+        squares = squares + xp.sum(means * means * precision, axis=1)
+        terms = weights - xp.sum(log_scales, axis=1) - 0.5 * squares
+        peak = xp.max(terms, axis=1, keepdims=True)
+        norm = xp.log(xp.sum(xp.exp(weights)))
+        return -xp.mean(xp.log(xp.sum(xp.exp(terms - peak), axis=1)) + peak[:, 0] - norm)
+
+    params = [rng.normal(size=k), rng.normal(size=(k, d)), 0.1 * rng.normal(size=(k, d))]
+    name = f"Gaussian mixture gradient, d {d}, K {k}, N {n:,}, float64"
+    return Workload(name, loss, params, [rng.normal(size=(n, d))], 1.5, kind="gradient")
+
+
+def logistic_hvp(n: int = 10_000, d: int = 500) -> Workload:
+    rng = np.random.default_rng(0)
+
+    def loss(xp: Any, params: Any, x: Any, y: Any, direction: Any) -> Any:
+        (w,) = params
+        z = x @ w
+        return xp.mean(xp.logaddexp(0, z) - y * z)
+
+    x = rng.normal(size=(n, d))
+    y = (rng.random(n) < 0.5).astype(float)
+    name = f"logistic regression HVP, n {n:,}, d {d}, float64"
+    return Workload(
+        name, loss, [0.1 * rng.normal(size=d)], [x, y, rng.normal(size=d)], 1.3, kind="hvp"
+    )
+
+
+def elementwise(n: int = 2_000_000) -> Workload:
+    rng = np.random.default_rng(0)
+
+    def loss(xp: Any, params: Any, x: Any) -> Any:
+        (w,) = params
+        return xp.mean(xp.tanh(x * w) * xp.exp(-0.5 * x * x) + xp.sqrt(1 + w * w))
+
+    draw = [rng.normal(size=n).astype(np.float32) for _ in range(2)]
+    return Workload(f"elementwise chain, {n:,} values", loss, draw[:1], draw[1:], 1.3)
+
+
+def all_workloads() -> list[Workload]:
+    return [
+        mlp((8, 32, 32, 1), 32, 6),
+        mlp((784, 256, 128, 10), 128, 1.6),
+        mlp((784, 1024, 1024, 10), 256, 1.1),
+        mlp((64,) * 20 + (10,), 64, 2.8, "20 layers of 64, batch 64"),
+        transformer(),
+        logistic_hvp(),
+        mixture(),
+        elementwise(),
+    ]
