@@ -38,7 +38,7 @@ def compiled(monkeypatch):
 def run():
     """Stage, compile and call as a fresh process would."""
     engine.machine_code.cache_clear()
-    engine.executable.cache_clear()
+    engine.executables.clear()
     f = pb.compile(lambda x: np.sum(np.sin(x) @ np.cos(x)) + np.sort(x)[0])
     np.testing.assert_allclose(f(X), np.sum(np.sin(X) @ np.cos(X)) + X[0], rtol=1e-14)
 

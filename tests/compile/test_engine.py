@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -61,11 +62,12 @@ UNUSUAL = {
 
 @pytest.mark.parametrize("name", UNUSUAL)
 def test_other_arrays_give_the_same(name, native):
-    f, _ = native
+    f, converted = native
     x = UNUSUAL[name]
     before = x.copy()
     np.testing.assert_array_equal(f(x), X[[0, 0]] * 2 + 1 if name == "broadcast" else x * 2 + 1)
     np.testing.assert_array_equal(x, before)
+    assert [type(a) for a in converted] == [type(x)]
 
 
 def test_other_types_and_numbers_are_staged_anew(native):
@@ -135,9 +137,22 @@ def test_outputs_are_fresh_memory(native):
 def test_code_outlives_the_caches(native):
     f, _ = native
     engine.machine_code.cache_clear()
-    engine.executable.cache_clear()
+    engine.executables.clear()
     gc.collect()
     np.testing.assert_array_equal(f(X), X * 2 + 1)
+
+
+def test_memory_is_freed_with_the_function():
+    @pb.custom_jvp
+    def custom(x):
+        return x + 1
+
+    custom.defjvp(lambda p, t: (p[0] + 1, t[0]))
+    f = pb.compile(lambda x: custom(np.cumsum(x) @ x))
+    f(np.ones(3))
+    native = weakref.ref(f.last.attempt.__self__)
+    del f
+    assert native() is None
 
 
 def test_a_graph_called_with_other_shapes_says_so():
@@ -276,6 +291,23 @@ PROGRAMS = {
     "index": lambda x: x[np.array([0, -1])],
     "callback": lambda x: np.linalg.inv(x @ x.T),
 }
+
+
+def layers(ws, x):
+    for w in ws:
+        x = np.tanh(x @ w)
+    return np.sum(x)
+
+
+def test_layers_of_one_shape_share_their_code():
+    f = pb.compile(pb.grad(layers))
+    counts = []
+    for depth in (4, 8):
+        ws = [np.full((3, 3), 0.1 * (k + 1)) for k in range(depth)]
+        counts.append(f.show("llvm", ws, X).count("define internal"))
+        for found, expected in zip(f(ws, X), pb.grad(layers)(ws, X), strict=True):
+            np.testing.assert_allclose(found, expected, rtol=1e-13)
+    assert counts[0] == counts[1] > 0
 
 
 @pytest.mark.parametrize("name", [*PROGRAMS, "entry"])

@@ -9,6 +9,7 @@ import os
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import llvmlite
 import llvmlite.binding as llvm
@@ -145,6 +146,7 @@ class Executable:
         """Evaluate an equation in NumPy on the program's memory."""
         types = [v.type for v in equation.inputs if not isinstance(v, Literal)]
         types += [v.type for v in equation.outputs]
+        errors = self.errors  # the executable itself would be a reference cycle
         is_foreign = equation.primitive.family == "control"  # user code may keep what it is given
 
         def evaluate(table: int, status: int) -> None:
@@ -164,7 +166,7 @@ class Executable:
                 for place, part in zip(arrays, parts, strict=True):
                     place[...] = part
             except BaseException as error:  # noqa: BLE001 - raised again when the native function has returned
-                self.errors[status] = error
+                errors[status] = error
                 state.value = RAISED
 
         return evaluate
@@ -220,7 +222,12 @@ def view(address: int, type: ArrayType) -> Any:
     return np.ndarray(type.shape, type.dtype, memory)
 
 
-@lru_cache(maxsize=256)
+executables: WeakKeyDictionary[Graph, dict[bool, Executable]] = WeakKeyDictionary()
+
+
 def executable(graph: Graph, allow_callbacks: bool) -> Executable:
-    """The native code of a graph, compiled once."""
-    return Executable(graph, allow_callbacks)
+    """The native code of a graph, compiled once and freed with the graph."""
+    forms = executables.setdefault(graph, {})
+    if allow_callbacks not in forms:
+        forms[allow_callbacks] = Executable(graph, allow_callbacks)
+    return forms[allow_callbacks]

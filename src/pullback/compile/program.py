@@ -78,6 +78,8 @@ class FunctionEmitter:
         self.plan = schedule(graph)
         self.allow_callbacks = allow_callbacks
         self.function = ir.Function(program.module, MAIN, name)
+        if name != "main":
+            self.function.linkage = "internal"
         self.builder = ir.IRBuilder(self.function.append_basic_block("entry"))
         self.table, self.arena, self.status = self.function.args
         self.own_bytes = -(-self.plan.arena_bytes // ALIGNMENT) * ALIGNMENT
@@ -167,7 +169,7 @@ class FunctionEmitter:
         function = ir.Function(
             self.program.module, kind, self.program.module.get_unique_name("kernel")
         )
-        function.linkage = "internal"
+        function.linkage = "internal"  # and not a second time inside its caller
         function.attributes.add("noinline")
         for argument in function.args[: len(variables)]:
             argument.add_attribute("noalias")

@@ -53,7 +53,7 @@ class Equation:
     source: Source | None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
 class Graph:
     """``inputs`` -> equations in order -> ``outputs``. Printable; call ``verify`` to check it."""
 
