@@ -19,7 +19,8 @@ from pullback.compile.llvm import (
     loop,
     loops,
 )
-from pullback.compile.schedule import Schedule, Step, is_inline, is_squeeze
+from pullback.compile.scalars import scalar_form
+from pullback.compile.schedule import Schedule, Step, is_flat, is_inline, is_squeeze
 from pullback.core.graph import Equation, Literal, Variable
 from pullback.core.types import ArrayType
 from pullback.errors import CompileError
@@ -43,6 +44,7 @@ class Kernel:
     ) -> None:
         self.plan = plan
         self.equation = step.equation
+        self.equations = step.equations
         self.builder = builder
         self.pointers = pointers
         self.emit = ScalarEmitter(builder)
@@ -102,14 +104,11 @@ class Kernel:
             return self.value(x, self.selected(x.type, params["key"], index))
         if name == "astype":
             return self.emit.cast(self.value(x, index), params["dtype"])
-        dtypes = operand_dtypes(equation)
         operands = [
-            self.emit.constant(v.value, dtype)
-            if isinstance(v, Literal)
-            else self.emit.cast(self.value(v, self.aligned(v.type, index)), dtype)
-            for v, dtype in zip(equation.inputs, dtypes, strict=True)
+            v if isinstance(v, Literal) else self.value(v, self.aligned(v.type, index))
+            for v in equation.inputs
         ]
-        return self.emit.cast(equation.primitive.scalar(self.emit, *operands), out.dtype)
+        return scalar_form(self.emit, equation, operands)
 
     def aligned(self, type: ArrayType, index: Index) -> Index:
         """The index into an operand that is broadcast to the output."""
@@ -146,6 +145,14 @@ class Kernel:
         value = self.emit.cast(value, variable.type.dtype)
         self.emit.store(value, self.pointers[variable], self.position(variable.type, index))
 
+    def map(self, index: Index) -> None:
+        """Compute and store the element at ``index`` of every output."""
+        for equation in self.equations:
+            (out,) = equation.outputs
+            value = self.emit.cast(self.expression(equation, index), out.type.dtype)
+            self.known[(id(out), *map(id, index))] = value
+            self.store(out, index, value)
+
     def forget(self) -> None:
         """Drop values that belong to a loop that has ended."""
         self.known.clear()
@@ -170,56 +177,14 @@ class Kernel:
         )
 
 
-def operand_dtypes(equation: Equation) -> list[np.dtype[Any]]:
-    """The dtypes in which NumPy's inner loop takes the operands."""
-    types = [v.type for v in equation.inputs]
-    function = equation.primitive.numpy
-    out = equation.outputs[0].type.dtype
-    if equation.primitive.name == "where":
-        return [np.dtype(bool), out, out]
-    if isinstance(function, np.ufunc):
-        weak = {"i": int, "f": float}
-        asked = [weak.get(t.dtype.kind, t.dtype) if t.weak else t.dtype for t in types]
-        if all(t.weak for t in types):
-            asked = [t.dtype for t in types]
-        found = list(function.resolve_dtypes((*asked, None))[:-1])
-        if len(set(found)) > 1:
-            raise CompileError(f"{equation.primitive.name} of mixed dtypes {found}")
-        return found
-    if out.kind == "b":
-        return [np.result_type(*[t.dtype for t in types])] * len(types)
-    return [out] * len(types)
-
-
-def is_flat(kernel: Kernel, equation: Equation) -> bool:
-    """Whether one loop over all elements will do: all operands have the shape or one element."""
-    shape = equation.outputs[0].type.shape
-
-    def fits(operand: Variable | Literal) -> bool:
-        if isinstance(operand, Literal) or (
-            operand.type.size == 1 and operand in kernel.plan.in_memory
-        ):
-            return True
-        if operand.type.shape != shape:
-            return False
-        return operand in kernel.plan.in_memory or flat_maker(kernel.plan.makers[operand])
-
-    def flat_maker(maker: Equation) -> bool:
-        return (
-            maker.primitive.family == "elementwise" or maker.primitive.name == "astype"
-        ) and all(map(fits, maker.inputs))
-
-    return flat_maker(equation)
-
-
 def emit_map(kernel: Kernel) -> None:
     """``out[i] = expression(i)`` for every element."""
     equation = kernel.equation
     (out,) = equation.outputs
-    if is_flat(kernel, equation):
+    if all(is_flat(kernel.plan, e) for e in kernel.equations):
         kernel.is_flat = True
         with loop(kernel.builder, out.type.size) as i:
-            kernel.store(out, [i], kernel.expression(equation, [i]))
+            kernel.map([i])
         return
     if equation.primitive.name == "reshape" and not is_squeeze(equation.inputs[0].type, out.type):
         (x,) = equation.inputs  # in memory: elements in the same order
@@ -227,7 +192,9 @@ def emit_map(kernel: Kernel) -> None:
         with loop(kernel.builder, out.type.size) as i:
             kernel.store(out, [i], kernel.value(x, [i]))
         return
-    kernel.fill(out, lambda index: kernel.expression(equation, index))
+    with loops(kernel.builder, out.type.shape) as index:
+        kernel.map(index)
+    kernel.forget()
 
 
 def emit_reduction(kernel: Kernel) -> None:

@@ -164,7 +164,7 @@ class FunctionEmitter:
 
     def emit_kernel(self, step: Step, emitter: Callable[[Kernel], None]) -> None:
         """A function of its own for the kernel: its pointers do not overlap, so loops vectorize."""
-        variables = [*step.reads, *step.equation.outputs]
+        variables = [*step.reads, *step.outputs]
         kind = ir.FunctionType(ir.VoidType(), [POINTER] * (len(variables) + 1))
         function = ir.Function(
             self.program.module, kind, self.program.module.get_unique_name("kernel")

@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+from pullback.compile.scalars import has_scalar_form
 from pullback.core.graph import Equation, Graph, Literal, Variable
 from pullback.core.types import ArrayType
 
-__all__ = ["Schedule", "Step", "is_squeeze", "schedule"]
+__all__ = ["Schedule", "Step", "is_flat", "is_squeeze", "schedule"]
 
 ALIGNMENT = 64
+MAX_MAPS = 8  # in one loop: more streams than a processor prefetches gain nothing
 MOVES = ("transpose", "broadcast_to", "index", "reshape")
 
 
@@ -34,11 +36,9 @@ def is_move(equation: Equation) -> bool:
 
 def is_inline(equation: Equation) -> bool:
     """Whether the equation can be an expression inside the loops of its readers."""
-    return (
-        equation.primitive.family == "elementwise"
-        or is_move(equation)
-        or (equation.primitive.name == "astype")
-    )
+    if equation.primitive.family == "elementwise":
+        return has_scalar_form(equation)
+    return is_move(equation) or equation.primitive.name == "astype"
 
 
 def is_alias(equation: Equation) -> bool:
@@ -48,10 +48,21 @@ def is_alias(equation: Equation) -> bool:
 
 @dataclass(slots=True)
 class Step:
-    """One kernel: the equation whose outputs it writes, and the memory it reads."""
+    """One kernel: the equations whose outputs it writes, and the memory it reads.
 
-    equation: Equation
+    Several equations are maps over elements of one shape, computed in one loop.
+    """
+
+    equations: list[Equation]
     reads: list[Variable]
+
+    @property
+    def equation(self) -> Equation:
+        return self.equations[0]
+
+    @property
+    def outputs(self) -> list[Variable]:
+        return [v for equation in self.equations for v in equation.outputs]
 
 
 @dataclass(slots=True)
@@ -81,9 +92,10 @@ class Schedule:
         for i, step in enumerate(self.steps):
             fused = sorted(Counter(self.fused(step)).items())
             inside = " + ".join(f"{n} {name}" if n > 1 else name for name, n in fused)
-            out = ", ".join(str(v.type) for v in step.equation.outputs)
-            where = f"  # {step.equation.source.short}" if step.equation.source else ""
-            name = step.equation.primitive.name
+            out = ", ".join(str(v.type) for v in step.outputs)
+            sources = dict.fromkeys(e.source.short for e in step.equations if e.source)
+            where = f"  # {', '.join(sources)}" if sources else ""
+            name = ", ".join(e.primitive.name for e in step.equations)
             lines.append(f"kernel {i}: {out} = {name}{f' of ({inside})' if inside else ''}{where}")
         return "\n".join([*lines, f"arena: {self.arena_bytes} bytes"])
 
@@ -97,8 +109,9 @@ class Schedule:
                 for v in equation.inputs:
                     visit(v)
 
-        for v in step.equation.inputs:
-            visit(v)
+        for equation in step.equations:
+            for v in equation.inputs:
+                visit(v)
         return names
 
 
@@ -118,7 +131,8 @@ def schedule(graph: Graph) -> Schedule:
             if isinstance(source, Variable):
                 plan.alias[equation.outputs[0]] = source
                 continue
-        plan.steps.append(Step(equation, _reads(plan, equation)))
+        plan.steps.append(Step([equation], _reads(plan, equation)))
+    plan.steps = _merged(plan)
     _place(plan)
     return plan
 
@@ -201,16 +215,96 @@ def _reads(plan: Schedule, equation: Equation) -> list[Variable]:
     return list(found)
 
 
+def is_flat(plan: Schedule, equation: Equation) -> bool:
+    """Whether one loop over all elements will do: all operands have the shape or one element."""
+    shape = equation.outputs[0].type.shape
+
+    def fits(operand: Variable | Literal) -> bool:
+        if isinstance(operand, Literal) or (operand.type.size == 1 and operand in plan.in_memory):
+            return True
+        if operand.type.shape != shape:
+            return False
+        return operand in plan.in_memory or is_flat(plan, plan.makers[operand])
+
+    is_pointwise = is_inline(equation) and not is_move(equation)
+    return is_pointwise and all(map(fits, equation.inputs))
+
+
+def _merged(plan: Schedule) -> list[Step]:
+    """Steps that map over the same elements and share memory become one step, where order allows.
+
+    A pass over memory is saved for every value that one reads and the other reads or writes: the
+    moments and the parameters of an optimizer are updated in one loop.
+    """
+    steps: list[Step] = []
+    for step in plan.steps:
+        place = next(
+            (i for i in range(len(steps) - 1, -1, -1) if _mergeable(plan, steps[i], step)), None
+        )
+        if place is None:
+            steps.append(step)
+            continue
+        group = steps[place]
+        between = steps[place + 1 :]
+        written = {v for other in between for v in other.outputs}
+        if written.isdisjoint(step.reads):
+            steps[place] = _joined(group, step)
+        elif all(set(group.outputs).isdisjoint(other.reads) for other in between):
+            del steps[place]
+            steps.append(_joined(group, step))
+        else:
+            steps.append(step)
+    return steps
+
+
+def _joined(first: Step, second: Step) -> Step:
+    reads = dict.fromkeys([*first.reads, *second.reads])
+    outputs = first.outputs
+    return Step([*first.equations, *second.equations], [v for v in reads if v not in outputs])
+
+
+def _mergeable(plan: Schedule, first: Step, second: Step) -> bool:
+    shape = second.equation.outputs[0].type.shape
+    if (
+        not (is_inline(first.equation) and is_inline(second.equation))
+        or len(first.equations) >= MAX_MAPS
+    ):
+        return False
+    if first.equation.outputs[0].type.shape != shape or not shape:
+        return False
+    if is_flat(plan, first.equation) != is_flat(plan, second.equation):
+        return False
+    shared = {v for v in second.reads if v.type.shape == shape}
+    if shared.isdisjoint(first.reads) and shared.isdisjoint(first.outputs):
+        return False
+    written = set(first.outputs)
+
+    def reads_in_step(operand: Variable | Literal, is_straight: bool) -> bool:
+        """Whether what ``first`` writes is read at the element that is being written."""
+        if isinstance(operand, Literal):
+            return True
+        if operand in plan.in_memory:
+            return plan.owner(operand) not in written or (is_straight and operand in written)
+        maker = plan.makers[operand]
+        is_straight = is_straight and not is_move(maker) and operand.type.shape == shape
+        return all(reads_in_step(v, is_straight) for v in maker.inputs)
+
+    is_straight = not is_move(second.equation)
+    return all(
+        reads_in_step(v, is_straight and v.type.shape == shape) for v in second.equation.inputs
+    )
+
+
 def _place(plan: Schedule) -> None:
     """First-fit places in the arena, freed after the last step that reads them."""
     fixed = set(plan.graph.inputs) | set(plan.graph.outputs)
     last: dict[Variable, int] = {}
     for i, step in enumerate(plan.steps):
-        for v in (*step.reads, *step.equation.outputs):
+        for v in (*step.reads, *step.outputs):
             last[v] = i
     used: list[tuple[int, int, Variable]] = []  # (start, stop, value), sorted
     for i, step in enumerate(plan.steps):
-        for v in step.equation.outputs:
+        for v in step.outputs:
             if v in fixed:
                 continue
             size = -(-max(v.type.nbytes, 1) // ALIGNMENT) * ALIGNMENT
