@@ -126,3 +126,21 @@ def test_ravel_is_differentiable_both_ways() -> None:
 
     # d/dv (v . v + v_0) at v = (3, 1, 2)
     np.testing.assert_allclose(pb.grad(through)(np.array([3.0, 1.0, 2.0])), [7.0, 2.0, 4.0])
+
+
+@pytest.mark.parametrize(
+    "example",
+    [[1.0, 2.0], (1.0, {"b": [2.0], "a": (3.0, 4.0)}), ({}, [5.0], ()), ((1.0,), {"k": 2.0})],
+    ids=str,
+)
+def test_a_gatherer_finds_the_same_leaves(example):
+    quick = tree.gatherer(example)
+    assert quick(example) == tree.leaves(example)
+    for other in ([example], {"x": example}, [], None):
+        with pytest.raises(LookupError):
+            quick(other)
+
+
+def test_a_gatherer_takes_builtin_containers_only():
+    assert tree.gatherer([1.0, None]) is None
+    assert tree.gatherer([Point(1.0, 2.0)]) is None

@@ -82,7 +82,7 @@ class Signature:
         self.structure = structure
         self.out_structure = out_structure
         self.n_outputs = n_outputs
-        self.is_flat = structure == tree.flatten(((0,) * structure.num_leaves, {}))[1]
+        self.gather: Callable[[Any], list[Any]] | None = None  # leaves of (args, kwargs)
         self.attempt: Callable[[Sequence[Any]], list[Any] | None]  # once it is native code
 
 
@@ -118,14 +118,19 @@ class Compiled:
             native = engine()
             if native is not None:
                 signature.attempt = native.executable(staged.graph, self.callbacks).attempt
+                signature.gather = tree.gatherer((args, kwargs))
                 self.last = signature
         return tree.unflatten(signature.out_structure, results[: signature.n_outputs])
 
     @staticmethod
     def repeat(signature: Signature, args: Any, kwargs: Any) -> list[Any] | None:
         """Results, if the arguments are arrays of the types of ``signature``."""
-        leaves = args
-        if kwargs or not signature.is_flat:
+        if signature.gather is not None:
+            try:
+                leaves = signature.gather((args, kwargs))
+            except LookupError:
+                return None
+        else:
             leaves, structure = tree.flatten((args, kwargs))
             if structure != signature.structure:
                 return None
