@@ -12,6 +12,7 @@ import itertools
 import statistics
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import autograd
@@ -25,9 +26,22 @@ from benchmarks.workloads import Workload, adam, all_workloads
 Step = Callable[[], Any]
 
 
+def library(names: Any, scan: Any) -> Any:
+    return SimpleNamespace(**vars(names), scan=scan)
+
+
+def unrolled(step: Any, carry: Any, xs: Any, length: int | None = None) -> Any:
+    """``scan`` as a Python loop, for a library that has none."""
+    outputs = []
+    for i in range(len(xs) if length is None else length):
+        carry, y = step(carry, None if xs is None else xs[i])
+        outputs.append(y)
+    return carry, None if outputs[0] is None else autograd.numpy.stack(outputs)
+
+
 def pullback_step(work: Workload, *, is_compiled: bool) -> Step:
     wrap: Any = pb.compile if is_compiled else lambda f: f
-    return stepper(work, np, pb.value_and_grad, wrap, lambda x: x, pb.hvp)
+    return stepper(work, library(np, pb.scan), pb.value_and_grad, wrap, lambda x: x, pb.hvp)
 
 
 def jax_step(work: Workload) -> Step:
@@ -35,21 +49,23 @@ def jax_step(work: Workload) -> Step:
 
     jax.config.update("jax_enable_x64", True)
 
-    def hvp(loss: Any, params: Any, direction: Any) -> Any:
-        return jax.jvp(jax.grad(loss), (params,), (direction,))[1]
+    def hvp(loss: Any, params: Any, vectors: Any) -> Any:
+        return jax.jvp(jax.grad(loss), params, vectors)[1]
 
     def ready(result: Any) -> Any:
         return jax.block_until_ready(result)
 
-    return stepper(work, jax.numpy, jax.value_and_grad, jax.jit, ready, hvp)
+    names = library(jax.numpy, jax.lax.scan)
+    return stepper(work, names, jax.value_and_grad, jax.jit, ready, hvp)
 
 
 def autograd_step(work: Workload) -> Step:
-    def hvp(loss: Any, params: Any, direction: Any) -> Any:
+    def hvp(loss: Any, params: Any, vectors: Any) -> Any:
         product = autograd.make_hvp(lambda w: loss([w]))
-        return product(params[0])(direction[0])
+        return [product(params[0][0])[0](vectors[0][0])]
 
-    return stepper(work, autograd.numpy, autograd.value_and_grad, lambda f: f, lambda x: x, hvp)
+    names = library(autograd.numpy, unrolled)
+    return stepper(work, names, autograd.value_and_grad, lambda f: f, lambda x: x, hvp)
 
 
 def stepper(work: Workload, np_: Any, value_and_grad: Any, wrap: Any, ready: Any, hvp: Any) -> Step:
@@ -70,7 +86,7 @@ def stepper(work: Workload, np_: Any, value_and_grad: Any, wrap: Any, ready: Any
         return run
     if work.kind == "hvp":
         product = wrap(
-            lambda params, x, y, u: hvp(lambda p: work.loss(np_, p, x, y, u), params, [u])
+            lambda params, x, y, u: hvp(lambda p: work.loss(np_, p, x, y, u), (params,), ([u],))
         )
         return lambda: ready(product(work.params, *work.batch))
     gradient = wrap(value_and_grad(lambda params, *batch: work.loss(np_, params, *batch)))

@@ -1,7 +1,7 @@
 """Whole steps, written once for any library that has NumPy's names.
 
-A workload is ``loss(xp, params, batch)`` with its data; ``step`` makes forward pass, backward pass
-and Adam of it. ``xp`` is NumPy, or ``jax.numpy``, or ``autograd.numpy``.
+A workload is ``loss(xp, params, batch)`` with its data; ``adam`` makes forward pass, backward pass
+and update of it. ``xp`` has the names of NumPy, and ``scan``.
 """
 
 from __future__ import annotations
@@ -186,6 +186,51 @@ def elementwise(n: int = 2_000_000) -> Workload:
     return Workload(f"elementwise chain, {n:,} values", loss, draw[:1], draw[1:], 1.3)
 
 
+def lstm(layers: int = 2, width: int = 128, time: int = 64, n_rows: int = 32) -> Workload:
+    rng = np.random.default_rng(0)
+
+    def loss(xp: Any, params: Any, x: Any) -> Any:
+        for w, u, b in zip(params[::3], params[1::3], params[2::3], strict=True):
+
+            def step(carry: Any, x_t: Any, w: Any = w, u: Any = u, b: Any = b) -> Any:
+                h, c = carry
+                z = x_t @ w + h @ u + b
+                gates = 1 / (1 + xp.exp(-z[:, : 3 * width]))
+                forget, enter, leave = (gates[:, k * width : (k + 1) * width] for k in range(3))
+                c = forget * c + enter * xp.tanh(z[:, 3 * width :])
+                h = leave * xp.tanh(c)
+                return (h, c), h
+
+            start = xp.zeros((n_rows, width), np.float32)
+            _, x = xp.scan(step, (start, start), x)
+        return xp.mean(x[-1] * x[-1])
+
+    params = []
+    for _ in range(layers):
+        params += [rng.normal(size=(width, 4 * width)) / width**0.5 for _ in range(2)]
+        params += [np.zeros(4 * width)]
+    cast = [p.astype(np.float32) for p in params]
+    x = rng.normal(size=(time, n_rows, width)).astype(np.float32)
+    name = f"LSTM, {layers} layers, width {width}, T {time}, batch {n_rows}"
+    return Workload(name, loss, cast, [x], 2)
+
+
+def heat(n: int = 256, steps: int = 500) -> Workload:
+    """Gradient through explicit steps of the heat equation on a ring, for the conductivities."""
+    rng = np.random.default_rng(0)
+
+    def loss(xp: Any, params: Any, u: Any) -> Any:
+        (k,) = params
+
+        def step(u: Any, _: Any) -> Any:
+            return u + 0.1 * k * (xp.roll(u, 1) + xp.roll(u, -1) - 2 * u), None
+
+        return xp.sum(xp.scan(step, u, None, length=steps)[0] ** 2)
+
+    name = f"heat equation, {steps} steps of {n} cells, float64"
+    return Workload(name, loss, [np.ones(n)], [rng.normal(size=n)], 2, kind="gradient")
+
+
 def all_workloads() -> list[Workload]:
     return [
         mlp((8, 32, 32, 1), 32, 6),
@@ -195,5 +240,7 @@ def all_workloads() -> list[Workload]:
         transformer(),
         logistic_hvp(),
         mixture(),
+        lstm(),
+        heat(),
         elementwise(),
     ]
