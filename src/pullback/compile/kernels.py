@@ -20,7 +20,7 @@ from pullback.compile.llvm import (
     loops,
 )
 from pullback.compile.scalars import scalar_form
-from pullback.compile.schedule import Schedule, Step, is_flat, is_inline, is_squeeze
+from pullback.compile.schedule import Schedule, Step, is_flat, is_inline, is_plain, is_squeeze
 from pullback.core.graph import Equation, Literal, Variable
 from pullback.core.types import ArrayType
 from pullback.errors import CompileError
@@ -28,6 +28,7 @@ from pullback.errors import CompileError
 __all__ = ["KERNELS", "Kernel"]
 
 ZERO = ir.Constant(I64, 0)
+BLOCK = 1024  # elements that are folded before their sum is added to the others
 Index = list[Any]
 
 
@@ -199,65 +200,106 @@ def emit_map(kernel: Kernel) -> None:
 
 def emit_reduction(kernel: Kernel) -> None:
     """Fold the reduced axes, innermost where possible, else row by row into the output."""
-    equation = kernel.equation
-    (x,), (out,) = equation.inputs, equation.outputs
-    axis = equation.params["axis"]
-    extra = {k: v for k, v in equation.params.items() if k != "axis"}
-    fold = equation.primitive.scalar
-    n = int(np.prod([x.type.shape[i] for i in axis]))
-    if n == 0 and equation.primitive.name not in ("sum", "prod", "mean"):
-        raise CompileError(f"{equation.primitive.name} of no elements")
-    dtype = (
-        x.type.dtype if out.type.dtype.kind != "f" and x.type.dtype.kind == "f" else out.type.dtype
-    )
-    if dtype == np.int64 and x.type.dtype == np.uint64:
-        raise CompileError(f"{equation.primitive.name} of uint64")
-    emit = ScalarEmitter(kernel.builder, fold=True)
-    kept = [i for i in range(x.type.ndim) if i not in axis]
-    like = emit.constant(0, dtype)
-    start = fold.start(emit, like)
-    along = [x.type.shape[i] for i in axis]
+    Reduction(kernel).run()
 
-    def element(outer: Index, inner: Index) -> Scalar:
-        index: Index = [None] * x.type.ndim
-        for i, value in zip((*kept, *axis), (*outer, *inner), strict=True):
-            index[i] = value
-        return emit.cast(kernel.value(x, index), dtype)
 
-    def folded(state: tuple[Scalar, ...], outer: Index, inner: Index) -> tuple[Scalar, ...]:
-        count: Any = ZERO
-        for length, i in zip(along, inner, strict=True):
-            count = kernel.builder.add(kernel.builder.mul(count, ir.Constant(I64, length)), i)
-        result: tuple[Scalar, ...] = fold.step(
-            emit, state, element(outer, inner), Scalar(count, np.int64)
+class Reduction:
+    """A fold of axes of one operand. One flat loop if all axes of a plain operand go."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+        equation = kernel.equation
+        (self.x,), (self.out,) = equation.inputs, equation.outputs
+        self.axis = equation.params["axis"]
+        self.params = {k: v for k, v in equation.params.items() if k != "axis"}
+        self.fold = equation.primitive.scalar
+        x, out = self.x.type, self.out.type
+        self.n = int(np.prod([x.shape[i] for i in self.axis]))
+        if self.n == 0 and equation.primitive.name not in ("sum", "prod", "mean"):
+            raise CompileError(f"{equation.primitive.name} of no elements")
+        self.dtype = x.dtype if out.dtype.kind != "f" and x.dtype.kind == "f" else out.dtype
+        if self.dtype == np.int64 and x.dtype == np.uint64:
+            raise CompileError(f"{equation.primitive.name} of uint64")
+        self.emit = ScalarEmitter(kernel.builder, fold=True)
+        self.kept = [i for i in range(x.ndim) if i not in self.axis]
+        self.start = self.fold.start(self.emit, self.emit.constant(0, self.dtype))
+        kernel.is_flat = not self.kept and is_plain(kernel.plan, self.x)
+        self.along = [self.n] if kernel.is_flat else [x.shape[i] for i in self.axis]
+
+    def run(self) -> None:
+        x, out = self.x.type, self.out.type
+        rows_last = self.kept and self.kept[-1] == x.ndim - 1 and x.shape[-1] > 1
+        if rows_last and len(self.start) == 1 and self.start[0].dtype == out.dtype:
+            self.into_rows()
+            return
+        kernel = self.kernel
+        with loops(kernel.builder, out.shape) as outer:
+            total = kernel.state(self.start)
+            *others, last = self.along or [1]
+            with loops(kernel.builder, others) as inner:
+                self.over_last(total, outer, inner, last)
+            kernel.forget()
+            state = kernel.read_state(total, self.start)
+            kernel.store(self.out, outer, self.fold.finish(self.emit, state, self.n, **self.params))
+
+    def over_last(self, total: list[Any], outer: Index, inner: Index, n: int) -> None:
+        """Fold the last axis, in blocks that are merged: less rounding than one by one."""
+        kernel, build = self.kernel, self.kernel.builder
+        n_blocks = n // BLOCK if n > 2 * BLOCK else 0
+        with loop(build, n_blocks) as block:
+            part = kernel.state(self.start)
+            first = build.mul(block, ir.Constant(I64, BLOCK))
+            with loop(build, BLOCK) as i:
+                self.fold_in(part, outer, [*inner, build.add(first, i, flags=("nsw",))])
+            kernel.forget()
+            states = (kernel.read_state(places, self.start) for places in (total, part))
+            self.write(total, self.fold.merge(self.emit, *states))
+        with loop(build, n - n_blocks * BLOCK) as i:
+            position = build.add(i, ir.Constant(I64, n_blocks * BLOCK)) if n_blocks else i
+            self.fold_in(total, outer, [*inner, position])
+        kernel.forget()
+
+    def fold_in(self, places: list[Any], outer: Index, inner: Index) -> None:
+        state = self.kernel.read_state(places, self.start)
+        self.write(places, self.step(state, outer, inner))
+
+    def write(self, places: list[Any], state: Sequence[Scalar]) -> None:
+        for place, s in zip(places, state, strict=True):
+            self.kernel.builder.store(s.value, place)
+
+    def step(self, state: tuple[Scalar, ...], outer: Index, inner: Index) -> tuple[Scalar, ...]:
+        """The state after the element at ``outer`` of the kept axes and ``inner`` of the others."""
+        build = self.kernel.builder
+        number: Any = ZERO
+        for length, i in zip(self.along, inner, strict=False):
+            number = build.add(build.mul(number, ir.Constant(I64, length)), i)
+        index: Index = list(inner)
+        if not self.kernel.is_flat:
+            index = [None] * self.x.type.ndim
+            for i, value in zip((*self.kept, *self.axis), (*outer, *inner), strict=False):
+                index[i] = value
+        element = self.emit.cast(self.kernel.value(self.x, index), self.dtype)
+        result: tuple[Scalar, ...] = self.fold.step(
+            self.emit, state, element, Scalar(number, np.int64)
         )
         return result
 
-    rows_last = kept and kept[-1] == x.type.ndim - 1 and x.type.shape[-1] > 1
-    if rows_last and len(start) == 1 and start[0].dtype == out.type.dtype:
-        kernel.fill(out, lambda _: start[0])
-        with loops(kernel.builder, along) as inner, loops(kernel.builder, out.type.shape) as outer:
-            place = kernel.position(out.type, outer)
-            before = emit.load(kernel.pointers[out], place, out.type.dtype)
-            emit.store(folded((before,), outer, inner)[0], kernel.pointers[out], place)
+    def into_rows(self) -> None:
+        """The last axis stays: fold row after row into the output."""
+        kernel, out = self.kernel, self.out.type
+        kernel.fill(self.out, lambda _: self.start[0])
+
+        def update(outer: Index, new: Callable[[tuple[Scalar, ...]], Scalar]) -> None:
+            place = kernel.position(out, outer)
+            before = self.emit.load(kernel.pointers[self.out], place, out.dtype)
+            value = self.emit.cast(new((before,)), out.dtype)
+            self.emit.store(value, kernel.pointers[self.out], place)
+
+        with loops(kernel.builder, self.along) as inner, loops(kernel.builder, out.shape) as outer:
+            update(outer, lambda state: self.step(state, outer, inner)[0])
         kernel.forget()
-        with loops(kernel.builder, out.type.shape) as outer:
-            place = kernel.position(out.type, outer)
-            total = emit.load(kernel.pointers[out], place, out.type.dtype)
-            emit.store(
-                emit.cast(fold.finish(emit, (total,), n, **extra), out.type.dtype),
-                kernel.pointers[out],
-                place,
-            )
-        return
-    with loops(kernel.builder, out.type.shape) as outer:
-        places = kernel.state(start)
-        with loops(kernel.builder, along) as inner:
-            state = folded(kernel.read_state(places, start), outer, inner)
-            for place, s in zip(places, state, strict=True):
-                kernel.builder.store(s.value, place)
-        kernel.forget()
-        kernel.store(out, outer, fold.finish(emit, kernel.read_state(places, start), n, **extra))
+        with loops(kernel.builder, out.shape) as outer:
+            update(outer, lambda state: self.fold.finish(self.emit, state, self.n, **self.params))
 
 
 def emit_cumsum(kernel: Kernel) -> None:

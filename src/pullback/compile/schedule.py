@@ -14,7 +14,7 @@ from pullback.compile.scalars import has_scalar_form
 from pullback.core.graph import Equation, Graph, Literal, Variable
 from pullback.core.types import ArrayType
 
-__all__ = ["Schedule", "Step", "is_flat", "is_squeeze", "schedule"]
+__all__ = ["Schedule", "Step", "is_flat", "is_inline", "is_plain", "is_squeeze", "schedule"]
 
 ALIGNMENT = 64
 MAX_MAPS = 8  # in one loop: more streams than a processor prefetches gain nothing
@@ -222,12 +222,17 @@ def is_flat(plan: Schedule, equation: Equation) -> bool:
     def fits(operand: Variable | Literal) -> bool:
         if isinstance(operand, Literal) or (operand.type.size == 1 and operand in plan.in_memory):
             return True
-        if operand.type.shape != shape:
-            return False
-        return operand in plan.in_memory or is_flat(plan, plan.makers[operand])
+        return operand.type.shape == shape and is_plain(plan, operand)
 
     is_pointwise = is_inline(equation) and not is_move(equation)
     return is_pointwise and all(map(fits, equation.inputs))
+
+
+def is_plain(plan: Schedule, operand: Variable | Literal) -> bool:
+    """Whether element number ``i`` of the operand can be had without the index behind ``i``."""
+    if isinstance(operand, Literal) or operand in plan.in_memory:
+        return True
+    return is_flat(plan, plan.makers[operand])
 
 
 def _merged(plan: Schedule) -> list[Step]:
