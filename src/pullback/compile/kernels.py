@@ -223,8 +223,12 @@ class Reduction:
         self.emit = ScalarEmitter(kernel.builder, fold=True)
         self.kept = [i for i in range(x.ndim) if i not in self.axis]
         self.start = self.fold.start(self.emit, self.emit.constant(0, self.dtype))
+        self.total_start = self.start
         kernel.is_flat = not self.kept and is_plain(kernel.plan, self.x)
         self.along = [self.n] if kernel.is_flat else [x.shape[i] for i in self.axis]
+        self.has_blocks = bool(self.along) and self.along[-1] > 2 * BLOCK
+        if self.has_blocks and self.dtype == np.float32:  # many blocks are joined in more digits
+            self.total_start = self.fold.start(self.emit, self.emit.constant(0, np.float64))
 
     def run(self) -> None:
         x, out = self.x.type, self.out.type
@@ -234,33 +238,40 @@ class Reduction:
             return
         kernel = self.kernel
         with loops(kernel.builder, out.shape) as outer:
-            total = kernel.state(self.start)
+            total = kernel.state(self.total_start)
             *others, last = self.along or [1]
             with loops(kernel.builder, others) as inner:
                 self.over_last(total, outer, inner, last)
             kernel.forget()
-            state = kernel.read_state(total, self.start)
+            state = kernel.read_state(total, self.total_start)
             kernel.store(self.out, outer, self.fold.finish(self.emit, state, self.n, **self.params))
 
     def over_last(self, total: list[Any], outer: Index, inner: Index, n: int) -> None:
         """Fold the last axis, in blocks that are merged: less rounding than one by one."""
         kernel, build = self.kernel, self.kernel.builder
-        n_blocks = n // BLOCK if n > 2 * BLOCK else 0
+        n_blocks = n // BLOCK if self.has_blocks else 0
         with loop(build, n_blocks) as block:
             part = kernel.state(self.start)
             first = build.mul(block, ir.Constant(I64, BLOCK))
             with loop(build, BLOCK) as i:
-                self.fold_in(part, outer, [*inner, build.add(first, i, flags=("nsw",))])
+                position = build.add(first, i, flags=("nsw",))
+                self.fold_in(part, self.start, outer, [*inner, position])
             kernel.forget()
-            states = (kernel.read_state(places, self.start) for places in (total, part))
-            self.write(total, self.fold.merge(self.emit, *states))
+            before = kernel.read_state(total, self.total_start)
+            found = [
+                self.emit.cast(s, t.dtype)
+                for s, t in zip(kernel.read_state(part, self.start), before, strict=True)
+            ]
+            self.write(total, self.fold.merge(self.emit, before, found))
         with loop(build, n - n_blocks * BLOCK) as i:
             position = build.add(i, ir.Constant(I64, n_blocks * BLOCK)) if n_blocks else i
-            self.fold_in(total, outer, [*inner, position])
+            self.fold_in(total, self.total_start, outer, [*inner, position])
         kernel.forget()
 
-    def fold_in(self, places: list[Any], outer: Index, inner: Index) -> None:
-        state = self.kernel.read_state(places, self.start)
+    def fold_in(
+        self, places: list[Any], like: Sequence[Scalar], outer: Index, inner: Index
+    ) -> None:
+        state = self.kernel.read_state(places, like)
         self.write(places, self.step(state, outer, inner))
 
     def write(self, places: list[Any], state: Sequence[Scalar]) -> None:
@@ -278,7 +289,7 @@ class Reduction:
             index = [None] * self.x.type.ndim
             for i, value in zip((*self.kept, *self.axis), (*outer, *inner), strict=False):
                 index[i] = value
-        element = self.emit.cast(self.kernel.value(self.x, index), self.dtype)
+        element = self.emit.cast(self.kernel.value(self.x, index), state[0].dtype)
         result: tuple[Scalar, ...] = self.fold.step(
             self.emit, state, element, Scalar(number, np.int64)
         )

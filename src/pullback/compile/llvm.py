@@ -19,6 +19,7 @@ I1, I8, I32, I64 = (ir.IntType(n) for n in (1, 8, 32, 64))
 POINTER = ir.PointerType()
 DOUBLE, FLOAT = ir.DoubleType(), ir.FloatType()
 ORDERED = {"<", "<=", ">", ">=", "=="}
+INSTRUCTIONS = {"sqrt", "fabs", "floor", "ceil", "trunc", "rint", "copysign"}
 REASSOCIATE = ("reassoc", "contract")
 
 
@@ -136,6 +137,11 @@ class ScalarEmitter:
     def select(self, condition: Scalar, a: Scalar, b: Scalar) -> Scalar:
         return Scalar(self.builder.select(condition.value, a.value, b.value), a.dtype)
 
+    def extreme(self, relation: str, a: Scalar, b: Scalar) -> Scalar:
+        if a.dtype.kind != "f":
+            return self.select(self.compare(relation, a, b), a, b)
+        return self.intrinsic("maximum" if relation == ">" else "minimum", a, b)
+
     def truth(self, a: Scalar) -> Scalar:
         return a if a.dtype.kind == "b" else self.compare("!=", a, self.const(0, a))
 
@@ -162,16 +168,19 @@ class ScalarEmitter:
         inline = elementary(self.builder.module, function, kind, dtype.itemsize)
         if inline is not None:
             return Scalar(self.builder.call(inline, [a.value for a in args]), dtype)
-        intrinsics = {"sqrt", "fabs", "floor", "ceil", "trunc", "rint", "copysign"}
-        if function in intrinsics:
-            name = f"llvm.{function}.f{8 * dtype.itemsize}"
-        else:
-            name = function + ("f" if dtype.itemsize == 4 else "")
-        module = self.builder.module
+        if function in INSTRUCTIONS:
+            return self.intrinsic(function, *args)
+        return self.declared(function + ("f" if dtype.itemsize == 4 else ""), *args)
+
+    def intrinsic(self, name: str, *args: Scalar) -> Scalar:
+        return self.declared(f"llvm.{name}.f{8 * args[0].dtype.itemsize}", *args)
+
+    def declared(self, name: str, *args: Scalar) -> Scalar:
+        kind, module = scalar_type(args[0].dtype), self.builder.module
         target = module.globals.get(name)
         if target is None:
             target = ir.Function(module, ir.FunctionType(kind, [kind] * len(args)), name)
-        return Scalar(self.builder.call(target, [a.value for a in args]), dtype)
+        return Scalar(self.builder.call(target, [a.value for a in args]), args[0].dtype)
 
     def cast(self, a: Scalar, dtype: Any) -> Scalar:
         dtype = np.dtype(dtype)

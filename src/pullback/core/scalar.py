@@ -30,6 +30,9 @@ class ScalarBuilder(Protocol):
     def select(self, condition: Any, a: Any, b: Any) -> Any:
         """``a`` where ``condition`` (a truth value), else ``b``; the other is not looked at."""
 
+    def extreme(self, relation: str, a: Any, b: Any) -> Any:
+        """The larger (``>``) or smaller (``<``) of two; NaN if either is."""
+
     def truth(self, a: Any) -> Any:
         """Whether ``a`` is not zero (NaN is not zero)."""
 

@@ -211,13 +211,6 @@ copysign = elementwise(
 
 
 # -- choices --------------------------------------------------------------------------------------
-def _chosen(relation: str) -> Any:
-    """``x1`` if the relation holds or ``x1`` is NaN, else ``x2``."""
-    return lambda b, x1, x2: b.select(
-        b.compare("!=", x1, x1), x1, b.select(b.compare(relation, x1, x2), x1, x2)
-    )
-
-
 maximum = elementwise(
     "maximum",
     np.maximum,
@@ -227,7 +220,7 @@ maximum = elementwise(
         lambda x1, x2: (x1 > x2) + 0.5 * (x1 == x2),
         lambda x1, x2: (x2 > x1) + 0.5 * (x1 == x2),
     ),
-    scalar=_chosen(">"),
+    scalar=lambda b, x1, x2: b.extreme(">", x1, x2),
     kinks="x1 == x2: half to each (the mean of the one-sided derivatives)",
     kink_samples=((1.0, 1.0),),
 )
@@ -241,7 +234,7 @@ minimum = elementwise(
         lambda x1, x2: (x1 < x2) + 0.5 * (x1 == x2),
         lambda x1, x2: (x2 < x1) + 0.5 * (x1 == x2),
     ),
-    scalar=_chosen("<"),
+    scalar=lambda b, x1, x2: b.extreme("<", x1, x2),
     kinks="x1 == x2: half to each (the mean of the one-sided derivatives)",
     kink_samples=((1.0, 1.0),),
 )

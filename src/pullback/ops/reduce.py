@@ -157,11 +157,6 @@ def _ranked(samples: list[Sample]) -> list[Sample]:
 
 def _extreme(ufunc: Any, name: str, doc: str, relation: str, start: float) -> Primitive:
     """Largest or smallest element."""
-
-    def keep(b: Any, left: Any, right: Any) -> Any:
-        kept = b.select(b.compare("!=", left, left), left, right)  # NaN wins
-        return b.select(b.compare(relation, left, right), left, kept)
-
     return reduction(
         name,
         lambda x, *, axis: ufunc.reduce(x, axis=axis),
@@ -173,8 +168,8 @@ def _extreme(ufunc: Any, name: str, doc: str, relation: str, start: float) -> Pr
         vjp=lambda ct, x_type, x, y, *, axis: expand(ct, x_type, axis) * _share(x, y, x_type, axis),
         accumulator=Accumulator(
             start=lambda b, like: (b.const(start, like),),
-            step=lambda b, s, x, i: (keep(b, s[0], x),),
-            merge=lambda b, s, t: (keep(b, s[0], t[0]),),
+            step=lambda b, s, x, i: (b.extreme(relation, s[0], x),),
+            merge=lambda b, s, t: (b.extreme(relation, s[0], t[0]),),
             finish=lambda b, s, n: s[0],
         ),
         kinks="ties: equal shares to all that attain it",

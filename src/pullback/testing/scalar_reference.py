@@ -50,6 +50,9 @@ class ScalarReference:
     def select(self, condition: Any, a: Any, b: Any) -> Any:
         return a if condition else b
 
+    def extreme(self, relation: str, a: Any, b: Any) -> Any:
+        return np.maximum(a, b) if relation == ">" else np.minimum(a, b)
+
     def truth(self, a: Any) -> Any:
         return np.not_equal(a, 0) if a.dtype.kind != "b" else a
 
