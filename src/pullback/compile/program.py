@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from pullback.compile.entry import MAIN, Callee
-from pullback.compile.kernels import Kernel, kernel_for
+from pullback.compile.forms import kernel_for
+from pullback.compile.kernels import Kernel
 from pullback.compile.llvm import I8, I32, I64, POINTER, ScalarEmitter, ir, loop
 from pullback.compile.schedule import ALIGNMENT, Schedule, Step, schedule
 from pullback.core.graph import Equation, Graph, Literal, Variable
