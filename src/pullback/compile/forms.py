@@ -16,6 +16,7 @@ from pullback.compile.kernels import (
     emit_update,
 )
 from pullback.compile.philox import emit_random_bits
+from pullback.compile.plain_products import emit_plain_product
 from pullback.compile.schedule import is_inline
 from pullback.core.graph import Equation
 
@@ -29,6 +30,7 @@ KERNELS: dict[str, Callable[[Kernel], None]] = {
     "gather": emit_gather,
     "scatter": emit_scatter,
     "scatter_add": emit_scatter,
+    "matmul": emit_plain_product,
     "random_bits": emit_random_bits,
 }
 

@@ -18,7 +18,7 @@ from pullback.compile.entry import MAIN, Callee
 from pullback.compile.forms import kernel_for
 from pullback.compile.kernels import Kernel
 from pullback.compile.llvm import I8, I32, I64, POINTER, ScalarEmitter, ir, loop
-from pullback.compile.schedule import ALIGNMENT, Schedule, Step, schedule
+from pullback.compile.schedule import ALIGNMENT, Schedule, Step, is_blas_product, schedule
 from pullback.core.graph import Equation, Graph, Literal, Variable
 from pullback.core.types import ArrayType
 from pullback.errors import CompileError
@@ -145,10 +145,10 @@ class FunctionEmitter:
         name = step.equation.primitive.name
         emitter = kernel_for(step.equation)
         try:
-            if emitter is not None:
-                self.emit_kernel(step, emitter)
-            elif name == "matmul" and self.has_blas(step.equation):
+            if is_blas_product(step.equation):
                 self.emit_matmul(step.equation)
+            elif emitter is not None:
+                self.emit_kernel(step, emitter)
             elif name in CONTROL:
                 CONTROL[name](self, step.equation)
             else:
@@ -215,10 +215,6 @@ class FunctionEmitter:
         return table
 
     # -- matrix products ----------------------------------------------------------------------
-    def has_blas(self, equation: Equation) -> bool:
-        dtypes = {v.type.dtype for v in (*equation.inputs, *equation.outputs)}
-        return len(dtypes) == 1 and dtypes <= {np.dtype(np.float64), np.dtype(np.float32)}
-
     def emit_matmul(self, equation: Equation) -> None:
         """``cblas_?gemm`` for every matrix of the stack; transposed operands are read in place."""
         x1, x2 = equation.inputs
