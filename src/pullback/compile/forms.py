@@ -18,6 +18,7 @@ from pullback.compile.kernels import (
 from pullback.compile.philox import emit_random_bits
 from pullback.compile.plain_products import emit_plain_product
 from pullback.compile.schedule import is_inline
+from pullback.compile.sorting import emit_argsort, emit_searchsorted
 from pullback.core.graph import Equation
 
 __all__ = ["kernel_for"]
@@ -31,6 +32,8 @@ KERNELS: dict[str, Callable[[Kernel], None]] = {
     "scatter": emit_scatter,
     "scatter_add": emit_scatter,
     "matmul": emit_plain_product,
+    "argsort": emit_argsort,
+    "searchsorted": emit_searchsorted,
     "random_bits": emit_random_bits,
 }
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from pullback.compile.llvm import (
+    I8,
     I64,
     Scalar,
     ScalarEmitter,
@@ -20,7 +21,7 @@ from pullback.compile.llvm import (
     loops,
 )
 from pullback.compile.scalars import scalar_form
-from pullback.compile.schedule import Schedule, Step, is_flat, is_plain, is_squeeze
+from pullback.compile.schedule import Schedule, Step, aligned, is_flat, is_plain, is_squeeze
 from pullback.core.graph import Equation, Literal, Variable
 from pullback.core.types import ArrayType
 from pullback.errors import CompileError
@@ -52,6 +53,7 @@ class Kernel:
         builder: ir.IRBuilder,
         pointers: dict[Variable, Any],
         fail: Callable[[ir.IRBuilder], None],
+        working_memory: Any,
     ) -> None:
         self.plan = plan
         self.equation = step.equation
@@ -60,6 +62,8 @@ class Kernel:
         self.pointers = pointers
         self.emit = ScalarEmitter(builder)
         self.fail = fail
+        self.working_memory = working_memory
+        self.scratch_bytes = 0
         self.is_flat = False
         self.known: dict[tuple[int, ...], Scalar] = {}
 
@@ -180,6 +184,12 @@ class Kernel:
         for s, place in zip(start, places, strict=True):
             self.builder.store(s.value, place)
         return places
+
+    def scratch(self, n_bytes: int) -> Any:
+        """Aligned memory that is the kernel's own while it runs."""
+        start = ir.Constant(I64, self.scratch_bytes)
+        self.scratch_bytes += aligned(n_bytes)
+        return self.builder.gep(self.working_memory, [start], source_etype=I8)
 
     def read_state(self, places: Sequence[Any], like: Sequence[Scalar]) -> tuple[Scalar, ...]:
         return tuple(

@@ -19,6 +19,7 @@ from pullback.core.types import ArrayType
 __all__ = [
     "Schedule",
     "Step",
+    "aligned",
     "is_blas_product",
     "is_flat",
     "is_inline",
@@ -30,6 +31,11 @@ __all__ = [
 ALIGNMENT = 64
 MAX_MAPS = 8  # in one loop: more streams than a processor prefetches gain nothing
 MOVES = ("transpose", "broadcast_to", "index", "reshape")
+
+
+def aligned(n_bytes: int) -> int:
+    """Bytes that a value occupies, up to the next boundary."""
+    return -(-max(n_bytes, 1) // ALIGNMENT) * ALIGNMENT
 
 
 def is_squeeze(old: ArrayType, new: ArrayType) -> bool:
@@ -333,7 +339,7 @@ def _place(plan: Schedule) -> None:
         for v in step.outputs:
             if v in fixed:
                 continue
-            size = -(-max(v.type.nbytes, 1) // ALIGNMENT) * ALIGNMENT
+            size = aligned(v.type.nbytes)
             start = 0
             for begin, stop, _ in used:
                 if begin - start >= size:
