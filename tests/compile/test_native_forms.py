@@ -9,6 +9,7 @@ import pytest
 
 import pullback as pb
 from pullback.core.primitive import registry
+from pullback.errors import CompileError
 
 
 def native(name, *args, **params):
@@ -163,3 +164,40 @@ def test_working_memory_of_sorts_inside_loops():
 
     for found, expected in zip(pb.compile(f, callbacks=False)(x), f(x), strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-14)
+
+
+@pytest.mark.parametrize("name", ["max", "min", "argmax", "argmin", "sum", "prod"])
+def test_reductions_of_extreme_integers_are_numpys(name):
+    function = getattr(np, name)
+    reduce = pb.compile(lambda x: (function(x, axis=0), function(x, axis=1)), callbacks=False)
+    with warnings.catch_warnings(action="ignore"):  # many signatures
+        for dtype in NUMBERS[:-2]:
+            x = numbers(np.random.default_rng(8), dtype, (3, 4))
+            for y in (
+                x,
+                np.zeros_like(x),
+                np.full_like(x, np.iinfo(dtype).min if x.dtype.kind != "b" else 1),
+            ):
+                for axis, found in enumerate(reduce(y)):
+                    np.testing.assert_array_equal(found, function(y, axis=axis), strict=True)
+
+
+def test_variances_of_few_elements_are_numpys():
+    with np.errstate(all="ignore"), warnings.catch_warnings(action="ignore"):
+        for n, ddof in ((0, 0), (0, 1), (1, 1), (1, 2), (2, 3)):
+            x = np.arange(3.0 * n).reshape(n, 3)
+            var = pb.compile(lambda x, d=ddof: np.var(x, axis=0, ddof=d), callbacks=False)
+            np.testing.assert_array_equal(var(x), np.var(x, axis=0, ddof=ddof))
+
+
+def test_the_largest_of_nothing_is_an_error():
+    with pytest.raises(ValueError, match="zero-size"):
+        pb.compile(np.max)(np.zeros((0, 3)))
+    with pytest.raises(CompileError, match="of no elements"):
+        pb.compile(np.max, callbacks=False)(np.zeros((0, 3)))
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.bool_])
+def test_signs_of_small_integers_are_numpys(dtype):
+    x = np.array([0, 1, 127, -1, -128]).astype(dtype)  # NumPy asks them in float16
+    np.testing.assert_array_equal(native("signbit", x), np.signbit(x), strict=True)

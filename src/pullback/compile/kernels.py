@@ -235,11 +235,9 @@ class Reduction:
         self.fold = equation.primitive.scalar
         x, out = self.x.type, self.out.type
         self.n = int(np.prod([x.shape[i] for i in self.axis]))
-        if self.n == 0 and equation.primitive.name not in ("sum", "prod", "mean"):
-            raise CompileError(f"{equation.primitive.name} of no elements")
-        self.dtype = x.dtype if out.dtype.kind != "f" and x.dtype.kind == "f" else out.dtype
-        if self.dtype == np.int64 and x.dtype == np.uint64:
-            raise CompileError(f"{equation.primitive.name} of uint64")
+        if self.n == 0 and equation.primitive.name in ("max", "min", "argmax", "argmin"):
+            raise CompileError(f"{equation.primitive.name} of no elements")  # an error in NumPy
+        self.dtype = out.dtype if np.can_cast(x.dtype, out.dtype) else x.dtype
         self.emit = ScalarEmitter(kernel.builder, fold=True)
         self.kept = [i for i in range(x.ndim) if i not in self.axis]
         self.start = self.fold.start(self.emit, self.emit.constant(0, self.dtype))

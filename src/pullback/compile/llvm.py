@@ -56,7 +56,8 @@ class ScalarEmitter:
     def constant(self, value: Any, dtype: Any) -> Scalar:
         dtype = np.dtype(dtype)
         if dtype.kind == "b":
-            return Scalar(ir.Constant(I1, bool(value)), dtype)
+            flag = value > 0 if isinstance(value, float) else bool(value)
+            return Scalar(ir.Constant(I1, flag), dtype)
         if dtype.kind in "iu":
             if isinstance(value, float) and math.isinf(value):
                 bounds = np.iinfo(dtype)

@@ -31,6 +31,8 @@ def operand_dtypes(
         if all(t.weak for t in types):
             asked = [t.dtype for t in types]
         found = list(function.resolve_dtypes((*asked, None))[:-1])
+        if out.kind == "b":  # the sign of a small integer, say, is the same in more digits
+            found = [np.dtype(np.float32) if d == np.float16 else d for d in found]
         if len(set(found)) > 1:
             raise CompileError(f"{primitive.name} of mixed dtypes {found}")
         return found

@@ -176,6 +176,7 @@ def _extreme(ufunc: Any, name: str, doc: str, relation: str, start: float) -> Pr
         samples=lambda rng, dtype: [
             *_ranked(samples(rng, dtype)),
             Sample((np.asarray([[1, 2, 2], [3, 3, 3]], dtype),), {"axis": (1,)}, kink=True),
+            Sample((np.zeros((2, 2), dtype),), {"axis": (0,)}, kink=True),
         ],
     )
 
@@ -208,7 +209,7 @@ var = reduction(
         start=lambda b, like: (b.const(0, like), b.const(0, like), b.const(0, like)),
         step=lambda b, s, x, i: _welford(b, s, x),
         merge=lambda b, s, t: _join_moments(b, s, t),
-        finish=lambda b, s, n, ddof: b.div(s[2], b.const(n - ddof, s[2])),
+        finish=lambda b, s, n, ddof: b.div(s[2], b.const(n - ddof if n > ddof else 0, s[2])),
     ),
     flops=4,
     samples=lambda rng, dtype: (
