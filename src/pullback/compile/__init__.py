@@ -34,6 +34,7 @@ def compile(
         StagingError: where Python control flow needs a value.
         CompileError: without native form and ``callbacks=False``.
         IndexError: at the call, if an index array points outside.
+        numpy.linalg.LinAlgError: at the call, if a matrix is singular or not positive definite.
 
     >>> import numpy as np
     >>> import pullback as pb

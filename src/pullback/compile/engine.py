@@ -27,16 +27,19 @@ __all__ = ["Executable", "executable"]
 CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
 ENTRY = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p)
 OPTIMIZATION = 2  # level 3 takes twice as long and gives no faster code
+SINGULAR = {"solve": "Singular matrix", "cholesky": "Matrix is not positive definite"}
 RAISED = -2  # the status that a callback leaves when it has raised
 
 
 @lru_cache(maxsize=1)
 def prepare() -> None:
-    """Set LLVM up for this process and tell it where the matrix products are."""
+    """Set LLVM up for this process and tell it where the routines of BLAS and LAPACK are."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
-    llvm.add_symbol("cblas_dgemm", blas_address("scipy_cblas_dgemm64_"))
-    llvm.add_symbol("cblas_sgemm", blas_address("scipy_cblas_sgemm64_"))
+    for letter in "sd":
+        llvm.add_symbol(f"cblas_{letter}gemm", blas_address(f"scipy_cblas_{letter}gemm64_"))
+        for routine in (f"{letter}gesv", f"{letter}getrf", f"{letter}potrf"):
+            llvm.add_symbol(f"lapack_{routine}", blas_address(f"scipy_{routine}_64_"))
 
 
 def machine() -> Any:
@@ -49,7 +52,7 @@ def machine() -> Any:
 
 
 def blas_address(symbol: str) -> int:
-    """Address of a CBLAS routine in the OpenBLAS that NumPy's wheel brings."""
+    """Address of a routine in the OpenBLAS that NumPy's wheel brings."""
     folder = os.path.join(os.path.dirname(os.path.dirname(np.__file__)), "numpy.libs")
     for path in sorted(glob.glob(os.path.join(folder, "libscipy_openblas64_*"))):
         address = ctypes.cast(getattr(ctypes.CDLL(path), symbol), ctypes.c_void_p).value
@@ -176,6 +179,7 @@ class Executable:
 
         Raises:
             IndexError: if an index array points outside of its array.
+            LinAlgError: if a matrix is singular or not positive definite.
         """
         results = [np.empty(shape, dtype) for shape, dtype in self.outputs]
         arrays = [*args, *results]
@@ -195,6 +199,9 @@ class Executable:
         if error is not None:
             return error
         equation = self.program.checked[status - 1]
+        if equation.primitive.name in SINGULAR:
+            message = SINGULAR[equation.primitive.name]
+            return np.linalg.LinAlgError(f"{message}, at {equation.source}")
         array = (
             equation.inputs[0].type
             if equation.primitive.name != "scatter_add"

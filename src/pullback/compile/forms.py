@@ -15,6 +15,7 @@ from pullback.compile.kernels import (
     emit_scatter,
     emit_update,
 )
+from pullback.compile.linalg import emit_cholesky, emit_determinant, emit_solve
 from pullback.compile.philox import emit_random_bits
 from pullback.compile.plain_products import emit_plain_product
 from pullback.compile.schedule import is_inline
@@ -34,6 +35,10 @@ KERNELS: dict[str, Callable[[Kernel], None]] = {
     "matmul": emit_plain_product,
     "argsort": emit_argsort,
     "searchsorted": emit_searchsorted,
+    "solve": emit_solve,
+    "log_abs_det": emit_determinant,
+    "det_sign": emit_determinant,
+    "cholesky": emit_cholesky,
     "random_bits": emit_random_bits,
 }
 

@@ -195,9 +195,13 @@ class FunctionEmitter:
         self.builder.call(kernel, [*addresses, self.status, behind])
 
     def store_status(self, builder: ir.IRBuilder, status: Any, equation: Equation) -> None:
+        """Report a failure; what fails after it may do so for lack of its result."""
         if equation not in self.program.checked:
             self.program.checked.append(equation)
-        builder.store(ir.Constant(I32, self.program.checked.index(equation) + 1), status)
+        number = ir.Constant(I32, self.program.checked.index(equation) + 1)
+        before = builder.load(status, typ=I32)
+        is_first = builder.icmp_signed("==", before, ir.Constant(I32, 0))
+        builder.store(builder.select(is_first, number, before), status)
 
     def emit_callback(self, equation: Equation) -> None:
         """NumPy evaluates the equation, on arrays that share the program's memory."""
