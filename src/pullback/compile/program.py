@@ -17,6 +17,7 @@ import numpy as np
 from pullback.compile.entry import MAIN, Callee
 from pullback.compile.kernels import Kernel, kernel_for
 from pullback.compile.llvm import I8, I32, I64, POINTER, ScalarEmitter, ir, loop
+from pullback.compile.products import is_small, product
 from pullback.compile.schedule import ALIGNMENT, Schedule, Step, schedule
 from pullback.core.graph import Equation, Graph, Literal, Variable
 from pullback.core.types import ArrayType
@@ -286,6 +287,11 @@ class FunctionEmitter:
         b_transposed: bool,
         c: Any,
     ) -> None:
+        if is_small(m, n, k):
+            transposed = (a_transposed, b_transposed)
+            kernel = product(self.program.module, dtype, m, n, k, transposed)
+            self.builder.call(kernel, [a, b, c])
+            return
         real = ir.DoubleType() if dtype.itemsize == 8 else ir.FloatType()
         kind = ir.FunctionType(
             ir.VoidType(),
