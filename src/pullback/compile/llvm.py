@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
-from pullback.compile.elementary import elementary
+from pullback.compile.elementary import LIMIT, LIMITED, elementary
 from pullback.errors import CompileError
 
 __all__ = ["I64", "POINTER", "Scalar", "ScalarEmitter", "ir", "loop", "scalar_type"]
@@ -51,6 +51,8 @@ class ScalarEmitter:
     def __init__(self, builder: ir.IRBuilder, fold: bool = False) -> None:
         self.builder = builder
         self.flags = REASSOCIATE if fold else ("contract",)
+        self.doubt: Any = None  # where to note that a result may be wrong: see `Kernel.checked`
+        self.is_doubted = False
 
     # -- constants and memory -----------------------------------------------------------------
     def constant(self, value: Any, dtype: Any) -> Scalar:
@@ -166,11 +168,23 @@ class ScalarEmitter:
         dtype = args[0].dtype
         kind = scalar_type(dtype)
         inline = elementary(self.builder.module, function, kind, dtype.itemsize)
-        if inline is not None:
+        if inline is not None and (function not in LIMITED or self.doubt is not None):
+            if function in LIMITED:
+                self.raise_doubt(args[0])
             return Scalar(self.builder.call(inline, [a.value for a in args]), dtype)
         if function in INSTRUCTIONS:
             return self.intrinsic(function, *args)
         return self.declared(function + ("f" if dtype.itemsize == 4 else ""), *args)
+
+    def raise_doubt(self, x: Scalar) -> None:
+        """Note that the inline function is not right for an ``x`` that is so large."""
+        size = self.intrinsic("fabs", x).value
+        is_far = self.builder.fcmp_unordered(">", size, ir.Constant(size.type, LIMIT))
+        found = self.builder.or_(
+            self.builder.load(self.doubt, typ=I32), self.builder.zext(is_far, I32)
+        )
+        self.builder.store(found, self.doubt)
+        self.is_doubted = True
 
     def intrinsic(self, name: str, *args: Scalar) -> Scalar:
         return self.declared(f"llvm.{name}.f{8 * args[0].dtype.itemsize}", *args)
