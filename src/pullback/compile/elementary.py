@@ -256,26 +256,36 @@ class Elementary:
         biased = like.build.add(n, self.integer(self.format.bias))
         return self.real(like.build.shl(biased, self.integer(self.format.mantissa)), like)
 
-    def remainder(self, x: Real) -> tuple[Real, Any, Real]:
-        """``n`` (twice, see :meth:`rounded`) and ``r`` with x = n ln 2 + r, |r| <= ln(2) / 2."""
+    def remainder(self, x: Real) -> tuple[Real, Any, Real, Real]:
+        """``n`` (twice, see :meth:`rounded`), ``r`` and its error: x = n ln 2 + r, |r| < 0.35."""
         high, low = self.format.ln2
         n, n_bits = self.rounded(x * (1 / math.log(2)))
-        return n, n_bits, (x - n * high) - n * low
+        most = x - n * high
+        r = most - n * low
+        return n, n_bits, r, (most - r) - n * low
 
     def exp(self, x: Real) -> Real:
         smallest, largest = self.format.exp_range
         value = self.scaled_exp(x)
         return value.where(x > largest, math.inf).where(x < smallest, 0.0).where(x.is_nan(), x)
 
-    def scaled_exp(self, x: Real, rest: Real | float = 0.0, factor: Real | float = 1.0) -> Real:
-        """e^(x + rest) times ``factor``, for a small ``rest``; ``x`` is brought into range."""
+    def scaled_exp(
+        self,
+        x: Real,
+        rest: Real | float = 0.0,
+        factor: Real | float = 1.0,
+        tiny: Real | float = 0.0,
+    ) -> Real:
+        """e^(x + rest + tiny) times ``factor``; ``x`` is brought into range."""
         smallest, largest = self.format.exp_range
         inside = x.where(x.is_nan(), 0.0)
         inside = inside.where(inside < smallest, smallest).where(inside > largest, largest)
-        n, n_bits, r = self.remainder(inside)
+        n, n_bits, r, error = self.remainder(inside)
         if isinstance(rest, Real):
-            r = r + rest
-        growth = r + r * r * polynomial(r, self.format.exp)
+            total = r + rest
+            tiny = tiny + (((r - total) + rest) + error)
+            r = total
+        growth = r + (r * r * polynomial(r, self.format.exp) + tiny)
         value = factor + factor * growth
         _, half = self.rounded(n * 0.5)  # in two factors, which reach beyond the normal numbers
         value = value * self.power_of_two(half, x)
@@ -286,7 +296,7 @@ class Elementary:
         lowest = -(self.format.mantissa + 4) * math.log(2)  # from there on it is -1
         inside = x.where(x.is_nan(), 0.0)
         inside = inside.where(inside < lowest, lowest).where(inside > largest, largest)
-        _, n_bits, r = self.remainder(inside)
+        _, n_bits, r, _ = self.remainder(inside)
         half = self.power_of_two(x.build.sub(n_bits, self.integer(1)), x)  # 2^n may be infinite
         value = half * r + (half - 0.5) + half * (r * r * polynomial(r, self.format.exp))
         tiny = abs(x) < self.format.smallest_normal  # signed zeros, subnormals
@@ -351,7 +361,7 @@ class Elementary:
 
     def erfc(self, x: Real) -> Real:
         size = abs(x)
-        is_near = size < 0.84  # there erfc x >= 1 / 4
+        is_near = size < 0.81  # there erfc x > 1 / 4
         z = x * x
         near = (0.5 - x) + (0.5 - x * polynomial(z.where(z > 1, 1.0), ERF))
         far = self.erfc_of(size)
@@ -364,7 +374,11 @@ class Elementary:
         half_digits = self.integer(-1 << (self.format.mantissa + 2) // 2)
         high = self.real(x.build.and_(self.bits(x), half_digits), x)  # its square is exact
         rest = (x - high) * (x + high)
-        return self.scaled_exp(-(high * high), -rest, polynomial(q, ERFC) / (1 + 2 * x))
+        first, *others = ERFC
+        above = q * polynomial(q, others)
+        p, d = first + above, 1 + 2 * x
+        lost = ((first - p) + above) * (1 / first) - (1 - (d - 2 * x)) / d  # by rounding p and d
+        return self.scaled_exp(-(high * high), -rest, p / d, lost)
 
     def quadrant(self, x: Real) -> tuple[Real, Real, Any]:
         """``r``, its rounding error and n mod 4 with x = n pi / 2 + r, |r| <= pi / 4."""
