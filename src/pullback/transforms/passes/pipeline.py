@@ -9,6 +9,7 @@ from pullback.core.graph import Equation, Graph
 from pullback.transforms.passes.cse import cse
 from pullback.transforms.passes.dce import dce
 from pullback.transforms.passes.inline import inline
+from pullback.transforms.passes.simplify import simplify
 
 __all__ = ["optimize"]
 
@@ -18,7 +19,7 @@ def optimize(graph: Graph) -> Graph:
     bodies = tuple(_with_bodies(equation) for equation in graph.equations)
     graph = inline(Graph(graph.inputs, bodies, graph.outputs))
     while True:
-        before, graph = graph, dce(cse(graph))
+        before, graph = graph, dce(cse(simplify(graph)))
         if len(graph.equations) == len(before.equations):
             return graph
 
