@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 import pullback as pb
+from pullback.control.call import executors
 from pullback.core.graph import Graph, GraphBuilder, Literal
 from pullback.core.primitive import registry
 from pullback.core.types import ArrayType, type_of
 from pullback.transforms.evaluate import evaluate
+from pullback.transforms.passes import simplify
 from pullback.transforms.passes.cse import cse
 from pullback.transforms.passes.dce import dce
 from pullback.transforms.passes.inline import inline
@@ -20,6 +22,12 @@ from pullback.transforms.passes.pipeline import optimize
 from pullback.transforms.stage import stage
 
 SPECIAL = np.array([0.0, -0.0, 1.0, -1.5, np.nan, np.inf, -np.inf, 1e-45, 1e38])  # of any float
+
+
+@pytest.fixture(autouse=True)
+def _in_numpy(monkeypatch):
+    """The oracle of a call is its graph run by NumPy, not native code."""
+    monkeypatch.setitem(executors, "native", evaluate)
 
 
 def bits(value):
@@ -156,3 +164,141 @@ def test_dead_equations_are_dropped():
     graph, args = staged(lambda x: (np.sin(x), np.cos(np.exp(x)))[:1], SPECIAL)
     assert names(dce(graph)) == ["sin"]
     same_bits(graph, dce(graph), args)
+
+
+# -- rules ----------------------------------------------------------------------------------------
+ones = lambda *shape: np.broadcast_to(np.float32(1), shape)
+repeated = lambda c, *shape: np.broadcast_to(c, shape or (3, 3))
+key = ((0, 2, 1), 1)
+p = registry
+
+
+def inner(f, c):
+    """A function with a literal inside it, once the call is inlined."""
+    return lambda x: pb.compile(f)(x, c)
+
+
+SHORTER = {  # function, what is left of it
+    "x * 1": (lambda x: x * 1, ""),
+    "1 * x": (lambda x: 1.0 * x, ""),
+    "x * ones": (lambda x: x * ones(3, 3), ""),
+    "x / 1": (lambda x: x / 1, ""),
+    "x - 0": (lambda x: x - 0.0, ""),
+    "x + -0": (lambda x: x + -0.0, ""),
+    "-0 + x": (lambda x: -0.0 + x, ""),
+    "x ** 1": (lambda x: p["power"](x, 1), ""),
+    "x ** 2": (lambda x: p["power"](x, 2.0), "square"),
+    "--x": (lambda x: np.negative(-x), ""),
+    "x + -y": (lambda x: x.T + -x, "subtract transpose"),
+    "-y + x": (lambda x: -x + x.T, "subtract transpose"),
+    "x - -y": (lambda x: x.T - -x, "add transpose"),
+    "where true": (lambda x: np.where(True, x, x + 2), ""),
+    "where false": (lambda x: np.where(np.False_, x, x + 2), "add"),
+    "where equal": (lambda x: np.where(x > 0, x, x), ""),
+    "where not": (lambda x: np.where(np.logical_not(x), x, x.T), "transpose where"),
+    "stop_gradient": (lambda x: pb.stop_gradient(x), ""),
+    "literals": (inner(lambda x, c: np.sin(c + np.float32(2)), 1.5), ""),
+    "literals that overflow": (inner(lambda x, c: c * 1e308 - np.float64(np.inf), 10.0), ""),
+    "repeated literals": (inner(lambda x, c: x + np.sqrt(repeated(c)) * 3, 2.0), "add"),
+    "converted literal": (inner(lambda x, c: x * repeated(c).astype("i1"), 2.5), "multiply"),
+    "reshaped literal": (inner(lambda x, c: x * np.reshape(repeated(c, 9), (3, 3)), 2), "multiply"),
+    "transposed literal": (inner(lambda x, c: x * repeated(c, 3, 3).T, 0.5), "multiply"),
+    "part of a literal": (inner(lambda x, c: x * repeated(c, 4, 3)[1:], -0.0), "multiply"),
+    "only a literal": (inner(lambda x, c: repeated(c) * 2, 3.0), "broadcast_to"),
+    "same shape": (lambda x: np.reshape(x, (3, 3)), ""),
+    "reshape twice": (lambda x: np.reshape(np.reshape(x, (9, 1)), 9), "reshape"),
+    "broadcast to same": (lambda x: p["broadcast_to"](x, shape=(3, 3)), ""),
+    "broadcast twice": (
+        lambda x: np.broadcast_to(np.broadcast_to(x, (2, 3, 3)), (4, 2, 3, 3)),
+        "broadcast_to",
+    ),
+    "broadcast operand": (lambda x: np.arctan2(np.broadcast_to(x[0], (3, 3)), x), "arctan2 index"),
+    "both stretched": (
+        lambda x: np.broadcast_to(x[0], (3, 3)) * np.broadcast_to(x[1], (3, 3)),
+        "broadcast_to index index multiply",
+    ),
+    "third operand": (
+        lambda x: np.where(x > 0, x, np.broadcast_to(x[0], (3, 3))),
+        "greater index where",
+    ),
+    "padded operand": (lambda x: np.reshape(x[0], (1, 3)) - x, "index subtract"),
+    "same dtype": (lambda x: p["astype"](x, dtype=x.dtype), ""),
+    "there and back": (lambda x: x.astype(np.longdouble).astype(x.dtype), ""),
+    "truth and back": (lambda x: (x > 0).astype(np.int8).astype(bool), "greater"),
+    "identity axes": (lambda x: p["transpose"](x, axes=(0, 1)), ""),
+    "transpose twice": (lambda x: x.T.T, ""),
+    "three axes": (
+        lambda x: np.transpose(np.transpose(np.reshape(x, (1, 3, 3)), (1, 2, 0)), (1, 0, 2)),
+        "reshape transpose",
+    ),
+    "whole": (lambda x: x[...] + x[:, ::1], "add"),
+    "placed whole": (lambda x: p["place"](x, shape=(3, 3), key=(Ellipsis,)), ""),
+    "placed": (lambda x: p["index"](p["place"](x[1:, 1], shape=(3, 3), key=key), key=key), "index"),
+    "updated": (lambda x: p["index"](p["update"](x, x[1:, 1], key=key), key=key), "index"),
+    "one element": (lambda x: np.max(np.reshape(x, (3, 1, 3)), axis=1), ""),
+    "one smallest": (lambda x: np.min(np.reshape(x, (3, 1, 3)), axis=1), ""),
+    "one factor": (lambda x: np.prod(np.reshape(x, (3, 3, 1)), axis=2), ""),
+    "one integer": (lambda x: np.sum(np.reshape(np.argsort(x), (3, 1, 3)), axis=1), "argsort"),
+    "concatenate one": (lambda x: np.concatenate([x]), ""),
+}
+KEPT = {  # what looks like one of these, and is not
+    "x + 0": lambda x: x + 0.0,
+    "x - -0": lambda x: x - -0.0,
+    "0 - x": lambda x: 0.0 - x,
+    "x * 0": lambda x: x * 0.0,
+    "wider shape": lambda x: x * ones(2, 3, 3),
+    "wider dtype": lambda x: x * np.float64(1) if x.dtype == np.float32 else x * 2,
+    "-(x - y)": lambda x: -(x - x.T),
+    "sum of one": lambda x: np.sum(np.reshape(x, (3, 3, 1)), axis=2),
+    "narrower dtype": lambda x: x.astype(np.float16).astype(x.dtype),
+    "whole numbers": lambda x: np.where(np.isfinite(x), x, 0).astype(np.int8).astype(x.dtype),
+    "reversed": lambda x: x[::-1],
+    "square transpose": lambda x: x.T,
+    "written elsewhere": lambda x: p["index"](
+        p["update"](x, x[1:, 1], key=((1, 3, 1), 1)), key=key
+    ),
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("name", SHORTER)
+def test_rules(name, dtype):
+    f, left = SHORTER[name]
+    graph, args = staged(f, SPECIAL.astype(dtype).reshape(3, 3))
+    after = optimize(graph)
+    assert sorted(names(after)) == sorted(left.split())
+    same_bits(graph, after, args)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("name", KEPT)
+def test_what_no_rule_may_touch(name, dtype):
+    graph, args = staged(KEPT[name], SPECIAL.astype(dtype).reshape(3, 3))
+    after = optimize(graph)
+    assert len(after.equations) == len(graph.equations)
+    same_bits(graph, after, args)
+
+
+def test_python_scalars_stay_weak():
+    """A weak literal that is broadcast is an array of float64, and promotes like one."""
+    builder = GraphBuilder()
+    x = builder.input(ArrayType((3,), np.float32))
+    (tenth,) = builder.add(registry["broadcast_to"], [Literal(0.1)], {"shape": (3,)})
+    ys = builder.add(registry["equal"], [x, tenth], {})
+    graph = builder.build(ys)
+    same_bits(graph, optimize(graph), [np.full(3, 0.1, np.float32)])
+
+
+@pytest.mark.parametrize("name", [*simplify.RULES, "elementwise"])
+def test_every_rule_is_needed(name, monkeypatch):
+    """Without it, one of the graphs above stays longer."""
+    x = SPECIAL.reshape(3, 3)
+    graphs = [(staged(f, x)[0], sorted(left.split())) for f, left in SHORTER.values()]
+    table = {**simplify.RULES, "elementwise": simplify.ELEMENTWISE}
+    for rule in table[name]:
+        rest = tuple(other for other in table[name] if other is not rule)
+        monkeypatch.setattr(simplify, "RULES", {**table, name: rest})
+        monkeypatch.setattr(
+            simplify, "ELEMENTWISE", rest if name == "elementwise" else table["elementwise"]
+        )
+        assert any(sorted(names(optimize(graph))) != left for graph, left in graphs), rule
