@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, reject, settings
+from hypothesis import strategies as st
 
 import pullback as pb
 from pullback.control.call import executors
@@ -302,3 +304,70 @@ def test_every_rule_is_needed(name, monkeypatch):
             simplify, "ELEMENTWISE", rest if name == "elementwise" else table["elementwise"]
         )
         assert any(sorted(names(optimize(graph))) != left for graph, left in graphs), rule
+
+
+# -- generated graphs -----------------------------------------------------------------------------
+NUMBERS = [0.0, -0.0, 1, 1.0, True, 2, -1.5, np.nan, np.inf, np.float32(1), np.float32(-0.0)]
+BINARY = ["add", "subtract", "multiply", "divide", "power", "equal", "maximum", "logical_and"]
+UNARY = ["negative", "square", "sin", "logical_not", "stop_gradient"]
+
+
+@st.composite
+def graphs(draw):
+    """Equations that the rules are about, on (2, 3) arrays, their broadcasts, and literals."""
+    builder = GraphBuilder()
+    values = [
+        builder.input(ArrayType(s, d)) for s, d in [((2, 3), "f8"), ((2, 3), "f4"), ((), "f8")]
+    ]
+
+    def pick():
+        return draw(st.sampled_from(values) | st.sampled_from(NUMBERS).map(Literal))
+
+    def move(v):
+        shape = v.type.shape
+        return draw(
+            st.sampled_from(
+                [
+                    ("reshape", {"shape": (1, *shape)}),
+                    ("reshape", {"shape": tuple(n for n in shape if n != 1)}),
+                    ("broadcast_to", {"shape": shape if len(shape) > 2 else (2, 3)}),
+                    ("astype", {"dtype": draw(st.sampled_from([np.dtype("f8"), np.dtype("f4")]))}),
+                    (
+                        "transpose",
+                        {"axes": tuple(range(len(shape)))[:: draw(st.sampled_from([1, -1]))]},
+                    ),
+                    ("max", {"axis": tuple(i for i, n in enumerate(shape) if n == 1)}),
+                    ("sum", {"axis": ()}),
+                ]
+            )
+        )
+
+    for _ in range(draw(st.integers(1, 14))):
+        kind = draw(st.sampled_from(["unary", "binary", "where", "move"]))
+        if kind == "unary":
+            name, operands, params = draw(st.sampled_from(UNARY)), [pick()], {}
+        elif kind == "binary":
+            name, operands, params = draw(st.sampled_from(BINARY)), [pick(), pick()], {}
+        elif kind == "where":
+            name, operands, params = "where", [pick(), pick(), pick()], {}
+        else:
+            operands = [pick()]
+            name, params = move(operands[0])
+        try:
+            values += builder.add(registry[name], operands, params)
+        except (TypeError, ValueError):
+            continue  # shapes or dtypes that do not go together
+    return builder.build(values[3:] or values)
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(graphs(), st.permutations(SPECIAL.tolist()))
+def test_generated_graphs(graph, numbers):
+    args = [np.array(numbers[:6]).reshape(2, 3), np.float32(numbers[3:9]).reshape(2, 3)]
+    args.append(np.array(numbers[0]))
+    try:
+        with np.errstate(all="ignore"):
+            evaluate(graph, args)
+    except ValueError:  # an integer to a negative power
+        reject()
+    same_bits(graph, optimize(graph), args)
