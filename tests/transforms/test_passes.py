@@ -281,14 +281,18 @@ def test_what_no_rule_may_touch(name, dtype):
     same_bits(graph, after, args)
 
 
-def test_python_scalars_stay_weak():
-    """A weak literal that is broadcast is an array of float64, and promotes like one."""
+def test_broadcast_python_scalars_promote_like_arrays():
+    """The float32 next to 0.1 is 0.1 to a Python scalar, and is not to an array of float64."""
     builder = GraphBuilder()
-    x = builder.input(ArrayType((3,), np.float32))
-    (tenth,) = builder.add(registry["broadcast_to"], [Literal(0.1)], {"shape": (3,)})
-    ys = builder.add(registry["equal"], [x, tenth], {})
-    graph = builder.build(ys)
-    same_bits(graph, optimize(graph), [np.full(3, 0.1, np.float32)])
+    x, weak = builder.input(ArrayType((3,), "f4")), builder.input(ArrayType((), "f8", weak=True))
+    outputs = []
+    for scalar in (weak, Literal(0.1)):
+        (repeated,) = builder.add(registry["broadcast_to"], [scalar], {"shape": (3,)})
+        for other in (x, Literal(np.float32(0.1))):
+            outputs += builder.add(registry["equal"], [other, repeated], {})
+            outputs += builder.add(registry["equal"], [other, scalar], {})
+    graph = builder.build(outputs)
+    same_bits(graph, optimize(graph), [np.full(3, 0.1, np.float32), 0.1])
 
 
 @pytest.mark.parametrize("name", [*simplify.RULES, "elementwise"])
