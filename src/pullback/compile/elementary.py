@@ -17,7 +17,8 @@ from functools import reduce
 from typing import Any, NamedTuple
 
 import numpy as np
-from llvmlite import ir
+
+from pullback.compile.ir import ir
 
 __all__ = ["elementary"]
 

@@ -11,15 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from pullback.compile.llvm import (
-    I32,
-    I64,
-    Scalar,
-    ScalarEmitter,
-    ir,
-    loop,
-    loops,
-)
+from pullback.compile.ir import I32, I64, ir, loop, loops
+from pullback.compile.llvm import Scalar, ScalarEmitter
 from pullback.compile.scalars import scalar_form
 from pullback.compile.schedule import Schedule, Step, is_flat, is_inline, is_plain, is_squeeze
 from pullback.core.graph import Equation, Literal, Variable

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pullback.compile.llvm import I32, I64, POINTER, ir, loop
+from pullback.compile.ir import I32, I64, POINTER, ir, loop
 
 __all__ = ["is_small", "product"]
 

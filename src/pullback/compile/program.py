@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from pullback.compile.entry import MAIN, Callee
+from pullback.compile.ir import I8, I32, I64, POINTER, ir, loop
 from pullback.compile.kernels import Kernel, kernel_for
-from pullback.compile.llvm import I8, I32, I64, POINTER, ScalarEmitter, ir, loop
+from pullback.compile.llvm import ScalarEmitter
 from pullback.compile.products import is_small, product
 from pullback.compile.schedule import ALIGNMENT, Schedule, Step, schedule
 from pullback.core.graph import Equation, Graph, Literal, Variable
