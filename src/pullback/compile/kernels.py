@@ -11,15 +11,25 @@ from typing import Any
 
 import numpy as np
 
-from pullback.compile.ir import I32, I64, ir, loop, loops
+from pullback.compile.ir import I8, I32, I64, ir, loop, loops
 from pullback.compile.llvm import Scalar, ScalarEmitter
 from pullback.compile.scalars import scalar_form
-from pullback.compile.schedule import Schedule, Step, is_flat, is_inline, is_plain, is_squeeze
+from pullback.compile.schedule import Schedule, Step, aligned, is_flat, is_plain, is_squeeze
 from pullback.core.graph import Equation, Literal, Variable
 from pullback.core.types import ArrayType
 from pullback.errors import CompileError
 
-__all__ = ["KERNELS", "Kernel"]
+__all__ = [
+    "Kernel",
+    "emit_concatenate",
+    "emit_cumsum",
+    "emit_gather",
+    "emit_map",
+    "emit_place",
+    "emit_reduction",
+    "emit_scatter",
+    "emit_update",
+]
 
 ZERO = ir.Constant(I64, 0)
 BLOCK = 1024  # elements that are folded before their sum is added to the others
@@ -36,6 +46,7 @@ class Kernel:
         builder: ir.IRBuilder,
         pointers: dict[Variable, Any],
         fail: Callable[[ir.IRBuilder], None],
+        working_memory: Any,
     ) -> None:
         self.plan = plan
         self.equation = step.equation
@@ -44,6 +55,8 @@ class Kernel:
         self.pointers = pointers
         self.emit = ScalarEmitter(builder)
         self.fail = fail
+        self.working_memory = working_memory
+        self.scratch_bytes = 0
         self.is_flat = False
         self.known: dict[tuple[int, ...], Scalar] = {}
 
@@ -180,6 +193,12 @@ class Kernel:
         for s, place in zip(start, places, strict=True):
             self.builder.store(s.value, place)
         return places
+
+    def scratch(self, n_bytes: int) -> Any:
+        """Aligned memory that is the kernel's own while it runs."""
+        start = ir.Constant(I64, self.scratch_bytes)
+        self.scratch_bytes += aligned(n_bytes)
+        return self.builder.gep(self.working_memory, [start], source_etype=I8)
 
     def read_state(self, places: Sequence[Any], like: Sequence[Scalar]) -> tuple[Scalar, ...]:
         return tuple(
@@ -321,6 +340,7 @@ class Reduction:
 
 
 def emit_cumsum(kernel: Kernel) -> None:
+    """``out[..., i, ...]`` is the sum of the first ``i + 1`` elements along the axis."""
     (x,), (out,) = kernel.equation.inputs, kernel.equation.outputs
     axis = kernel.equation.params["axis"]
     shape = out.type.shape
@@ -337,12 +357,14 @@ def emit_cumsum(kernel: Kernel) -> None:
 
 
 def emit_place(kernel: Kernel) -> None:
+    """Zeros with an array at a key."""
     (x,), (out,) = kernel.equation.inputs, kernel.equation.outputs
     kernel.fill(out, lambda _: kernel.emit.constant(0, out.type.dtype))
     emit_selected(kernel, x, out)
 
 
 def emit_update(kernel: Kernel) -> None:
+    """A copy with another array at a key."""
     x, v = kernel.equation.inputs
     (out,) = kernel.equation.outputs
     kernel.fill(out, lambda index: kernel.value(x, index))
@@ -358,6 +380,7 @@ def emit_selected(kernel: Kernel, v: Variable | Literal, out: Variable) -> None:
 
 
 def emit_concatenate(kernel: Kernel) -> None:
+    """Each operand behind the others along the axis."""
     (out,) = kernel.equation.outputs
     axis, start = kernel.equation.params["axis"], 0
     for x in kernel.equation.inputs:
@@ -392,6 +415,7 @@ def picked(
 
 
 def emit_gather(kernel: Kernel) -> None:
+    """``x[indices]``; an index out of bounds fails."""
     x, *indices = kernel.equation.inputs
     (out,) = kernel.equation.outputs
     shape = np.broadcast_shapes(*[i.type.shape for i in indices])
@@ -407,6 +431,7 @@ def emit_gather(kernel: Kernel) -> None:
 
 
 def emit_scatter(kernel: Kernel) -> None:
+    """``x[indices] = v`` on a copy, or ``+=`` on zeros; an index out of bounds fails."""
     add = kernel.equation.primitive.name == "scatter_add"
     (out,) = kernel.equation.outputs
     if add:
@@ -431,23 +456,3 @@ def emit_scatter(kernel: Kernel) -> None:
                 value = kernel.emit.add(before, value)
             kernel.store(out, place, value)
         kernel.forget()
-
-
-KERNELS: dict[str, Callable[[Kernel], None]] = {
-    "cumsum": emit_cumsum,
-    "place": emit_place,
-    "update": emit_update,
-    "concatenate": emit_concatenate,
-    "gather": emit_gather,
-    "scatter": emit_scatter,
-    "scatter_add": emit_scatter,
-}
-
-
-def kernel_for(equation: Equation) -> Callable[[Kernel], None] | None:
-    """The emitter of an equation that is a nest of loops, or ``None``."""
-    if is_inline(equation) or equation.primitive.name == "reshape":
-        return emit_map
-    if equation.primitive.family == "reduction":
-        return emit_reduction
-    return KERNELS.get(equation.primitive.name)

@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 
 from pullback.compile.entry import MAIN, Callee
+from pullback.compile.forms import kernel_for
 from pullback.compile.ir import I8, I32, I64, POINTER, ir, loop
-from pullback.compile.kernels import Kernel, kernel_for
+from pullback.compile.kernels import Kernel
 from pullback.compile.llvm import ScalarEmitter
 from pullback.compile.products import is_small, product
-from pullback.compile.schedule import ALIGNMENT, Schedule, Step, schedule
+from pullback.compile.schedule import Schedule, Step, aligned, is_blas_product, schedule
 from pullback.core.graph import Equation, Graph, Literal, Variable
 from pullback.core.types import ArrayType
 from pullback.errors import CompileError
@@ -84,7 +85,7 @@ class FunctionEmitter:
             self.function.linkage = "internal"
         self.builder = ir.IRBuilder(self.function.append_basic_block("entry"))
         self.table, self.arena, self.status = self.function.args
-        self.own_bytes = -(-self.plan.arena_bytes // ALIGNMENT) * ALIGNMENT
+        self.own_bytes = self.plan.arena_bytes
         self.nested_bytes = 0
         self.pointers = self.bind_memory()
         for step in self.plan.steps:
@@ -146,10 +147,10 @@ class FunctionEmitter:
         name = step.equation.primitive.name
         emitter = kernel_for(step.equation)
         try:
-            if emitter is not None:
-                self.emit_kernel(step, emitter)
-            elif name == "matmul" and self.has_blas(step.equation):
+            if is_blas_product(step.equation):
                 self.emit_matmul(step.equation)
+            elif emitter is not None:
+                self.emit_kernel(step, emitter)
             elif name in CONTROL:
                 CONTROL[name](self, step.equation)
             else:
@@ -167,28 +168,33 @@ class FunctionEmitter:
     def emit_kernel(self, step: Step, emitter: Callable[[Kernel], None]) -> None:
         """A function of its own for the kernel: its pointers do not overlap, so loops vectorize."""
         variables = [*step.reads, *step.outputs]
-        kind = ir.FunctionType(ir.VoidType(), [POINTER] * (len(variables) + 1))
+        kind = ir.FunctionType(ir.VoidType(), [POINTER] * (len(variables) + 2))
         function = ir.Function(
             self.program.module, kind, self.program.module.get_unique_name("kernel")
         )
         function.linkage = "internal"  # and not a second time inside its caller
         function.attributes.add("noinline")
-        for argument in function.args[: len(variables)]:
+        *places, status, working_memory = function.args
+        for argument in places:
             argument.add_attribute("noalias")
         builder = ir.IRBuilder(function.append_basic_block("entry"))
 
         def fail(build: ir.IRBuilder) -> None:
-            self.store_status(build, function.args[-1], step.equation)
+            self.store_status(build, status, step.equation)
 
-        pointers = dict(zip(variables, function.args[:-1], strict=True))
+        pointers = dict(zip(variables, places, strict=True))
+        body = Kernel(self.plan, step, builder, pointers, fail, working_memory)
         try:
-            emitter(Kernel(self.plan, step, builder, pointers, fail))
+            emitter(body)
         except CompileError:
             del self.program.module.globals[function.name]
             raise
         builder.ret_void()
         kernel = self.program.unique(function)
-        self.builder.call(kernel, [*(self.pointers[v] for v in variables), self.status])
+        self.nested_bytes = max(self.nested_bytes, body.scratch_bytes)
+        behind = self.offset(self.arena, self.own_bytes)
+        addresses = [self.pointers[v] for v in variables]
+        self.builder.call(kernel, [*addresses, self.status, behind])
 
     def store_status(self, builder: ir.IRBuilder, status: Any, equation: Equation) -> None:
         if equation not in self.program.checked:
@@ -216,10 +222,6 @@ class FunctionEmitter:
         return table
 
     # -- matrix products ----------------------------------------------------------------------
-    def has_blas(self, equation: Equation) -> bool:
-        dtypes = {v.type.dtype for v in (*equation.inputs, *equation.outputs)}
-        return len(dtypes) == 1 and dtypes <= {np.dtype(np.float64), np.dtype(np.float32)}
-
     def emit_matmul(self, equation: Equation) -> None:
         """``cblas_?gemm`` for every matrix of the stack; transposed operands are read in place."""
         x1, x2 = equation.inputs
@@ -342,7 +344,7 @@ class FunctionEmitter:
         places = []
         for type in types:
             places.append(self.offset(self.arena, self.own_bytes + start))
-            start += -(-max(type.nbytes, 1) // ALIGNMENT) * ALIGNMENT
+            start += aligned(type.nbytes)
         return places, start
 
     def row(self, operand: Variable | Literal, i: Any) -> Any:

@@ -10,15 +10,32 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from pullback.compile.scalars import has_scalar_form
 from pullback.core.graph import Equation, Graph, Literal, Variable
 from pullback.core.types import ArrayType
 
-__all__ = ["Schedule", "Step", "is_flat", "is_inline", "is_plain", "is_squeeze", "schedule"]
+__all__ = [
+    "Schedule",
+    "Step",
+    "aligned",
+    "is_blas_product",
+    "is_flat",
+    "is_inline",
+    "is_plain",
+    "is_squeeze",
+    "schedule",
+]
 
 ALIGNMENT = 64
 MAX_MAPS = 8  # in one loop: more streams than a processor prefetches gain nothing
 MOVES = ("transpose", "broadcast_to", "index", "reshape")
+
+
+def aligned(n_bytes: int) -> int:
+    """Bytes that a value occupies, up to the next boundary."""
+    return -(-max(n_bytes, 1) // ALIGNMENT) * ALIGNMENT
 
 
 def is_squeeze(old: ArrayType, new: ArrayType) -> bool:
@@ -181,9 +198,19 @@ def reads_whole(equation: Equation) -> bool:
     )
 
 
+def is_blas_product(equation: Equation) -> bool:
+    """Whether the equation is a matrix product in one of the dtypes that BLAS has."""
+    dtypes = {v.type.dtype for v in (*equation.inputs, *equation.outputs)}
+    return (
+        equation.primitive.name == "matmul"
+        and len(dtypes) == 1
+        and dtypes <= {np.dtype(np.float64), np.dtype(np.float32)}
+    )
+
+
 def _is_transposed_operand(equation: Equation, maker: Equation) -> bool:
-    """A matrix product reads a transposed matrix in place."""
-    if equation.primitive.name != "matmul" or maker.primitive.name != "transpose":
+    """BLAS reads a transposed matrix in place."""
+    if not is_blas_product(equation) or maker.primitive.name != "transpose":
         return False
     axes = maker.params["axes"]
     n = len(axes)
@@ -312,7 +339,7 @@ def _place(plan: Schedule) -> None:
         for v in step.outputs:
             if v in fixed:
                 continue
-            size = -(-max(v.type.nbytes, 1) // ALIGNMENT) * ALIGNMENT
+            size = aligned(v.type.nbytes)
             start = 0
             for begin, stop, _ in used:
                 if begin - start >= size:

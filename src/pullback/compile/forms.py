@@ -1,0 +1,47 @@
+"""Native forms: which emitter writes the kernel of which equation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pullback.compile.kernels import (
+    Kernel,
+    emit_concatenate,
+    emit_cumsum,
+    emit_gather,
+    emit_map,
+    emit_place,
+    emit_reduction,
+    emit_scatter,
+    emit_update,
+)
+from pullback.compile.philox import emit_random_bits
+from pullback.compile.plain_products import emit_plain_product
+from pullback.compile.schedule import is_inline
+from pullback.compile.sorting import emit_argsort, emit_searchsorted
+from pullback.core.graph import Equation
+
+__all__ = ["kernel_for"]
+
+KERNELS: dict[str, Callable[[Kernel], None]] = {
+    "cumsum": emit_cumsum,
+    "place": emit_place,
+    "update": emit_update,
+    "concatenate": emit_concatenate,
+    "gather": emit_gather,
+    "scatter": emit_scatter,
+    "scatter_add": emit_scatter,
+    "matmul": emit_plain_product,
+    "argsort": emit_argsort,
+    "searchsorted": emit_searchsorted,
+    "random_bits": emit_random_bits,
+}
+
+
+def kernel_for(equation: Equation) -> Callable[[Kernel], None] | None:
+    """The emitter of an equation that is a nest of loops, or ``None``."""
+    if is_inline(equation) or equation.primitive.name == "reshape":
+        return emit_map
+    if equation.primitive.family == "reduction":
+        return emit_reduction
+    return KERNELS.get(equation.primitive.name)

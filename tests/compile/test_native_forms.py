@@ -1,0 +1,165 @@
+"""Native forms of operations that are more than loops over arithmetic, against NumPy's."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+
+import pullback as pb
+from pullback.core.primitive import registry
+
+
+def native(name, *args, **params):
+    """The result of the operation as native code, without NumPy."""
+    return pb.compile(lambda *xs: registry[name](*xs, **params), callbacks=False)(*args)
+
+
+def test_random_bits_are_numpys():
+    rng = np.random.default_rng(0)
+    for n in (0, 1, 3, 4, 5, 8, 1003):
+        key0, key1, counter = (int(k) for k in rng.integers(0, 2**64, 3, np.uint64))
+        for start in (counter, 0, 2**64 - 2):  # the last one carries into the second word
+            philox = np.random.Philox(key=np.array([key0, key1], np.uint64), counter=start)
+            state = np.array([key0, key1, start], np.uint64)
+            np.testing.assert_array_equal(
+                native("random_bits", state, shape=(n,)), philox.random_raw(n)
+            )
+
+
+def test_random_bits_of_a_stack_of_states():
+    states = np.arange(18, dtype=np.uint64).reshape(2, 3, 3)
+    bits = native("random_bits", states, shape=(5, 3))
+    assert bits.shape == (2, 3, 5, 3)
+    for i, j in np.ndindex(2, 3):
+        key0, key1, counter = states[i, j]
+        philox = np.random.Philox(key=np.array([key0, key1]), counter=int(counter))
+        np.testing.assert_array_equal(bits[i, j].ravel(), philox.random_raw(15))
+
+
+SHAPES = [
+    ((3, 4), (4, 5)),
+    ((4,), (4, 5)),
+    ((3, 4), (4,)),
+    ((4,), (4,)),
+    ((1, 1), (1, 1)),
+    ((2, 3, 4), (4, 5)),
+    ((3, 4), (2, 4, 5)),
+    ((2, 1, 3, 4), (5, 4, 2)),
+    ((4,), (2, 4, 5)),
+    ((2, 3, 4), (4,)),
+    ((3, 0), (0, 2)),
+    ((0, 4), (4, 2)),
+    ((0, 3, 4), (4, 2)),
+]
+INTEGERS = (np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64)
+
+
+@pytest.mark.parametrize("dtype", [*INTEGERS, np.bool_])
+def test_integer_products_are_numpys(dtype):
+    rng = np.random.default_rng(1)
+    for left, right in SHAPES:
+        a, b = (rng.integers(0, 2**63, s).astype(dtype) for s in (left, right))
+        if dtype == np.bool_:
+            a, b = (rng.uniform(size=s) < 0.3 for s in (left, right))
+        found = native("matmul", a, b)
+        assert found.dtype == dtype
+        np.testing.assert_array_equal(found, np.matmul(a, b))
+
+
+def test_integer_products_of_mixed_and_transposed_operands():
+    rng = np.random.default_rng(2)
+    a, b = rng.integers(-99, 99, (3, 4)).astype(np.int8), rng.integers(0, 255, (5, 4), np.uint8)
+    np.testing.assert_array_equal(native("matmul", a, b.T.astype(np.int64)), a @ b.T.astype(int))
+    for f in (
+        lambda a, b: a @ b.T,
+        lambda a, b: (b @ a.T).T,
+        lambda a, b: (a > 0) @ (b > 99).T,
+        lambda a, b: a.T @ a + 1,
+    ):
+        found = pb.compile(f, callbacks=False)(a, b)
+        np.testing.assert_array_equal(found, f(a, b), strict=True)
+
+
+@pytest.mark.parametrize("dtypes", [("f4", "f8"), ("f8", "f4"), ("i8", "f8"), ("f2", "f2")])
+def test_products_that_numpy_computes_take_transposed_operands(dtypes):
+    a, b = (np.arange(n).reshape(-1, 4).astype(d) for n, d in zip((12, 20), dtypes, strict=True))
+    found = pb.compile(lambda a, b: a @ b.T)(a, b)
+    np.testing.assert_array_equal(found, a @ b.T, strict=True)
+
+
+def numbers(rng, dtype, shape):
+    """Few different values, so that many are equal, and the special ones of the dtype."""
+    if dtype == np.bool_:
+        return rng.integers(0, 2, shape).astype(bool)
+    if np.dtype(dtype).kind == "f":
+        tiny = np.finfo(dtype).smallest_subnormal
+        special = [np.nan, -np.nan, np.inf, -np.inf, 0.0, -0.0, tiny, -tiny, 1.5, -2.0]
+        return rng.choice(np.array([*special, *rng.normal(size=9)], dtype), shape)
+    limits = np.iinfo(dtype)
+    small = rng.integers(0, 9, 5).astype(dtype)
+    return rng.choice(np.array([limits.min, limits.max, limits.max - 1, *small], dtype), shape)
+
+
+NUMBERS = (*INTEGERS, np.bool_, np.float32, np.float64)
+
+
+@pytest.mark.parametrize("dtype", NUMBERS)
+def test_argsort_is_numpys_stable_sort(dtype):
+    rng = np.random.default_rng(3)
+    sort = pb.compile(lambda x: np.argsort(x, axis=1, kind="stable"), callbacks=False)
+    for _ in range(20):
+        x = numbers(rng, dtype, (2, 37, 3))
+        np.testing.assert_array_equal(sort(x), np.argsort(x, axis=1, kind="stable"))
+
+
+def test_argsort_of_any_length():
+    rng = np.random.default_rng(4)
+    cases = [((n,), 0) for n in (0, 1, 2, 7, 8, 9, 15, 16, 17, 1025)]
+    for shape, axis in [*cases, ((3, 20), 1), ((20, 3), 0), ((0, 4), 1), ((4, 0), 0)]:
+        sort = pb.compile(lambda x, a=axis: np.argsort(x, axis=a, kind="stable"), callbacks=False)
+        for x in (
+            numbers(rng, np.float64, shape),
+            np.zeros(shape),
+            np.arange(np.prod(shape, dtype=int)).reshape(shape) // 3.0,
+            -np.arange(np.prod(shape, dtype=int)).reshape(shape) // 3.0,
+        ):
+            np.testing.assert_array_equal(sort(x), np.argsort(x, axis=axis, kind="stable"))
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("dtype", NUMBERS)
+def test_searchsorted_is_numpys(dtype, side):
+    rng = np.random.default_rng(5)
+    search = pb.compile(lambda a, v: np.searchsorted(a, v, side), callbacks=False)
+    for _ in range(20):
+        a, v = np.sort(numbers(rng, dtype, 37)), numbers(rng, dtype, (5, 7))
+        np.testing.assert_array_equal(search(a, v), np.searchsorted(a, v, side))
+    v = rng.integers(0, 3, ()).astype(np.int8)  # of another dtype, and without axes
+    np.testing.assert_array_equal(search(a, v), np.searchsorted(a, v, side))
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_searchsorted_in_any_length(side):
+    rng = np.random.default_rng(6)
+    search = pb.compile(lambda a, v: np.searchsorted(a, v, side), callbacks=False)
+    with warnings.catch_warnings(action="ignore"):  # many signatures
+        for n in (0, 1, 2, 3, 4, 5, 7, 8, 9, 100):
+            a, v = np.sort(numbers(rng, np.float64, n)), numbers(rng, np.float64, 50)
+            np.testing.assert_array_equal(search(a, v), np.searchsorted(a, v, side))
+
+
+def test_working_memory_of_sorts_inside_loops():
+    x = np.random.default_rng(7).normal(size=(4, 50))
+
+    def step(carry, row):
+        order = np.argsort(carry + row, kind="stable")
+        return carry * 0.5 + (row * 2 + 1)[order], np.sort(row * 3) + carry
+
+    def f(x):
+        carry, rows = pb.scan(step, x[0] + 1, x)
+        return np.sort(carry * 2) + carry, rows + x, np.argsort(x * 2, axis=0)
+
+    for found, expected in zip(pb.compile(f, callbacks=False)(x), f(x), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-14)
