@@ -57,7 +57,7 @@ COVERED_BY: dict[str, str] = {
     "ops/": "tests/battery/test_battery.py",
     "testing/": "tests/battery/test_battery.py",
     "transforms/": "tests/transforms/test_derivatives.py",
-    "transforms/passes/": "tests/compile/test_jit.py",
+    "transforms/passes/": "tests/transforms/test_passes.py",
 }
 
 

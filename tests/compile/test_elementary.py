@@ -5,9 +5,10 @@ import re
 import mpmath
 import numpy as np
 import pytest
+from scipy import special
 
 import pullback as pb
-from pullback.compile.elementary import INLINE
+from pullback.compile.elementary import INLINE, LIMIT, LIMITED
 
 FUNCTIONS = {  # NumPy's function, mpmath's, and what is allowed, in units in the last place
     "exp": (np.exp, mpmath.exp, 2),
@@ -15,6 +16,11 @@ FUNCTIONS = {  # NumPy's function, mpmath's, and what is allowed, in units in th
     "log": (np.log, mpmath.log, 2),
     "log1p": (np.log1p, mpmath.log1p, 2),
     "tanh": (np.tanh, mpmath.tanh, 4),
+    "erf": (special.erf, mpmath.erf, 2),
+    "erfc": (special.erfc, lambda x: mpmath.erfc(max(min(x, 30), -30)), 2),
+    "sin": (np.sin, mpmath.sin, 2),
+    "cos": (np.cos, mpmath.cos, 2),
+    "tan": (np.tan, mpmath.tan, 2),
 }
 DTYPES = [np.float64, np.float32]
 
@@ -51,6 +57,8 @@ def test_units_in_the_last_place(name, dtype):
     x = points(dtype)
     with np.errstate(all="ignore"):
         x = x[np.isfinite(function(x))]
+    if name in LIMITED:
+        x = x[np.abs(x) <= LIMIT]
     got = pb.compile(lambda x: function(x))(x)
     with mpmath.workprec(140):
         want = [exact(mpmath.mpf(float(v))) for v in x]
@@ -80,7 +88,17 @@ def test_special_values_are_those_of_numpy(name, dtype):
     np.testing.assert_array_equal(np.signbit(got)[number], np.signbit(want)[number])
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", sorted(LIMITED))
+def test_a_large_argument_is_left_to_the_library(name, dtype):
+    function = FUNCTIONS[name][0]
+    x = np.array([[0.5, 1e9, 2.0], [3.0, -1e30, LIMIT]], dtype)
+    got = pb.compile(lambda x: (function(x), function(x.T[1:])))(x)
+    np.testing.assert_allclose(got[0], function(x), rtol=4 * np.finfo(dtype).eps)
+    np.testing.assert_allclose(got[1], function(x.T[1:]), rtol=4 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("name", sorted(set(FUNCTIONS) - LIMITED))
 def test_loops_call_nothing(name):
     function = FUNCTIONS[name][0]
     compiled = pb.compile(lambda x: function(x))

@@ -17,7 +17,8 @@ from functools import reduce
 from typing import Any, NamedTuple
 
 import numpy as np
-from llvmlite import ir
+
+from pullback.compile.ir import ir
 
 __all__ = ["elementary"]
 
@@ -89,6 +90,71 @@ FORMATS = {
         exp_range=(-104.0, 88.72283935546875),
     ),
 }
+
+
+ERF = (  # erf(x) / x - 1 in x^2, |x| <= 1
+    0.12837916709551256,
+    -0.37612638903183543,
+    0.11283791670945006,
+    -0.02686617064323777,
+    0.0052239776071164225,
+    -0.0008548325975389692,
+    0.00012055294904839707,
+    -1.492473690741966e-05,
+    1.6447424703317362e-06,
+    -1.6208483801871705e-07,
+    1.3720064546777686e-08,
+    -7.795898827002142e-10,
+)
+ERFC = (  # (1 + 2 x) e^(x^2) erfc(x) in (x - 4) / (x + 4), 0.5 <= x <= 28
+    1.2329951186255526,
+    -0.13962111684056253,
+    0.015379652102619027,
+    0.0680970542546948,
+    -0.10103906603625375,
+    0.09373283499828751,
+    -0.06633036581360713,
+    0.03716751553818893,
+    -0.01619773403826592,
+    0.0050319699756138135,
+    -0.0007577734486762808,
+    -0.00019925671345040716,
+    0.00015062249512264785,
+    -2.4398983809134553e-05,
+    -1.12247322473501e-05,
+    5.7086428044048145e-06,
+    2.9955790685567077e-07,
+    -8.22559563206072e-07,
+    6.702452833728971e-08,
+    1.0568025135820959e-07,
+    -1.2224048303152388e-08,
+    -1.0476718674667371e-08,
+)
+SIN = (  # (sin(r) / r - 1) / r^2 in r^2, |r| <= pi / 4
+    -0.16666666666666666,
+    0.008333333333330943,
+    -0.0001984126983674956,
+    2.755731609787775e-06,
+    -2.5051130870968297e-08,
+    1.591805913698281e-10,
+)
+COS = (  # (cos(r) - 1 + r^2 / 2) / r^4 in r^2
+    0.041666666666666664,
+    -0.0013888888888887393,
+    2.4801587298760048e-05,
+    -2.755731726880539e-07,
+    2.0876145659059344e-09,
+    -1.1382588535352522e-11,
+)
+HALF_PI = tuple(  # in parts of 33 bits and a rest (fdlibm)
+    float.fromhex(part)
+    for part in (
+        "0x1.921fb544p+0",
+        "0x1.0b4611a6p-34",
+        "0x1.3198a2ep-69",
+        "0x1.b839a252049c1p-104",
+    )
+)
 
 
 class Real:
@@ -191,29 +257,47 @@ class Elementary:
         biased = like.build.add(n, self.integer(self.format.bias))
         return self.real(like.build.shl(biased, self.integer(self.format.mantissa)), like)
 
-    def remainder(self, x: Real) -> tuple[Real, Any, Real]:
-        """``n`` (twice, see :meth:`rounded`) and ``r`` with x = n ln 2 + r, |r| <= ln(2) / 2."""
+    def remainder(self, x: Real) -> tuple[Real, Any, Real, Real]:
+        """``n`` (twice, see :meth:`rounded`), ``r`` and its error: x = n ln 2 + r, |r| < 0.35."""
         high, low = self.format.ln2
         n, n_bits = self.rounded(x * (1 / math.log(2)))
-        return n, n_bits, (x - n * high) - n * low
+        most = x - n * high
+        r = most - n * low
+        return n, n_bits, r, (most - r) - n * low
 
     def exp(self, x: Real) -> Real:
         smallest, largest = self.format.exp_range
+        value = self.scaled_exp(x)
+        return value.where(x > largest, math.inf).where(x < smallest, 0.0).where(x.is_nan(), x)
+
+    def scaled_exp(
+        self,
+        x: Real,
+        rest: Real | float = 0.0,
+        factor: Real | float = 1.0,
+        tiny: Real | float = 0.0,
+    ) -> Real:
+        """e^(x + rest + tiny) times ``factor``; ``x`` is brought into range."""
+        smallest, largest = self.format.exp_range
         inside = x.where(x.is_nan(), 0.0)
         inside = inside.where(inside < smallest, smallest).where(inside > largest, largest)
-        n, n_bits, r = self.remainder(inside)
-        value = 1 + (r + r * r * polynomial(r, self.format.exp))
+        n, n_bits, r, error = self.remainder(inside)
+        if isinstance(rest, Real):
+            total = r + rest
+            tiny = tiny + (((r - total) + rest) + error)
+            r = total
+        growth = r + (r * r * polynomial(r, self.format.exp) + tiny)
+        value = factor + factor * growth
         _, half = self.rounded(n * 0.5)  # in two factors, which reach beyond the normal numbers
         value = value * self.power_of_two(half, x)
-        value = value * self.power_of_two(x.build.sub(n_bits, half), x)
-        return value.where(x > largest, math.inf).where(x < smallest, 0.0).where(x.is_nan(), x)
+        return value * self.power_of_two(x.build.sub(n_bits, half), x)
 
     def expm1(self, x: Real) -> Real:
         _, largest = self.format.exp_range
         lowest = -(self.format.mantissa + 4) * math.log(2)  # from there on it is -1
         inside = x.where(x.is_nan(), 0.0)
         inside = inside.where(inside < lowest, lowest).where(inside > largest, largest)
-        _, n_bits, r = self.remainder(inside)
+        _, n_bits, r, _ = self.remainder(inside)
         half = self.power_of_two(x.build.sub(n_bits, self.integer(1)), x)  # 2^n may be infinite
         value = half * r + (half - 0.5) + half * (r * r * polynomial(r, self.format.exp))
         tiny = abs(x) < self.format.smallest_normal  # signed zeros, subnormals
@@ -268,6 +352,73 @@ class Elementary:
         tiny = abs(x) < self.format.smallest_normal
         return value.where(at_end, -math.inf).where(tiny, x).where(x.is_nan(), x)
 
+    def erf(self, x: Real) -> Real:
+        size = abs(x)
+        is_near = size < 1
+        z = x * x
+        near = x + x * polynomial(z.where(z > 1, 1.0), ERF)
+        far = (1 - self.erfc_of(size)).with_sign_of(x)
+        return far.where(is_near, near).where(x.is_nan(), x)
+
+    def erfc(self, x: Real) -> Real:
+        size = abs(x)
+        is_near = size < 0.81  # there erfc x > 1 / 4
+        z = x * x
+        near = (0.5 - x) + (0.5 - x * polynomial(z.where(z > 1, 1.0), ERF))
+        far = self.erfc_of(size)
+        return far.where(x < 0, 2 - far).where(is_near, near).where(x.is_nan(), x)
+
+    def erfc_of(self, x: Real) -> Real:
+        """erfc x for x >= 0.5: e^(-x^2) / (1 + 2 x) times a polynomial in (x - 4) / (x + 4)."""
+        x = x.where(x > 28, 28.0).where(x < 0.5, 0.5)
+        q = (x - 4) / (x + 4)
+        half_digits = self.integer(-1 << (self.format.mantissa + 2) // 2)
+        high = self.real(x.build.and_(self.bits(x), half_digits), x)  # its square is exact
+        rest = (x - high) * (x + high)
+        first, *others = ERFC
+        above = q * polynomial(q, others)
+        p, d = first + above, 1 + 2 * x
+        lost = ((first - p) + above) * (1 / first) - (1 - (d - 2 * x)) / d  # by rounding p and d
+        return self.scaled_exp(-(high * high), -rest, p / d, lost)
+
+    def quadrant(self, x: Real) -> tuple[Real, Real, Any]:
+        """``r``, its rounding error and n mod 4 with x = n pi / 2 + r, |r| <= pi / 4."""
+        n, n_bits = self.rounded(x * (2 / math.pi))
+        r, error = x - n * HALF_PI[0], 0.0 * x
+        for part in HALF_PI[1:3]:  # n times a part is exact; what the difference loses is kept
+            step = n * part
+            new = r - step
+            back = r - new
+            error = error + ((r - (new + back)) + (back - step))
+            r = new
+        error = error - n * HALF_PI[3]
+        total = r + error
+        return total, (r - total) + error, n_bits
+
+    def wave(self, x: Real, shift: int) -> Real:
+        """sin(x + shift pi / 2)."""
+        build = x.build
+        r, error, n = self.quadrant(x)
+        z = r * r
+        sine = r + (error + r * z * polynomial(z, SIN))
+        near_one = 1 - 0.5 * z
+        lost = (1 - near_one) - 0.5 * z
+        cosine = near_one + (lost + (z * z * polynomial(z, COS) - r * error))
+        n = build.add(n, self.integer(shift))
+        is_odd = build.trunc(n, ir.IntType(1))
+        is_negative = build.trunc(build.lshr(n, self.integer(1)), ir.IntType(1))
+        value = sine.where(is_odd, cosine)
+        return value.where(is_negative, -value)
+
+    def sin(self, x: Real) -> Real:
+        return self.wave(x, 0).where(abs(x) < self.format.smallest_normal, x)
+
+    def cos(self, x: Real) -> Real:
+        return self.wave(x, 1)
+
+    def tan(self, x: Real) -> Real:
+        return self.sin(x) / self.cos(x)
+
     @property
     def largest(self) -> float:
         return float(np.finfo(np.float64 if self.format.bits == 64 else np.float32).max)
@@ -285,7 +436,15 @@ INLINE: dict[str, Callable[[Elementary, Real], Real]] = {
     "log": Elementary.log,
     "log1p": Elementary.log1p,
     "tanh": Elementary.tanh,
+    "erf": Elementary.erf,
+    "erfc": Elementary.erfc,
+    "sin": Elementary.sin,
+    "cos": Elementary.cos,
+    "tan": Elementary.tan,
 }
+IN_DOUBLE = {"erf", "erfc", "sin", "cos", "tan"}  # float32, too, is computed in float64
+LIMITED = {"sin", "cos", "tan"}  # right up to LIMIT only
+LIMIT = 2.0**20
 
 
 def elementary(module: ir.Module, name: str, kind: Any, n_bytes: int) -> Any:
@@ -300,5 +459,10 @@ def elementary(module: ir.Module, name: str, kind: Any, n_bytes: int) -> Any:
         function.linkage = "internal"
         function.attributes.add("alwaysinline")
         build = ir.IRBuilder(function.append_basic_block())
-        build.ret(body(Elementary(n_bytes), Real(build, function.args[0])).value)
+        x = function.args[0]
+        if name in IN_DOUBLE and n_bytes == 4:
+            x = build.fpext(x, ir.DoubleType())
+            n_bytes = 8
+        value = body(Elementary(n_bytes), Real(build, x)).value
+        build.ret(value if value.type == kind else build.fptrunc(value, kind))
     return function

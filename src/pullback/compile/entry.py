@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from pullback.compile.llvm import I32, I64, POINTER, ir, loop
+from pullback.compile.ir import I32, I64, POINTER, ir, loop
 from pullback.compile.schedule import ALIGNMENT
 from pullback.core.types import ArrayType
 from pullback.errors import CompileError

@@ -11,15 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from pullback.compile.llvm import (
-    I8,
-    I64,
-    Scalar,
-    ScalarEmitter,
-    ir,
-    loop,
-    loops,
-)
+from pullback.compile.ir import I8, I32, I64, ir, loop, loops
+from pullback.compile.llvm import Scalar, ScalarEmitter
 from pullback.compile.scalars import scalar_form
 from pullback.compile.schedule import Schedule, Step, aligned, is_flat, is_plain, is_squeeze
 from pullback.core.graph import Equation, Literal, Variable
@@ -160,13 +153,29 @@ class Kernel:
         value = self.emit.cast(value, variable.type.dtype)
         self.emit.store(value, self.pointers[variable], self.position(variable.type, index))
 
-    def map(self, index: Index) -> None:
-        """Compute and store the element at ``index`` of every output."""
-        for equation in self.equations:
-            (out,) = equation.outputs
-            value = self.emit.cast(self.expression(equation, index), out.type.dtype)
-            self.known[(id(out), *map(id, index))] = value
-            self.store(out, index, value)
+    def map_over(self, shape: Sequence[int]) -> None:
+        """Compute and store every element of every output."""
+        with loops(self.builder, shape) as index:
+            for equation in self.equations:
+                (out,) = equation.outputs
+                value = self.emit.cast(self.expression(equation, index), out.type.dtype)
+                self.known[(id(out), *map(id, index))] = value
+                self.store(out, index, value)
+        self.forget()
+
+    def checked(self, emit_loops: Callable[[], None]) -> None:
+        """Loops with inline functions; again with those of libm if an argument was too large."""
+        with self.builder.goto_entry_block():
+            doubt = self.builder.alloca(I32)
+        self.builder.store(ir.Constant(I32, 0), doubt)
+        self.emit.doubt = doubt
+        emit_loops()
+        self.emit.doubt = None
+        if self.emit.is_doubted:
+            flag = self.builder.load(doubt, typ=I32)
+            is_set = self.builder.icmp_unsigned("!=", flag, ir.Constant(I32, 0))
+            with self.builder.if_then(is_set, likely=False):
+                emit_loops()
 
     def forget(self) -> None:
         """Drop values that belong to a loop that has ended."""
@@ -204,8 +213,7 @@ def emit_map(kernel: Kernel) -> None:
     (out,) = equation.outputs
     if all(is_flat(kernel.plan, e) for e in kernel.equations):
         kernel.is_flat = True
-        with loop(kernel.builder, out.type.size) as i:
-            kernel.map([i])
+        kernel.checked(lambda: kernel.map_over([out.type.size]))
         return
     if equation.primitive.name == "reshape" and not is_squeeze(equation.inputs[0].type, out.type):
         (x,) = equation.inputs  # in memory: elements in the same order
@@ -213,9 +221,7 @@ def emit_map(kernel: Kernel) -> None:
         with loop(kernel.builder, out.type.size) as i:
             kernel.store(out, [i], kernel.value(x, [i]))
         return
-    with loops(kernel.builder, out.type.shape) as index:
-        kernel.map(index)
-    kernel.forget()
+    kernel.checked(lambda: kernel.map_over(out.type.shape))
 
 
 def emit_reduction(kernel: Kernel) -> None:

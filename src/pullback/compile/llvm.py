@@ -1,38 +1,20 @@
-"""LLVM instructions: the scalar builder and loops. The only file that imports ``llvmlite.ir``."""
+"""LLVM instructions for scalar expressions."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 
-from pullback.compile.elementary import elementary
-from pullback.errors import CompileError
+from pullback.compile.elementary import LIMIT, LIMITED, elementary
+from pullback.compile.ir import I1, I8, I32, I64, ir, scalar_type
 
-__all__ = ["I64", "POINTER", "Scalar", "ScalarEmitter", "ir", "loop", "scalar_type"]
+__all__ = ["Scalar", "ScalarEmitter"]
 
-I1, I8, I32, I64 = (ir.IntType(n) for n in (1, 8, 32, 64))
-POINTER = ir.PointerType()
-DOUBLE, FLOAT = ir.DoubleType(), ir.FloatType()
 ORDERED = {"<", "<=", ">", ">=", "=="}
 INSTRUCTIONS = {"sqrt", "fabs", "floor", "ceil", "trunc", "rint", "copysign"}
 REASSOCIATE = ("reassoc", "contract")
-
-
-def scalar_type(dtype: np.dtype[Any]) -> Any:
-    """LLVM type of a number in memory; a boolean takes a byte."""
-    if dtype.kind == "f" and dtype.itemsize in (4, 8):
-        return DOUBLE if dtype.itemsize == 8 else FLOAT
-    if dtype.kind in "iub":
-        return ir.IntType(8 * dtype.itemsize)
-    raise CompileError(
-        f"values of dtype {dtype} have no native form",
-        fix="use float64, float32, integers or booleans",
-    )
 
 
 class Scalar:
@@ -51,6 +33,8 @@ class ScalarEmitter:
     def __init__(self, builder: ir.IRBuilder, fold: bool = False) -> None:
         self.builder = builder
         self.flags = REASSOCIATE if fold else ("contract",)
+        self.doubt: Any = None  # where to note that a result may be wrong: see `Kernel.checked`
+        self.is_doubted = False
 
     # -- constants and memory -----------------------------------------------------------------
     def constant(self, value: Any, dtype: Any) -> Scalar:
@@ -167,11 +151,23 @@ class ScalarEmitter:
         dtype = args[0].dtype
         kind = scalar_type(dtype)
         inline = elementary(self.builder.module, function, kind, dtype.itemsize)
-        if inline is not None:
+        if inline is not None and (function not in LIMITED or self.doubt is not None):
+            if function in LIMITED:
+                self.raise_doubt(args[0])
             return Scalar(self.builder.call(inline, [a.value for a in args]), dtype)
         if function in INSTRUCTIONS:
             return self.intrinsic(function, *args)
         return self.declared(function + ("f" if dtype.itemsize == 4 else ""), *args)
+
+    def raise_doubt(self, x: Scalar) -> None:
+        """Note that the inline function is not right for an ``x`` that is so large."""
+        size = self.intrinsic("fabs", x).value
+        is_far = self.builder.fcmp_unordered(">", size, ir.Constant(size.type, LIMIT))
+        found = self.builder.or_(
+            self.builder.load(self.doubt, typ=I32), self.builder.zext(is_far, I32)
+        )
+        self.builder.store(found, self.doubt)
+        self.is_doubted = True
 
     def intrinsic(self, name: str, *args: Scalar) -> Scalar:
         return self.declared(f"llvm.{name}.f{8 * args[0].dtype.itemsize}", *args)
@@ -219,34 +215,3 @@ class ScalarEmitter:
         value = getattr(self.builder, convert)(safe, I64)
         value = self.builder.select(inside, value, ir.Constant(I64, -(2**63)))
         return self.cast(Scalar(value, wide), dtype)
-
-
-@contextmanager
-def loop(builder: ir.IRBuilder, n: int | Any, reverse: bool = False) -> Iterator[Any]:
-    """``for i in range(n)``; yields ``i``. Loops of one step leave no trace."""
-    if isinstance(n, int) and n == 1:
-        yield ir.Constant(I64, 0)
-        return
-    end = ir.Constant(I64, n) if isinstance(n, int) else n
-    before = builder.block
-    head = builder.append_basic_block("loop")
-    after = builder.append_basic_block("after")
-    builder.cbranch(builder.icmp_signed("<", ir.Constant(I64, 0), end), head, after)
-    builder.position_at_end(head)
-    i = builder.phi(I64)
-    i.add_incoming(ir.Constant(I64, 0), before)
-    yield builder.sub(builder.sub(end, ir.Constant(I64, 1)), i) if reverse else i
-    following = builder.add(i, ir.Constant(I64, 1), flags=("nsw",))
-    i.add_incoming(following, builder.block)
-    builder.cbranch(builder.icmp_signed("<", following, end), head, after)
-    builder.position_at_end(after)
-
-
-@contextmanager
-def loops(builder: ir.IRBuilder, shape: Sequence[int]) -> Iterator[list[Any]]:
-    """A nest of loops over ``shape``; yields one index per axis."""
-    if not shape:
-        yield []
-        return
-    with loop(builder, shape[0]) as i, loops(builder, shape[1:]) as rest:
-        yield [i, *rest]

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from pullback.compile.ir import I64, ir, loop, loops
 from pullback.compile.kernels import Kernel
-from pullback.compile.llvm import I64, Scalar, ir, loop, loops
+from pullback.compile.llvm import Scalar
 
 __all__ = ["emit_random_bits"]
 

@@ -5,8 +5,8 @@ Sums wrap around as NumPy's do; of booleans, a sum is "or" and a product "and".
 
 from __future__ import annotations
 
+from pullback.compile.ir import loop, loops
 from pullback.compile.kernels import Kernel
-from pullback.compile.llvm import loop, loops
 from pullback.errors import CompileError
 
 __all__ = ["emit_plain_product"]

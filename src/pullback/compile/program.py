@@ -16,13 +16,15 @@ import numpy as np
 
 from pullback.compile.entry import MAIN, Callee
 from pullback.compile.forms import kernel_for
+from pullback.compile.ir import I8, I32, I64, POINTER, ir, loop
 from pullback.compile.kernels import Kernel
-from pullback.compile.llvm import I8, I32, I64, POINTER, ScalarEmitter, ir, loop
+from pullback.compile.llvm import ScalarEmitter
+from pullback.compile.products import is_small, product
 from pullback.compile.schedule import Schedule, Step, aligned, is_blas_product, schedule
 from pullback.core.graph import Equation, Graph, Literal, Variable
 from pullback.core.types import ArrayType
 from pullback.errors import CompileError
-from pullback.transforms.passes.dce import dce
+from pullback.transforms.passes.pipeline import optimize
 
 __all__ = ["Program", "emit_program"]
 
@@ -64,7 +66,7 @@ def emit_program(graph: Graph, allow_callbacks: bool = True) -> Program:
         CompileError: if an equation has no native form and ``allow_callbacks`` is false.
     """
     program = Program()
-    function = FunctionEmitter(program, dce(graph), "main", allow_callbacks)
+    function = FunctionEmitter(program, optimize(graph), "main", allow_callbacks)
     program.arena_bytes = function.arena_bytes
     program.schedule = function.plan
     return program
@@ -292,6 +294,11 @@ class FunctionEmitter:
         b_transposed: bool,
         c: Any,
     ) -> None:
+        if is_small(m, n, k):
+            transposed = (a_transposed, b_transposed)
+            kernel = product(self.program.module, dtype, m, n, k, transposed)
+            self.builder.call(kernel, [a, b, c])
+            return
         real = ir.DoubleType() if dtype.itemsize == 8 else ir.FloatType()
         kind = ir.FunctionType(
             ir.VoidType(),
@@ -329,7 +336,7 @@ class FunctionEmitter:
     def nested(self, graph: Graph, local_bytes: int = 0) -> tuple[Any, Any]:
         """Emit a body; returns its function and its arena, behind ``local_bytes`` of ours."""
         name = self.program.module.get_unique_name("body")
-        inner = FunctionEmitter(self.program, dce(graph), name, self.allow_callbacks)
+        inner = FunctionEmitter(self.program, graph, name, self.allow_callbacks)
         self.nested_bytes = max(self.nested_bytes, local_bytes + inner.arena_bytes)
         return inner.function, self.offset(self.arena, self.own_bytes + local_bytes)
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from pullback.compile.llvm import Scalar, ScalarEmitter, ir, scalar_type
+from pullback.compile.ir import ir, scalar_type
+from pullback.compile.llvm import Scalar, ScalarEmitter
 from pullback.core.graph import Equation, Literal
 from pullback.core.primitive import Primitive
 from pullback.core.types import ArrayType

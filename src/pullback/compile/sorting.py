@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from pullback.compile.ir import I64, POINTER, ir, loop, loops
 from pullback.compile.kernels import Kernel
-from pullback.compile.llvm import I64, POINTER, Scalar, ScalarEmitter, ir, loop, loops
+from pullback.compile.llvm import Scalar, ScalarEmitter
 
 __all__ = ["emit_argsort", "emit_searchsorted"]
 

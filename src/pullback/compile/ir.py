@@ -1,0 +1,73 @@
+"""Types and loops of LLVM. The only file that imports ``llvmlite.ir``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+
+from pullback.errors import CompileError
+
+__all__ = [
+    "DOUBLE",
+    "FLOAT",
+    "I1",
+    "I8",
+    "I32",
+    "I64",
+    "POINTER",
+    "ir",
+    "loop",
+    "loops",
+    "scalar_type",
+]
+
+I1, I8, I32, I64 = (ir.IntType(n) for n in (1, 8, 32, 64))
+POINTER = ir.PointerType()
+DOUBLE, FLOAT = ir.DoubleType(), ir.FloatType()
+
+
+def scalar_type(dtype: np.dtype[Any]) -> Any:
+    """LLVM type of a number in memory; a boolean takes a byte."""
+    if dtype.kind == "f" and dtype.itemsize in (4, 8):
+        return DOUBLE if dtype.itemsize == 8 else FLOAT
+    if dtype.kind in "iub":
+        return ir.IntType(8 * dtype.itemsize)
+    raise CompileError(
+        f"values of dtype {dtype} have no native form",
+        fix="use float64, float32, integers or booleans",
+    )
+
+
+@contextmanager
+def loop(builder: ir.IRBuilder, n: int | Any, reverse: bool = False) -> Iterator[Any]:
+    """``for i in range(n)``; yields ``i``. Loops of one step leave no trace."""
+    if isinstance(n, int) and n == 1:
+        yield ir.Constant(I64, 0)
+        return
+    end = ir.Constant(I64, n) if isinstance(n, int) else n
+    before = builder.block
+    head = builder.append_basic_block("loop")
+    after = builder.append_basic_block("after")
+    builder.cbranch(builder.icmp_signed("<", ir.Constant(I64, 0), end), head, after)
+    builder.position_at_end(head)
+    i = builder.phi(I64)
+    i.add_incoming(ir.Constant(I64, 0), before)
+    yield builder.sub(builder.sub(end, ir.Constant(I64, 1)), i) if reverse else i
+    following = builder.add(i, ir.Constant(I64, 1), flags=("nsw",))
+    i.add_incoming(following, builder.block)
+    builder.cbranch(builder.icmp_signed("<", following, end), head, after)
+    builder.position_at_end(after)
+
+
+@contextmanager
+def loops(builder: ir.IRBuilder, shape: Sequence[int]) -> Iterator[list[Any]]:
+    """A nest of loops over ``shape``; yields one index per axis."""
+    if not shape:
+        yield []
+        return
+    with loop(builder, shape[0]) as i, loops(builder, shape[1:]) as rest:
+        yield [i, *rest]

@@ -1,0 +1,43 @@
+"""Inlining: the equations of a called graph take the place of the call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from pullback.core.graph import Equation, Graph, Operand, Variable
+
+__all__ = ["copied", "inline"]
+
+
+def inline(graph: Graph) -> Graph:
+    """The same graph without ``call``, so that loops can be fused across what was its border.
+
+    A checkpoint stays: what it computes again would be shared with what it has computed before. So
+    does a call whose operand is a Python scalar where its graph has none, or the other way round.
+    """
+    values: dict[Operand, Operand] = {}
+    equations: list[Equation] = []
+    for equation in graph.equations:
+        inputs = tuple(values.get(v, v) for v in equation.inputs)
+        if equation.primitive.name == "call":
+            body: Graph = equation.params["graph"]
+            if [v.type for v in inputs] == body.input_types:
+                inside, outputs = copied(body, inputs)
+                equations += inside
+                values.update(zip(equation.outputs, outputs, strict=True))
+                continue
+        equations.append(replace(equation, inputs=inputs))
+    return Graph(graph.inputs, tuple(equations), tuple(values.get(v, v) for v in graph.outputs))
+
+
+def copied(graph: Graph, inputs: Sequence[Operand]) -> tuple[list[Equation], list[Operand]]:
+    """Equations and outputs of ``graph`` at ``inputs``, with variables of their own."""
+    values: dict[Operand, Operand] = dict(zip(graph.inputs, inputs, strict=True))
+    equations = []
+    for equation in graph.equations:
+        outputs = tuple(Variable(v.type) for v in equation.outputs)
+        operands = tuple(values.get(v, v) for v in equation.inputs)
+        equations.append(replace(equation, inputs=operands, outputs=outputs))
+        values.update(zip(equation.outputs, outputs, strict=True))
+    return equations, [values.get(v, v) for v in graph.outputs]
