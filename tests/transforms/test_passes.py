@@ -168,6 +168,78 @@ def test_dead_equations_are_dropped():
     same_bits(graph, dce(graph), args)
 
 
+def bodies(graph: Graph) -> list[Graph]:
+    """Of the scans and conds of a graph."""
+    loops = [e.params for e in graph.equations if e.primitive.name in ("scan", "cond")]
+    return [b for params in loops for b in params.get("branches", (params.get("body"),))]
+
+
+def test_unread_results_of_a_loop_are_not_computed():
+    def f(x):
+        """Only the first carry and the second output are read; the third carry feeds the first."""
+
+        def step(c, r):
+            a, b, c = c
+            return (a + c, b * np.exp(a), np.sin(c) + r), (np.cos(a), a * r, np.exp(b))
+
+        last, outs = pb.scan(step, (x[0], x[1], x[2]), x, reverse=True)
+        return last[0], outs[1]
+
+    graph, args = staged(f, SPECIAL)
+    after = dce(graph)
+    assert sorted(names(bodies(after)[0])) == ["add", "add", "multiply", "sin"]
+    assert [len(e.outputs) for e in after.equations if e.primitive.name == "scan"] == [3]
+    assert names(after).count("index") == 2
+    same_bits(graph, after, args)
+
+
+def test_a_loop_may_lose_all_its_carries_rows_or_constants():
+    step = lambda w: lambda c, r: (c * w, (r * 2, c, w * c))
+    for k in range(3):
+        f = lambda x, w: pb.scan(step(w), x[0], x)[1][k]  # noqa: B023
+        graph, args = staged(f, SPECIAL, np.array(2.0))
+        (after,) = (e for e in dce(graph).equations if e.primitive.name == "scan")
+        params = after.params
+        assert (params["n_constants"], params["n_carry"], len(after.inputs)) == [
+            (0, 0, 1),
+            (1, 1, 2),
+            (1, 1, 2),
+        ][k]
+        same_bits(graph, dce(graph), args)
+        same_bits(graph, optimize(graph), args)
+
+
+def test_unread_results_of_branches_are_not_computed():
+    def f(x, y, z):
+        first = lambda x, y, z: (np.sin(x), np.exp(z), np.cos(x))
+        second = lambda x, y, z: (np.tan(y), x, np.exp(z))
+        return pb.cond(x[2] > 0, first, second, x, y, z)[::2][:1]
+
+    graph, args = staged(f, SPECIAL, SPECIAL[::-1].copy(), SPECIAL)
+    for condition in (1.0, -1.0):
+        args[0] = np.where(np.arange(9) == 2, condition, SPECIAL)
+        after = dce(graph)
+        assert [names(b) for b in bodies(after)] == [["tan"], ["sin"]]
+        assert len(after.equations[-1].inputs) == 3
+        same_bits(graph, after, args)
+
+
+def test_a_second_derivative_of_a_loop_sheds_what_only_the_first_needs():
+    def f(w, x):
+        step = lambda c, r: (np.tanh(w @ c + r), None)
+        return np.sum(pb.scan(step, x[0], x)[0] ** 2)
+
+    hvp = lambda w, x: pb.hvp(lambda w: f(w, x), (w,), (w,))
+    rng = np.random.default_rng(0)
+    graph, args = staged(hvp, rng.normal(size=(3, 3)), rng.normal(size=(5, 3)))
+    after = optimize(graph)
+    assert len(all_names(after)) < 0.7 * len(all_names(graph))
+    for equation in after.equations:
+        read = {v for e in after.equations for v in e.inputs} | set(after.outputs)
+        assert equation.primitive.name != "scan" or read & set(equation.outputs)
+    same_bits(graph, after, args)
+
+
 # -- rules ----------------------------------------------------------------------------------------
 ones = lambda *shape: np.broadcast_to(np.float32(1), shape)
 repeated = lambda c, *shape: np.broadcast_to(c, shape or (3, 3))
