@@ -101,6 +101,31 @@ def test_parameters_are_compared():
     same_bits(graph, cse(graph), args)
 
 
+def test_a_loop_reads_and_stacks_equal_rows_once():
+    def f(x, w):
+        def step(c, r):
+            a, b, d = r
+            return c + a, (np.exp(a) * w, c, np.exp(b) * w, c, d)
+
+        return pb.scan(step, x[0], (np.sin(x), np.sin(x), x))
+
+    graph, args = staged(f, SPECIAL, np.array(-2.0))
+    after = optimize(graph)
+    (scan,) = (e for e in after.equations if e.primitive.name == "scan")
+    assert len(scan.inputs) == 4  # constant, carry, two rows
+    assert len(scan.outputs) == 4  # carry, three stacks
+    assert sorted(names(scan.params["body"])) == ["add", "exp", "multiply"]
+    same_bits(graph, after, args)
+
+
+def test_equal_carries_stay_apart():
+    """They are equal in the first step only; and a carry is not a constant with its value."""
+    step = lambda w: lambda c, r: ((c[0] + w, c[1] * w), (c[0], c[1]))
+    f = lambda x, w: pb.scan(step(w), (w, w), x, length=9)
+    graph, args = staged(f, SPECIAL, np.array(3.0))
+    same_bits(graph, optimize(graph), args)
+
+
 def test_a_checkpoint_is_computed_again():
     """Reverse mode of a checkpoint runs its graph again; nothing merges the runs."""
     block = pb.checkpoint(lambda x: np.sin(np.sin(x)))
