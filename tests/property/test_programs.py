@@ -14,6 +14,7 @@ import pullback as pb
 import pullback.numpy as pnp
 from pullback.core.types import type_of
 from pullback.transforms.evaluate import evaluate
+from pullback.transforms.passes.pipeline import optimize
 from pullback.transforms.stage import stage
 
 
@@ -37,6 +38,8 @@ def agree(f, x, rtol=1e-10, atol=1e-11):
     staged.graph.verify()
     (again,) = evaluate(staged.graph, [*staged.captured, x])
     np.testing.assert_allclose(again, grad, rtol=rtol, atol=atol * scale)
+    (optimized,) = evaluate(optimize(staged.graph).verify(), [*staged.captured, x])
+    np.testing.assert_array_equal(optimized, again)
     native = pb.compile(pb.grad(f))(x)
     np.testing.assert_allclose(native, grad, rtol=rtol, atol=atol * scale)
     return grad

@@ -11,7 +11,7 @@ from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 import pullback as pb
-from pullback.control.call import executors
+from pullback.compile import jit
 from pullback.core.graph import Graph, GraphBuilder, Literal
 from pullback.core.primitive import registry
 from pullback.core.types import ArrayType, type_of
@@ -29,7 +29,7 @@ SPECIAL = np.array([0.0, -0.0, 1.0, -1.5, np.nan, np.inf, -np.inf, 1e-45, 1e38])
 @pytest.fixture(autouse=True)
 def _in_numpy(monkeypatch):
     """The oracle of a call is its graph run by NumPy, not native code."""
-    monkeypatch.setitem(executors, "native", evaluate)
+    monkeypatch.setattr(jit, "engine", lambda: None)
 
 
 def bits(value):
@@ -101,6 +101,31 @@ def test_parameters_are_compared():
     same_bits(graph, cse(graph), args)
 
 
+def test_a_loop_reads_and_stacks_equal_rows_once():
+    def f(x, w):
+        def step(c, r):
+            a, b, d = r
+            return c + a, (np.exp(a) * w, c, np.exp(b) * w, c, d)
+
+        return pb.scan(step, x[0], (np.sin(x), np.sin(x), x))
+
+    graph, args = staged(f, SPECIAL, np.array(-2.0))
+    after = optimize(graph)
+    (scan,) = (e for e in after.equations if e.primitive.name == "scan")
+    assert len(scan.inputs) == 4  # constant, carry, two rows
+    assert len(scan.outputs) == 4  # carry, three stacks
+    assert sorted(names(scan.params["body"])) == ["add", "exp", "multiply"]
+    same_bits(graph, after, args)
+
+
+def test_equal_carries_stay_apart():
+    """They are equal in the first step only; and a carry is not a constant with its value."""
+    step = lambda w: lambda c, r: ((c[0] + w, c[1] * w), (c[0], c[1]))
+    f = lambda x, w: pb.scan(step(w), (w, w), x, length=9)
+    graph, args = staged(f, SPECIAL, np.array(3.0))
+    same_bits(graph, optimize(graph), args)
+
+
 def test_a_checkpoint_is_computed_again():
     """Reverse mode of a checkpoint runs its graph again; nothing merges the runs."""
     block = pb.checkpoint(lambda x: np.sin(np.sin(x)))
@@ -166,6 +191,78 @@ def test_dead_equations_are_dropped():
     graph, args = staged(lambda x: (np.sin(x), np.cos(np.exp(x)))[:1], SPECIAL)
     assert names(dce(graph)) == ["sin"]
     same_bits(graph, dce(graph), args)
+
+
+def bodies(graph: Graph) -> list[Graph]:
+    """Of the scans and conds of a graph."""
+    loops = [e.params for e in graph.equations if e.primitive.name in ("scan", "cond")]
+    return [b for params in loops for b in params.get("branches", (params.get("body"),))]
+
+
+def test_unread_results_of_a_loop_are_not_computed():
+    def f(x):
+        """Only the first carry and the second output are read; the third carry feeds the first."""
+
+        def step(c, r):
+            a, b, c = c
+            return (a + c, b * np.exp(a), np.sin(c) + r), (np.cos(a), a * r, np.exp(b))
+
+        last, outs = pb.scan(step, (x[0], x[1], x[2]), x, reverse=True)
+        return last[0], outs[1]
+
+    graph, args = staged(f, SPECIAL)
+    after = dce(graph)
+    assert sorted(names(bodies(after)[0])) == ["add", "add", "multiply", "sin"]
+    assert [len(e.outputs) for e in after.equations if e.primitive.name == "scan"] == [3]
+    assert names(after).count("index") == 2
+    same_bits(graph, after, args)
+
+
+def test_a_loop_may_lose_all_its_carries_rows_or_constants():
+    step = lambda w: lambda c, r: (c * w, (r * 2, c, w * c))
+    for k in range(3):
+        f = lambda x, w: pb.scan(step(w), x[0], x)[1][k]  # noqa: B023
+        graph, args = staged(f, SPECIAL, np.array(2.0))
+        (after,) = (e for e in dce(graph).equations if e.primitive.name == "scan")
+        params = after.params
+        assert (params["n_constants"], params["n_carry"], len(after.inputs)) == [
+            (0, 0, 1),
+            (1, 1, 2),
+            (1, 1, 2),
+        ][k]
+        same_bits(graph, dce(graph), args)
+        same_bits(graph, optimize(graph), args)
+
+
+def test_unread_results_of_branches_are_not_computed():
+    def f(x, y, z):
+        first = lambda x, y, z: (np.sin(x), np.exp(z), np.cos(x))
+        second = lambda x, y, z: (np.tan(y), x, np.exp(z))
+        return pb.cond(x[2] > 0, first, second, x, y, z)[::2][:1]
+
+    graph, args = staged(f, SPECIAL, SPECIAL[::-1].copy(), SPECIAL)
+    for condition in (1.0, -1.0):
+        args[0] = np.where(np.arange(9) == 2, condition, SPECIAL)
+        after = dce(graph)
+        assert [names(b) for b in bodies(after)] == [["tan"], ["sin"]]
+        assert len(after.equations[-1].inputs) == 3
+        same_bits(graph, after, args)
+
+
+def test_a_second_derivative_of_a_loop_sheds_what_only_the_first_needs():
+    def f(w, x):
+        step = lambda c, r: (np.tanh(w @ c + r), None)
+        return np.sum(pb.scan(step, x[0], x)[0] ** 2)
+
+    hvp = lambda w, x: pb.hvp(lambda w: f(w, x), (w,), (w,))
+    rng = np.random.default_rng(0)
+    graph, args = staged(hvp, rng.normal(size=(3, 3)), rng.normal(size=(5, 3)))
+    after = optimize(graph)
+    assert len(all_names(after)) < 0.7 * len(all_names(graph))
+    for equation in after.equations:
+        read = {v for e in after.equations for v in e.inputs} | set(after.outputs)
+        assert equation.primitive.name != "scan" or read & set(equation.outputs)
+    same_bits(graph, after, args)
 
 
 # -- rules ----------------------------------------------------------------------------------------
