@@ -125,6 +125,17 @@ def test_outputs_that_are_inputs_literals_or_repeated():
     assert np.any(X != 0)
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int64, np.int32, np.bool_])
+def test_branches_and_loops_take_literals(dtype):
+    def f(p):
+        one = dtype(1)
+        chosen = pb.cond(p > 0, lambda a: a, lambda a: np.zeros((), dtype), one)
+        return chosen, pb.scan(lambda c, x: (c, c), one, np.ones(2))
+
+    for p in (np.array(1.0), np.array(-1.0)):
+        same(pb.compile(f)(p), f(p))
+
+
 def test_static_arguments_and_structure():
     f = pb.compile(lambda x, kind: np.sin(x) if kind == "sin" else np.cos(x), static_argnums=1)
     assert float(f(0.0, "sin")) == 0.0

@@ -16,7 +16,7 @@ import numpy as np
 
 from pullback.compile.entry import MAIN, Callee
 from pullback.compile.forms import kernel_for
-from pullback.compile.ir import I8, I32, I64, POINTER, ir, loop
+from pullback.compile.ir import I8, I32, I64, POINTER, ir, loop, scalar_type
 from pullback.compile.kernels import Kernel
 from pullback.compile.llvm import ScalarEmitter
 from pullback.compile.products import is_small, product
@@ -138,7 +138,7 @@ class FunctionEmitter:
             return self.pointers[self.plan.owner(operand)]
         emit = ScalarEmitter(self.builder)
         with self.builder.goto_entry_block():
-            place = self.builder.alloca(I64)
+            place = self.builder.alloca(scalar_type(operand.type.dtype))
         emit.store(emit.constant(operand.value, operand.type.dtype), place, ir.Constant(I64, 0))
         return place
 
