@@ -21,13 +21,14 @@ ZERO = ir.Constant(I64, 0)
 VECTOR_BYTES, ALIGNMENT = 32, 64
 ROWS, VECTORS = 6, 2  # of a block: 12 sums in registers, and room for what they are made of
 ROW_VECTORS = 8  # of a block that is one row
-MAX_MULTIPLICATIONS = 1 << 19
+MAX_MULTIPLICATIONS = 1 << 23
 
 
 def is_small(m: int, n: int, k: int) -> bool:
-    """Whether the kernels made here are faster than BLAS, which has threads for larger products.
+    """Whether the kernels made here are used rather than BLAS, which has threads.
 
-    A matrix times a vector waits for memory, whoever computes it.
+    Threads that spin for each other cost more than they save in products of 0.1 ms, above all where
+    another process needs the processor. A matrix times a vector waits for memory in any case.
     """
     return m == 1 or n == 1 or m * n * k <= MAX_MULTIPLICATIONS
 
