@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from pullback.compile.ir import I8, I64, POINTER, ir, loop, loops, scalar_type
 from pullback.compile.kernels import Index, Kernel
-from pullback.compile.llvm import I8, I64, POINTER, Scalar, ir, loop, loops, scalar_type
+from pullback.compile.llvm import Scalar
 from pullback.core.graph import Literal, Variable
 from pullback.errors import CompileError
 
