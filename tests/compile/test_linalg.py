@@ -77,6 +77,20 @@ def test_determinants_are_numpys(dtype):
         close(native("log_abs_det", x), log)
 
 
+def test_float32_is_computed_in_float64_as_by_numpy():
+    """Hilbert's matrix: condition 1.4e7, so that steps in float32 lose every digit."""
+    i = np.arange(6)
+    x = (1 / (i[:, None] + i + 1)).astype(np.float32)
+    b = np.ones((6, 1), np.float32)
+    for found, expected in [
+        (native("solve", x, b), np.linalg.solve(x, b)),
+        (native("cholesky", x), np.linalg.cholesky(x)),
+        (native("log_abs_det", x), np.linalg.slogdet(x)[1]),
+    ]:
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, expected, rtol=3e-7)
+
+
 def test_failures_are_numpys_errors_with_the_line_of_the_user():
     solve = pb.compile(lambda a, b: np.linalg.solve(a, b), callbacks=False)
     factor = pb.compile(lambda x: np.linalg.cholesky(x), callbacks=False)

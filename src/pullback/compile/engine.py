@@ -36,10 +36,10 @@ def prepare() -> None:
     """Set LLVM up for this process and tell it where the routines of BLAS and LAPACK are."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
-    for letter in "sd":
-        llvm.add_symbol(f"cblas_{letter}gemm", blas_address(f"scipy_cblas_{letter}gemm64_"))
-        for routine in (f"{letter}gesv", f"{letter}getrf", f"{letter}potrf"):
-            llvm.add_symbol(f"lapack_{routine}", blas_address(f"scipy_{routine}_64_"))
+    for routine in ("sgemm", "dgemm"):
+        llvm.add_symbol(f"cblas_{routine}", blas_address(f"scipy_cblas_{routine}64_"))
+    for routine in ("dgesv", "dgetrf", "dpotrf"):
+        llvm.add_symbol(f"lapack_{routine}", blas_address(f"scipy_{routine}_64_"))
 
 
 def machine() -> Any:

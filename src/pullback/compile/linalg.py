@@ -2,6 +2,7 @@
 
 LAPACK stores matrices by columns and overwrites its operands, so matrices are copied by columns
 into working memory. ``getrf`` factors with partial pivoting; a nonzero ``info`` tells of failure.
+NumPy computes in float64 for float32 operands too, and rounds the result; so do these.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pullback.compile.ir import I8, I64, POINTER, ir, loop, loops, scalar_type
+from pullback.compile.ir import I8, I64, POINTER, ir, loop, loops
 from pullback.compile.kernels import Index, Kernel
 from pullback.compile.llvm import Scalar
 from pullback.core.graph import Literal, Variable
@@ -19,6 +20,7 @@ from pullback.errors import CompileError
 __all__ = ["emit_cholesky", "emit_determinant", "emit_solve"]
 
 ZERO = ir.Constant(I64, 0)
+WIDE = np.dtype(np.float64)
 
 
 def emit_solve(kernel: Kernel) -> None:
@@ -26,57 +28,58 @@ def emit_solve(kernel: Kernel) -> None:
     a, b = kernel.equation.inputs
     (out,) = kernel.equation.outputs
     n, n_columns = out.type.shape[-2:]
-    dtype = real_dtype(out)
-    left, right = (kernel.scratch(n * k * dtype.itemsize) for k in (n, n_columns))
+    check_real(out)
+    left, right = (kernel.scratch(n * k * WIDE.itemsize) for k in (n, n_columns))
     pivots = kernel.scratch(8 * n)
     with loops(kernel.builder, out.type.shape[:-2]) as at:
-        copy_columns(kernel, a, at, left, (n, n), dtype)
-        copy_columns(kernel, b, at, right, (n, n_columns), dtype)
-        info = lapack(kernel, "gesv", dtype, [n, n_columns, left, n or 1, pivots, right, n or 1])
+        copy_columns(kernel, a, at, left, (n, n))
+        copy_columns(kernel, b, at, right, (n, n_columns))
+        info = lapack(kernel, "gesv", [n, n_columns, left, n or 1, pivots, right, n or 1])
         with kernel.builder.if_then(info, likely=False):
             kernel.fail(kernel.builder)
         with loops(kernel.builder, (n, n_columns)) as [i, j]:
-            number = kernel.emit.load(right, by_columns(kernel, n, i, j), dtype)
+            number = kernel.emit.load(right, by_columns(kernel, n, i, j), WIDE)
             kernel.store(out, [*at, i, j], number)
 
 
 def emit_cholesky(kernel: Kernel) -> None:
-    """``potrf`` in the output; one that is not positive definite fails.
-
-    The lower triangle by rows is the upper one by columns.
-    """
+    """``potrf`` of the symmetric part; one that is not positive definite fails."""
     (x,), (out,) = kernel.equation.inputs, kernel.equation.outputs
-    n, dtype, emit, build = out.type.shape[-1], real_dtype(out), kernel.emit, kernel.builder
-    half = emit.constant(0.5, dtype)
+    check_real(out)
+    n, emit, build = out.type.shape[-1], kernel.emit, kernel.builder
+    half, zero = emit.constant(0.5, x.type.dtype), emit.constant(0, WIDE)
+    matrix = kernel.scratch(n * n * WIDE.itemsize)
     with loops(build, out.type.shape[:-2]) as at:
         with loops(build, (n, n)) as [i, j]:
             both = emit.add(kernel.value(x, [*at, i, j]), kernel.value(x, [*at, j, i]))
-            kernel.store(out, [*at, i, j], emit.mul(half, both))
+            number = emit.cast(emit.mul(half, both), WIDE)
+            emit.store(number, matrix, by_columns(kernel, n, i, j))
         kernel.forget()
-        start = kernel.position(out.type, [*at, ZERO, ZERO])
-        matrix = build.gep(kernel.pointers[out], [start], source_etype=scalar_type(dtype))
-        info = lapack(kernel, "potrf", dtype, ["U", n, matrix, n or 1])
+        info = lapack(kernel, "potrf", ["L", n, matrix, n or 1])
         with build.if_then(info, likely=False):
             kernel.fail(build)
-        with loop(build, n) as i, loop(build, i) as j:
-            kernel.store(out, [*at, j, i], emit.constant(0, dtype))
+        with loops(build, (n, n)) as [i, j]:
+            number = emit.load(matrix, by_columns(kernel, n, i, j), WIDE)
+            is_lower = Scalar(build.icmp_signed("<=", j, i), np.bool_)
+            kernel.store(out, [*at, i, j], emit.select(is_lower, number, zero))
 
 
 def emit_determinant(kernel: Kernel) -> None:
     """The product of the pivots of ``getrf``: the logarithm of its size, or its sign."""
     (x,), (out,) = kernel.equation.inputs, kernel.equation.outputs
-    n, dtype, emit, build = x.type.shape[-1], real_dtype(out), kernel.emit, kernel.builder
-    matrix, pivots = kernel.scratch(n * n * dtype.itemsize), kernel.scratch(8 * n)
+    check_real(out)
+    n, emit, build = x.type.shape[-1], kernel.emit, kernel.builder
+    matrix, pivots = kernel.scratch(n * n * WIDE.itemsize), kernel.scratch(8 * n)
     is_sign = kernel.equation.primitive.name == "det_sign"
-    start = emit.constant(1 if is_sign else 0, dtype)
-    singular = emit.constant(0 if is_sign else -np.inf, dtype)
+    start = emit.constant(1 if is_sign else 0, WIDE)
+    singular = emit.constant(0 if is_sign else -np.inf, WIDE)
     with loops(build, out.type.shape) as at:
-        copy_columns(kernel, x, at, matrix, (n, n), dtype)
-        info = lapack(kernel, "getrf", dtype, [n, n, matrix, n or 1, pivots])
+        copy_columns(kernel, x, at, matrix, (n, n))
+        info = lapack(kernel, "getrf", [n, n, matrix, n or 1, pivots])
         (place,) = kernel.state([start])
         with loop(build, n) as i:
             (before,) = kernel.read_state([place], [start])
-            pivot = emit.load(matrix, by_columns(kernel, n, i, i), dtype)
+            pivot = emit.load(matrix, by_columns(kernel, n, i, i), WIDE)
             if is_sign:
                 row = emit.load(pivots, i, np.dtype(np.int64)).value  # counted from 1
                 is_moved = build.icmp_signed("!=", row, build.add(i, ir.Constant(I64, 1)))
@@ -91,12 +94,10 @@ def emit_determinant(kernel: Kernel) -> None:
 
 
 # -- calls ----------------------------------------------------------------------------------------
-def real_dtype(out: Variable) -> np.dtype[Any]:
-    """The dtype of a result, if LAPACK has it."""
-    dtype = out.type.dtype
-    if dtype not in (np.float64, np.float32):
-        raise CompileError(f"linear algebra in {dtype} has no native form")
-    return dtype
+def check_real(out: Variable) -> None:
+    """Refuse dtypes for which NumPy has no such operation."""
+    if out.type.dtype not in (np.float64, np.float32):
+        raise CompileError(f"linear algebra in {out.type.dtype} has no native form")
 
 
 def by_columns(kernel: Kernel, n_rows: int, i: Any, j: Any) -> Any:
@@ -105,26 +106,20 @@ def by_columns(kernel: Kernel, n_rows: int, i: Any, j: Any) -> Any:
 
 
 def copy_columns(
-    kernel: Kernel,
-    x: Variable | Literal,
-    at: Index,
-    target: Any,
-    shape: tuple[int, int],
-    dtype: np.dtype[Any],
+    kernel: Kernel, x: Variable | Literal, at: Index, target: Any, shape: tuple[int, int]
 ) -> None:
     """The matrix of ``x`` at place ``at`` of a stack, by columns."""
     with loops(kernel.builder, shape) as [i, j]:
         number = kernel.value(x, kernel.aligned(x.type, [*at, i, j]))
-        kernel.emit.store(
-            kernel.emit.cast(number, dtype), target, by_columns(kernel, shape[0], i, j)
-        )
+        place = by_columns(kernel, shape[0], i, j)
+        kernel.emit.store(kernel.emit.cast(number, WIDE), target, place)
     kernel.forget()
 
 
-def lapack(kernel: Kernel, routine: str, dtype: np.dtype[Any], arguments: list[Any]) -> Any:
+def lapack(kernel: Kernel, routine: str, arguments: list[Any]) -> Any:
     """Call a routine, which takes all arguments by address; returns whether it failed."""
     build = kernel.builder
-    name = f"lapack_{'d' if dtype.itemsize == 8 else 's'}{routine}"
+    name = f"lapack_d{routine}"
     kind = ir.FunctionType(ir.VoidType(), [POINTER] * (len(arguments) + 1))
     target = build.module.globals.get(name) or ir.Function(build.module, kind, name)
 
