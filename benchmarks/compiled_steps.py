@@ -153,7 +153,7 @@ def main(quick: bool = False, only: str = "") -> list[dict[str, Any]]:
             + [f"{t[1] / ours:.2f}" for name, t in times.items() if name != "compiled"]
             + [f"{times['compiled'][0]:.2f}", f"{ratio:.2f}", f"{work.goal:g}"]
         )
-        print(rows[-1], flush=True)
+        print(f"{work.name}: {1e6 * ours:,.0f} us", flush=True)
         results.append({"name": work.name, "ratio": ratio, **times})
     others = [f"{name} / ours" for name in times if name != "compiled"]
     show(["step", "us", *others, "compile s", "best peer / ours", "goal"], rows)

@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from benchmarks import call_overhead, eager_mlp, gradient_cost, import_time
+from benchmarks import call_overhead, compiled_steps, eager_mlp, gradient_cost, import_time
 
 import pullback as pb
 
@@ -47,6 +47,13 @@ def test_the_cost_of_a_compiled_call_is_compared_with_numpy(capsys):
     assert len(times) == 6
     assert min(times.values()) > 0
     assert "goal" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["MLP 8", "mixture", "HVP"])
+def test_steps_of_all_libraries_agree(name, capsys):
+    (result,) = compiled_steps.main(quick=True, only=name)
+    assert {"compiled", "eager", "autograd"} < set(result)
+    assert "best peer" in capsys.readouterr().out
 
 
 def test_an_unknown_benchmark_is_refused_with_the_names_of_all():
