@@ -25,6 +25,7 @@ from pullback.transforms.vjp import Node, VJPTrace, backward
 __all__ = ["grad", "jvp", "linearize", "stop_gradient", "value_and_grad", "vjp", "vmap"]
 
 Function = Callable[..., Any]
+LEAF = tree.flatten(0.0)[1]
 
 
 def as_array(value: Any, path: str) -> Any:
@@ -90,7 +91,9 @@ class Reverse:
             self.aux: Any = None
             if has_aux:
                 result, self.aux = split_aux(result)
-            outputs, self.out_structure = tree.flatten(result)
+            outputs, self.out_structure = (
+                ([result], LEAF) if type(result) is Array else tree.flatten(result)
+            )
             self.outputs = [self.strip(trace, y) for y in outputs]
             self.nodes = [node_of(trace, y) for y in outputs]
         if has_aux:
