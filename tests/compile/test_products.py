@@ -56,3 +56,12 @@ def test_stacks_of_small_products(stack):
     got = pb.compile(lambda a, b: (a @ b, a @ b[:, 0]))(a, b)
     np.testing.assert_allclose(got[0], a @ b, rtol=1e-13, atol=1e-14)
     np.testing.assert_allclose(got[1], a @ b[:, 0], rtol=1e-13, atol=1e-14)
+
+
+@pytest.mark.parametrize(("m", "n", "k"), [(2, 4, 300_000), (20, 40, 10_000), (250, 34, 900)])
+def test_long_products_do_not_need_a_long_stack(m, n, k):
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(k, m)), rng.normal(size=(n, k))
+    got = pb.compile(lambda a, b: (a.T @ b.T, a.T.copy() @ b.T))(a, b)
+    for value in got:
+        np.testing.assert_allclose(value, a.T @ b.T, rtol=1e-10, atol=1e-9)

@@ -22,15 +22,17 @@ VECTOR_BYTES, ALIGNMENT = 32, 64
 ROWS, VECTORS = 6, 2  # of a block: 12 sums in registers, and room for what they are made of
 ROW_VECTORS = 8  # of a block that is one row
 MAX_MULTIPLICATIONS = 1 << 23
+MAX_COPIED = 1 << 16  # numbers that are packed or turned on the stack
 
 
-def is_small(m: int, n: int, k: int) -> bool:
+def is_small(m: int, n: int, k: int, a_is_transposed: bool) -> bool:
     """Whether the kernels made here are used rather than BLAS, which has threads.
 
     Threads that spin for each other cost more than they save in products of 0.1 ms, above all where
     another process needs the processor. A matrix times a vector waits for memory in any case.
     """
-    return m == 1 or n == 1 or m * n * k <= MAX_MULTIPLICATIONS
+    copied = k * (32 + (m if a_is_transposed else 0))  # two panels, and the left matrix if turned
+    return m == 1 or n == 1 or (m * n * k <= MAX_MULTIPLICATIONS and copied <= MAX_COPIED)
 
 
 def product(

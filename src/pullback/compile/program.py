@@ -294,7 +294,7 @@ class FunctionEmitter:
         b_transposed: bool,
         c: Any,
     ) -> None:
-        if is_small(m, n, k):
+        if is_small(m, n, k, a_transposed):
             transposed = (a_transposed, b_transposed)
             kernel = product(self.program.module, dtype, m, n, k, transposed)
             self.builder.call(kernel, [a, b, c])
