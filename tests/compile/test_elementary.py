@@ -1,6 +1,7 @@
 """Inlined elementary functions: ulps against mpmath, special values as in NumPy."""
 
 import re
+from functools import lru_cache
 
 import mpmath
 import numpy as np
@@ -8,13 +9,16 @@ import pytest
 from scipy import special
 
 import pullback as pb
-from pullback.compile.elementary import INLINE, LIMIT, LIMITED
+from pullback.compile.mathlib import INLINE, LIMIT, LIMITED
 
-FUNCTIONS = {  # NumPy's function, mpmath's, and what is allowed, in units in the last place
+UNARY = {  # NumPy's function, mpmath's, and what is allowed, in units in the last place
     "exp": (np.exp, mpmath.exp, 2),
+    "exp2": (np.exp2, lambda x: mpmath.mpf(2) ** x, 2),
     "expm1": (np.expm1, mpmath.expm1, 2),
     "log": (np.log, mpmath.log, 2),
     "log1p": (np.log1p, mpmath.log1p, 2),
+    "log2": (np.log2, lambda x: mpmath.log(x, 2), 2),
+    "log10": (np.log10, mpmath.log10, 2),
     "tanh": (np.tanh, mpmath.tanh, 4),
     "erf": (special.erf, mpmath.erf, 2),
     "erfc": (special.erfc, lambda x: mpmath.erfc(max(min(x, 30), -30)), 2),
@@ -22,7 +26,17 @@ FUNCTIONS = {  # NumPy's function, mpmath's, and what is allowed, in units in th
     "cos": (np.cos, mpmath.cos, 2),
     "tan": (np.tan, mpmath.tan, 2),
 }
+BINARY = {
+    "pow": (np.power, mpmath.power, 4),
+}
+FUNCTIONS = UNARY | BINARY
 DTYPES = [np.float64, np.float32]
+
+
+@lru_cache
+def compiled(name):
+    function = FUNCTIONS[name][0]
+    return pb.compile((lambda x: function(x)) if name in UNARY else lambda x, y: function(x, y))
 
 
 def points(dtype):
@@ -46,6 +60,21 @@ def points(dtype):
     return x[np.isfinite(x)]
 
 
+def pairs(name, dtype):
+    """Pairs of all magnitudes and of similar ones; for powers, those whose result varies."""
+    rng = np.random.default_rng(1)
+    x = points(dtype)
+    mixed = rng.permutation(x)
+    if name == "pow":
+        limit = np.log(float(np.finfo(dtype).max))
+        with np.errstate(divide="ignore"):
+            y = rng.uniform(-1.08, 1.05, x.size) * limit / np.log(np.abs(x.astype(np.float64)))
+        y = np.clip(np.where(x < 0, np.rint(y), y), -1e30, 1e30).astype(dtype)
+    else:
+        y = x * rng.uniform(0.1, 1, x.size).astype(dtype)
+    return np.concatenate([x, x]), np.concatenate([mixed, y])
+
+
 def test_every_inlined_function_is_measured():
     assert set(FUNCTIONS) == set(INLINE)
 
@@ -54,35 +83,35 @@ def test_every_inlined_function_is_measured():
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_units_in_the_last_place(name, dtype):
     function, exact, bound = FUNCTIONS[name]
-    x = points(dtype)
+    args = (points(dtype),) if name in UNARY else pairs(name, dtype)
     with np.errstate(all="ignore"):
-        x = x[np.isfinite(function(x))]
+        is_finite = np.isfinite(function(*args))
     if name in LIMITED:
-        x = x[np.abs(x) <= LIMIT]
-    got = pb.compile(lambda x: function(x))(x)
+        is_finite &= np.abs(args[0]) <= LIMIT
+    args = [a[is_finite] for a in args]
+    got = compiled(name)(*args)
     with mpmath.workprec(140):
-        want = [exact(mpmath.mpf(float(v))) for v in x]
+        want = [exact(*map(mpmath.mpf, p)) for p in zip(*(a.tolist() for a in args), strict=True)]
         unit = np.spacing(np.abs(np.array([float(w) for w in want], dtype)))
-        errors = np.array(
-            [
-                float(abs(mpmath.mpf(float(g)) - w) / float(u))
-                for g, w, u in zip(got, want, unit, strict=True)
-            ]
-        )
+        errors = [
+            float(abs(mpmath.mpf(float(g)) - w) / float(u))
+            for g, w, u in zip(got, want, unit, strict=True)
+        ]
     worst = int(np.argmax(errors))
-    assert errors[worst] <= bound, f"at {x[worst]!r}"
+    assert errors[worst] <= bound, f"at {[a[worst] for a in args]!r}"
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_special_values_are_those_of_numpy(name, dtype):
-    function = FUNCTIONS[name][0]
     form = np.finfo(dtype)
-    ends = [form.max, form.tiny, form.smallest_subnormal, np.inf, 0.0, 1e3]
-    x = np.array([*ends, *(-e for e in ends), np.nan, -1.0, -2.0], dtype)
+    ends = [form.max, form.tiny, form.smallest_subnormal, np.inf, 0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 1e3]
+    x = np.array([*ends, *(-e for e in ends), np.nan], dtype)
+    args = (x,) if name in UNARY else [a.ravel() for a in np.meshgrid(x, x)]
     with np.errstate(all="ignore"):
-        want = function(x)
-    got = pb.compile(lambda x: function(x))(x)
+        want = FUNCTIONS[name][0](*args)
+    got = compiled(name)(*args)
+    assert got.dtype == dtype
     np.testing.assert_allclose(got, want, rtol=4 * form.eps, atol=0)
     number = ~np.isnan(want)
     np.testing.assert_array_equal(np.signbit(got)[number], np.signbit(want)[number])
@@ -100,7 +129,6 @@ def test_a_large_argument_is_left_to_the_library(name, dtype):
 
 @pytest.mark.parametrize("name", sorted(set(FUNCTIONS) - LIMITED))
 def test_loops_call_nothing(name):
-    function = FUNCTIONS[name][0]
-    compiled = pb.compile(lambda x: function(x))
-    declared = re.findall(r'declare double @"(.*?)"', compiled.show("llvm", np.zeros(64)))
+    text = compiled(name).show("llvm", *[np.zeros(64)] * (1 if name in UNARY else 2))
+    declared = re.findall(r'declare double @"(.*?)"', text)
     assert all(name.startswith("llvm.") for name in declared)

@@ -12,15 +12,20 @@ that of fdlibm (Sun Microsystems, 1993).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from functools import reduce
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from pullback.compile.ir import ir
+from pullback.compile.real import Pair, Real, ordered_sum, polynomial, product
 
-__all__ = ["elementary"]
+__all__ = ["LN2", "Elementary"]
+
+# Each in two parts of all digits: see Elementary.constant.
+LN2 = (0.6931471805599453, 2.3190468138462996e-17)
+LOG2_E = (1.4426950408889634, 2.0355273740931033e-17)
+LOG10_E = (0.4342944819032518, 1.098319650216765e-17)
+LOG10_2 = (0.3010299956639812, -2.8037281277851704e-18)
 
 
 class Format(NamedTuple):
@@ -32,6 +37,7 @@ class Format(NamedTuple):
     exp: tuple[float, ...]  # (e^r - 1 - r) / r^2 on |r| <= ln(2) / 2
     log: tuple[float, ...]  # (log(1 + f) - (2 s)) / s as a polynomial in s^2, s = f / (2 + f)
     exp_range: tuple[float, float]  # below: 0; above: infinity
+    exp2_range: tuple[float, float]
 
     @property
     def bias(self) -> int:
@@ -74,6 +80,7 @@ FORMATS = {
             0.14617807153417325,
         ),
         exp_range=(-745.2, 709.782712893384),
+        exp2_range=(-1076.0, 1024.0),
     ),
     4: Format(
         bits=32,
@@ -88,6 +95,7 @@ FORMATS = {
         ),
         log=(0.6666666655404201, 0.4000012221181065, 0.28550778633191964, 0.23331614471843498),
         exp_range=(-104.0, 88.72283935546875),
+        exp2_range=(-151.0, 128.0),
     ),
 }
 
@@ -130,105 +138,7 @@ ERFC = (  # (1 + 2 x) e^(x^2) erfc(x) in (x - 4) / (x + 4), 0.5 <= x <= 28
     -1.2224048303152388e-08,
     -1.0476718674667371e-08,
 )
-SIN = (  # (sin(r) / r - 1) / r^2 in r^2, |r| <= pi / 4
-    -0.16666666666666666,
-    0.008333333333330943,
-    -0.0001984126983674956,
-    2.755731609787775e-06,
-    -2.5051130870968297e-08,
-    1.591805913698281e-10,
-)
-COS = (  # (cos(r) - 1 + r^2 / 2) / r^4 in r^2
-    0.041666666666666664,
-    -0.0013888888888887393,
-    2.4801587298760048e-05,
-    -2.755731726880539e-07,
-    2.0876145659059344e-09,
-    -1.1382588535352522e-11,
-)
-HALF_PI = tuple(  # in parts of 33 bits and a rest (fdlibm)
-    float.fromhex(part)
-    for part in (
-        "0x1.921fb544p+0",
-        "0x1.0b4611a6p-34",
-        "0x1.3198a2ep-69",
-        "0x1.b839a252049c1p-104",
-    )
-)
-
-
-class Real:
-    """A number under construction; arithmetic on it appends instructions.
-
-    Products may fuse with sums, nothing else may change: the algorithms rely on the rounding.
-    """
-
-    __slots__ = ("build", "value")
-
-    def __init__(self, build: ir.IRBuilder, value: Any) -> None:
-        self.build = build
-        self.value = value
-
-    def of(self, number: Real | float) -> Any:
-        return number.value if isinstance(number, Real) else ir.Constant(self.value.type, number)
-
-    def apply(self, instruction: str, *operands: Real | float) -> Real:
-        method = getattr(self.build, instruction)
-        return Real(self.build, method(*map(self.of, operands), flags=("contract",)))
-
-    def __add__(self, other: Real | float) -> Real:
-        return self.apply("fadd", self, other)
-
-    def __radd__(self, other: float) -> Real:
-        return self.apply("fadd", other, self)
-
-    def __sub__(self, other: Real | float) -> Real:
-        return self.apply("fsub", self, other)
-
-    def __rsub__(self, other: float) -> Real:
-        return self.apply("fsub", other, self)
-
-    def __mul__(self, other: Real | float) -> Real:
-        return self.apply("fmul", self, other)
-
-    def __rmul__(self, other: float) -> Real:
-        return self.apply("fmul", other, self)
-
-    def __truediv__(self, other: Real | float) -> Real:
-        return self.apply("fdiv", self, other)
-
-    def __neg__(self) -> Real:
-        return self.apply("fneg", self)
-
-    def __lt__(self, other: Real | float) -> Any:
-        return self.build.fcmp_ordered("<", self.value, self.of(other))
-
-    def __gt__(self, other: Real | float) -> Any:
-        return self.build.fcmp_ordered(">", self.value, self.of(other))
-
-    def is_nan(self) -> Any:
-        return self.build.fcmp_unordered("uno", self.value, self.value)
-
-    def where(self, condition: Any, other: Real | float) -> Real:
-        """``other`` where ``condition`` holds, else this."""
-        return Real(self.build, self.build.select(condition, self.of(other), self.value))
-
-    def intrinsic(self, name: str, *others: Real) -> Real:
-        kind = self.value.type
-        function = self.build.module.declare_intrinsic(f"llvm.{name}", [kind])
-        return Real(self.build, self.build.call(function, [self.value, *(o.value for o in others)]))
-
-    def __abs__(self) -> Real:
-        kind = self.value.type
-        signature = ir.FunctionType(kind, [kind])
-        function = self.build.module.declare_intrinsic("llvm.fabs", [kind], signature)
-        return Real(self.build, self.build.call(function, [self.value]))
-
-    def with_sign_of(self, other: Real) -> Real:
-        kind = self.value.type
-        signature = ir.FunctionType(kind, [kind, kind])
-        function = self.build.module.declare_intrinsic("llvm.copysign", [kind], signature)
-        return Real(self.build, self.build.call(function, [self.value, other.value]))
+Factor = tuple[float, float]
 
 
 class Elementary:
@@ -246,6 +156,14 @@ class Elementary:
 
     def real(self, bits: Any, like: Real) -> Real:
         return Real(like.build, like.build.bitcast(bits, like.value.type))
+
+    def constant(self, parts: Factor) -> Factor:
+        """A number in two parts of this precision."""
+        high, low = parts
+        if self.format.bits == 64:
+            return high, low
+        single = float(np.float32(high))
+        return single, high - single
 
     def rounded(self, x: Real) -> tuple[Real, Any]:
         """The nearest integer to a small ``x``, as a number and in the last bits of a word."""
@@ -265,43 +183,53 @@ class Elementary:
         r = most - n * low
         return n, n_bits, r, (most - r) - n * low
 
-    def exp(self, x: Real) -> Real:
-        smallest, largest = self.format.exp_range
-        value = self.scaled_exp(x)
-        return value.where(x > largest, math.inf).where(x < smallest, 0.0).where(x.is_nan(), x)
+    def exp2(self, x: Real) -> Real:
+        x = self.in_range(x, self.format.exp2_range)
+        n, n_bits = self.rounded(x)
+        high, low = self.constant(LN2)
+        f = x - n
+        r, rest = product(f, high)
+        return self.scaled(self.growth(r, rest + f * low), n, n_bits)
 
-    def scaled_exp(
+    def in_range(self, x: Real, ends: tuple[float, float]) -> Real:
+        lowest, highest = ends
+        return x.where(x < lowest, lowest).where(x > highest, highest)
+
+    def growth(self, r: Real, tiny: Real | float) -> Real:
+        """e^(r + tiny) - 1."""
+        return r + (r * r * polynomial(r, self.format.exp) + tiny)
+
+    def scaled(self, growth: Real, n: Real, n_bits: Any, factor: Real | float = 1.0) -> Real:
+        """2^n (1 + growth) times ``factor``."""
+        value = factor + factor * growth
+        _, half = self.rounded(n * 0.5)  # in two factors, which reach beyond the normal numbers
+        value = value * self.power_of_two(half, n)
+        return value * self.power_of_two(n.build.sub(n_bits, half), n)
+
+    def exp(
         self,
         x: Real,
         rest: Real | float = 0.0,
         factor: Real | float = 1.0,
         tiny: Real | float = 0.0,
     ) -> Real:
-        """e^(x + rest + tiny) times ``factor``; ``x`` is brought into range."""
+        """e^(x + rest + tiny) times ``factor``."""
         smallest, largest = self.format.exp_range
-        inside = x.where(x.is_nan(), 0.0)
-        inside = inside.where(inside < smallest, smallest).where(inside > largest, largest)
-        n, n_bits, r, error = self.remainder(inside)
+        n, n_bits, r, error = self.remainder(self.in_range(x, (smallest, largest + 2)))
         if isinstance(rest, Real):
             total = r + rest
             tiny = tiny + (((r - total) + rest) + error)
             r = total
-        growth = r + (r * r * polynomial(r, self.format.exp) + tiny)
-        value = factor + factor * growth
-        _, half = self.rounded(n * 0.5)  # in two factors, which reach beyond the normal numbers
-        value = value * self.power_of_two(half, x)
-        return value * self.power_of_two(x.build.sub(n_bits, half), x)
+        return self.scaled(self.growth(r, tiny), n, n_bits, factor)
 
     def expm1(self, x: Real) -> Real:
         _, largest = self.format.exp_range
         lowest = -(self.format.mantissa + 4) * math.log(2)  # from there on it is -1
-        inside = x.where(x.is_nan(), 0.0)
-        inside = inside.where(inside < lowest, lowest).where(inside > largest, largest)
-        _, n_bits, r, _ = self.remainder(inside)
+        _, n_bits, r, _ = self.remainder(self.in_range(x, (lowest, largest)))
         half = self.power_of_two(x.build.sub(n_bits, self.integer(1)), x)  # 2^n may be infinite
         value = half * r + (half - 0.5) + half * (r * r * polynomial(r, self.format.exp))
         tiny = abs(x) < self.format.smallest_normal  # signed zeros, subnormals
-        return (2 * value).where(x > largest, math.inf).where(tiny, x).where(x.is_nan(), x)
+        return (2 * value).where(x > largest, math.inf).where(tiny, x)
 
     def tanh(self, x: Real) -> Real:
         """t / (t + 2) for t = e^(2 |x|) - 1."""
@@ -311,7 +239,13 @@ class Elementary:
         return (t / (t + 2)).with_sign_of(x).where(x.is_nan(), x)
 
     def split(self, x: Real) -> tuple[Real, Real]:
-        """``k`` and ``m`` with x = 2^k m, sqrt(1/2) <= m < sqrt(2), for a positive normal ``x``."""
+        """``k`` and ``m`` with x = 2^k m, sqrt(1/2) <= m < sqrt(2), for a finite positive ``x``."""
+        lift = self.format.mantissa + 2
+        small = x < self.format.smallest_normal
+        k, m = self.split_normal(x.where(small, x * 2.0**lift))
+        return k.where(small, k - lift), m
+
+    def split_normal(self, x: Real) -> tuple[Real, Real]:
         form, build = self.format, x.build
         root = self.bits(Real(build, x.of(math.sqrt(0.5))))
         shifted = build.add(build.sub(self.bits(x), root), self.integer(form.bias << form.mantissa))
@@ -322,35 +256,55 @@ class Elementary:
         k = self.real(build.or_(biased, self.bits(Real(build, x.of(offset)))), x)
         return k - (offset + form.bias), m
 
-    def log_of(self, k: Real, f: Real, c: Real | float) -> Real:
-        """k ln 2 + log(1 + f) + c, for a small correction ``c``."""
-        high, low = self.format.ln2
+    def log_parts(self, f: Real) -> Pair:
+        """``h`` and ``t`` with log(1 + f) = f - h + t, h = f^2 / 2."""
         s = f / (f + 2)
         z = s * s
         half_square = 0.5 * f * f
-        tail = s * (half_square + z * polynomial(z, self.format.log)) + (k * low + c)
-        return (tail - half_square) + f + k * high
+        return half_square, s * (half_square + z * polynomial(z, self.format.log))
+
+    def log_of(self, k: Real, f: Real, c: Real | float) -> Real:
+        """k ln 2 + log(1 + f) + c, for a small correction ``c``."""
+        high, low = self.format.ln2
+        half_square, tail = self.log_parts(f)
+        return ((tail + (k * low + c)) - half_square) + f + k * high
+
+    def log_times(self, x: Real, factor: Factor, of_two: Factor) -> Real:
+        """log(x) times a constant; ``of_two`` is log(2) times it."""
+        k, m = self.split(x)
+        half_square, tail = self.log_parts(m - 1)
+        (c, c_low), (two, two_low) = self.constant(factor), self.constant(of_two)
+        f, f_low = ordered_sum(m - 1, -half_square)
+        a, a_low = product(k, two)
+        b, b_low = product(f, c)
+        high, low = ordered_sum(a, b)
+        small = f * c_low + ((f_low + tail) * c + b_low)
+        return high + (low + ((k * two_low + a_low) + small))
+
+    def log_ends(self, x: Real, value: Real) -> Real:
+        """``value`` where 0 < x < inf, else what a logarithm is there."""
+        value = value.where(x > self.largest, math.inf).where(x < 0, math.nan)
+        return value.where(x.equals(0.0), -math.inf).where(x.is_nan(), x)
 
     def log(self, x: Real) -> Real:
-        scale = 2.0 ** (self.format.mantissa + 2)
-        small = x < self.format.smallest_normal
-        k, m = self.split(x.where(small, x * scale))
-        k = k.where(small, k - (self.format.mantissa + 2))
-        value = self.log_of(k, m - 1, 0.0)
-        zero = x.build.fcmp_ordered("==", x.value, x.of(0.0))
-        value = value.where(x > self.largest, math.inf).where(x < 0, math.nan)
-        return value.where(zero, -math.inf).where(x.is_nan(), x)
+        k, m = self.split(x)
+        return self.log_ends(x, self.log_of(k, m - 1, 0.0))
+
+    def log2(self, x: Real) -> Real:
+        return self.log_ends(x, self.log_times(x, LOG2_E, (1.0, 0.0)))
+
+    def log10(self, x: Real) -> Real:
+        return self.log_ends(x, self.log_times(x, LOG10_E, LOG10_2))
 
     def log1p(self, x: Real) -> Real:
-        u = 1 + x
-        k, m = self.split(u)
-        lost = (x - (u - 1)).where(k > 1, 1 - (u - x)) / u  # what rounding took from 1 + x
-        near = abs(k) < 0.5
-        value = self.log_of(k, (m - 1).where(near, x), lost.where(near, 0.0))
-        value = value.where(x > self.largest, math.inf).where(x < -1, math.nan)
-        at_end = x.build.fcmp_ordered("==", x.value, x.of(-1.0))
-        tiny = abs(x) < self.format.smallest_normal
-        return value.where(at_end, -math.inf).where(tiny, x).where(x.is_nan(), x)
+        return self.log1p_of(x, x.const(0.0))
+
+    def log1p_of(self, x: Real, rest: Real) -> Real:
+        """log(1 + x + rest)."""
+        u, lost = ordered_sum(x.const(1.0), x)  # u - 1 is exact, up to where this ends to matter
+        k, m = self.split_normal(u)
+        value = self.log_ends(u, self.log_of(k, m - 1, (lost + rest) / u))
+        return value.where(x.equals(0.0), x)
 
     def erf(self, x: Real) -> Real:
         size = abs(x)
@@ -379,90 +333,8 @@ class Elementary:
         above = q * polynomial(q, others)
         p, d = first + above, 1 + 2 * x
         lost = ((first - p) + above) * (1 / first) - (1 - (d - 2 * x)) / d  # by rounding p and d
-        return self.scaled_exp(-(high * high), -rest, p / d, lost)
-
-    def quadrant(self, x: Real) -> tuple[Real, Real, Any]:
-        """``r``, its rounding error and n mod 4 with x = n pi / 2 + r, |r| <= pi / 4."""
-        n, n_bits = self.rounded(x * (2 / math.pi))
-        r, error = x - n * HALF_PI[0], 0.0 * x
-        for part in HALF_PI[1:3]:  # n times a part is exact; what the difference loses is kept
-            step = n * part
-            new = r - step
-            back = r - new
-            error = error + ((r - (new + back)) + (back - step))
-            r = new
-        error = error - n * HALF_PI[3]
-        total = r + error
-        return total, (r - total) + error, n_bits
-
-    def wave(self, x: Real, shift: int) -> Real:
-        """sin(x + shift pi / 2)."""
-        build = x.build
-        r, error, n = self.quadrant(x)
-        z = r * r
-        sine = r + (error + r * z * polynomial(z, SIN))
-        near_one = 1 - 0.5 * z
-        lost = (1 - near_one) - 0.5 * z
-        cosine = near_one + (lost + (z * z * polynomial(z, COS) - r * error))
-        n = build.add(n, self.integer(shift))
-        is_odd = build.trunc(n, ir.IntType(1))
-        is_negative = build.trunc(build.lshr(n, self.integer(1)), ir.IntType(1))
-        value = sine.where(is_odd, cosine)
-        return value.where(is_negative, -value)
-
-    def sin(self, x: Real) -> Real:
-        return self.wave(x, 0).where(abs(x) < self.format.smallest_normal, x)
-
-    def cos(self, x: Real) -> Real:
-        return self.wave(x, 1)
-
-    def tan(self, x: Real) -> Real:
-        return self.sin(x) / self.cos(x)
+        return self.exp(-(high * high), -rest, p / d, lost)
 
     @property
     def largest(self) -> float:
         return float(np.finfo(np.float64 if self.format.bits == 64 else np.float32).max)
-
-
-def polynomial(x: Real, coefficients: Sequence[float]) -> Real:
-    first, *rest = reversed(coefficients)
-    start = Real(x.build, x.of(first))
-    return reduce(lambda total, c: total * x + c, rest, start)
-
-
-INLINE: dict[str, Callable[[Elementary, Real], Real]] = {
-    "exp": Elementary.exp,
-    "expm1": Elementary.expm1,
-    "log": Elementary.log,
-    "log1p": Elementary.log1p,
-    "tanh": Elementary.tanh,
-    "erf": Elementary.erf,
-    "erfc": Elementary.erfc,
-    "sin": Elementary.sin,
-    "cos": Elementary.cos,
-    "tan": Elementary.tan,
-}
-IN_DOUBLE = {"erf", "erfc", "sin", "cos", "tan"}  # float32, too, is computed in float64
-LIMITED = {"sin", "cos", "tan"}  # right up to LIMIT only
-LIMIT = 2.0**20
-
-
-def elementary(module: ir.Module, name: str, kind: Any, n_bytes: int) -> Any:
-    """The LLVM function of this name for numbers of type ``kind``; ``None`` if it has none."""
-    body = INLINE.get(name)
-    if body is None:
-        return None
-    symbol = f"{name}_{8 * n_bytes}"
-    function = module.globals.get(symbol)
-    if function is None:
-        function = ir.Function(module, ir.FunctionType(kind, [kind]), symbol)
-        function.linkage = "internal"
-        function.attributes.add("alwaysinline")
-        build = ir.IRBuilder(function.append_basic_block())
-        x = function.args[0]
-        if name in IN_DOUBLE and n_bytes == 4:
-            x = build.fpext(x, ir.DoubleType())
-            n_bytes = 8
-        value = body(Elementary(n_bytes), Real(build, x)).value
-        build.ret(value if value.type == kind else build.fptrunc(value, kind))
-    return function

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from pullback.compile.elementary import LIMIT, LIMITED, elementary
 from pullback.compile.ir import I1, I8, I32, I64, ir, scalar_type
+from pullback.compile.mathlib import LIMIT, LIMITED, inlined
 
 __all__ = ["Scalar", "ScalarEmitter"]
 
@@ -150,7 +150,7 @@ class ScalarEmitter:
         """A function of ``math.h`` (``expf`` etc. for float32); square roots are instructions."""
         dtype = args[0].dtype
         kind = scalar_type(dtype)
-        inline = elementary(self.builder.module, function, kind, dtype.itemsize)
+        inline = inlined(self.builder.module, function, kind, dtype.itemsize)
         if inline is not None and (function not in LIMITED or self.doubt is not None):
             if function in LIMITED:
                 self.raise_doubt(args[0])

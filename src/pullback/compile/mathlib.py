@@ -1,0 +1,57 @@
+"""The functions of ``math.h`` that are inlined, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from pullback.compile.circular import cos, sin, tan
+from pullback.compile.elementary import Elementary
+from pullback.compile.ir import ir
+from pullback.compile.power import power
+from pullback.compile.real import Real
+
+__all__ = ["INLINE", "LIMIT", "LIMITED", "inlined"]
+
+INLINE: dict[str, Callable[..., Real]] = {
+    "exp": Elementary.exp,
+    "exp2": Elementary.exp2,
+    "expm1": Elementary.expm1,
+    "log": Elementary.log,
+    "log1p": Elementary.log1p,
+    "log2": Elementary.log2,
+    "log10": Elementary.log10,
+    "tanh": Elementary.tanh,
+    "erf": Elementary.erf,
+    "erfc": Elementary.erfc,
+    "sin": sin,
+    "cos": cos,
+    "tan": tan,
+    "pow": power,
+}
+BINARY = {"pow"}
+IN_DOUBLE = {"erf", "erfc", "sin", "cos", "tan"}  # float32, too, is computed in float64
+LIMITED = {"sin", "cos", "tan"}  # right up to LIMIT only
+LIMIT = 2.0**20
+
+
+def inlined(module: ir.Module, name: str, kind: Any, n_bytes: int) -> Any:
+    """The LLVM function of this name for numbers of type ``kind``; ``None`` if it has none."""
+    body = INLINE.get(name)
+    if body is None:
+        return None
+    symbol = f"{name}_{8 * n_bytes}"
+    function = module.globals.get(symbol)
+    if function is None:
+        n_args = 2 if name in BINARY else 1
+        function = ir.Function(module, ir.FunctionType(kind, [kind] * n_args), symbol)
+        function.linkage = "internal"
+        function.attributes.add("alwaysinline")
+        build = ir.IRBuilder(function.append_basic_block())
+        args = function.args
+        if name in IN_DOUBLE and n_bytes == 4:
+            args = [build.fpext(x, ir.DoubleType()) for x in args]
+            n_bytes = 8
+        value = body(Elementary(n_bytes), *[Real(build, x) for x in args]).value
+        build.ret(value if value.type == kind else build.fptrunc(value, kind))
+    return function
