@@ -25,8 +25,12 @@ UNARY = {  # NumPy's function, mpmath's, and what is allowed, in units in the la
     "sin": (np.sin, mpmath.sin, 2),
     "cos": (np.cos, mpmath.cos, 2),
     "tan": (np.tan, mpmath.tan, 2),
+    "asin": (np.arcsin, mpmath.asin, 2),
+    "acos": (np.arccos, mpmath.acos, 2),
+    "atan": (np.arctan, mpmath.atan, 2),
 }
 BINARY = {
+    "atan2": (np.arctan2, mpmath.atan2, 2),
     "pow": (np.power, mpmath.power, 4),
 }
 FUNCTIONS = UNARY | BINARY

@@ -7,9 +7,9 @@ from typing import Any
 
 from pullback.compile.elementary import Elementary
 from pullback.compile.ir import ir
-from pullback.compile.real import Real, polynomial
+from pullback.compile.real import Real, ordered_sum, polynomial
 
-__all__ = ["cos", "sin", "tan"]
+__all__ = ["acos", "asin", "atan", "atan2", "cos", "sin", "tan"]
 
 SIN = (  # (sin(r) / r - 1) / r^2 in r^2, |r| <= pi / 4
     -0.16666666666666666,
@@ -27,7 +27,44 @@ COS = (  # (cos(r) - 1 + r^2 / 2) / r^4 in r^2
     2.0876145659059344e-09,
     -1.1382588535352522e-11,
 )
-HALF_PI = tuple(  # in parts of 33 bits and a rest (fdlibm)
+ATAN = {  # (atan(t) / t - 1) / t^2 in t^2, |t| <= 1 / 2
+    64: (
+        -0.3333333333333333,
+        0.19999999999998888,
+        -0.14285714285526643,
+        0.11111111096839207,
+        -0.09090908491696649,
+        0.07692292200644109,
+        -0.06666403587653362,
+        0.05879302582288451,
+        -0.052384920105044044,
+        0.046217612320058665,
+        -0.037910269421928544,
+        0.02478081711627479,
+        -0.009072294488344913,
+    ),
+    32: (-0.33333334, 0.19999991, -0.14282437, 0.110312164, -0.08333589, 0.043692097),
+}
+ASIN = {  # (asin(x) / x - 1) / x^2 in x^2, |x| <= 1 / 2
+    64: (
+        0.16666666666666669,
+        0.07499999999998086,
+        0.04464285714684728,
+        0.030381944107183312,
+        0.022372174037335067,
+        0.017352369430104073,
+        0.013971532836223497,
+        0.01147625113992563,
+        0.01034081793747115,
+        0.005383925392422023,
+        0.017592396510730218,
+        -0.015139158759755704,
+        0.02894683817378194,
+    ),
+    32: (0.16666666, 0.0750015, 0.04458656, 0.031220933, 0.016659, 0.034414746),
+}
+HALF_PI = (1.5707963267948966, 6.123233995736766e-17)
+HALF_PI_PARTS = tuple(  # in parts of 33 bits and a rest (fdlibm)
     float.fromhex(part)
     for part in (
         "0x1.921fb544p+0",
@@ -41,14 +78,14 @@ HALF_PI = tuple(  # in parts of 33 bits and a rest (fdlibm)
 def quadrant(e: Elementary, x: Real) -> tuple[Real, Real, Any]:
     """``r``, its rounding error and n mod 4 with x = n pi / 2 + r, |r| <= pi / 4."""
     n, n_bits = e.rounded(x * (2 / math.pi))
-    r, error = x - n * HALF_PI[0], 0.0 * x
-    for part in HALF_PI[1:3]:  # n times a part is exact; what the difference loses is kept
+    r, error = x - n * HALF_PI_PARTS[0], 0.0 * x
+    for part in HALF_PI_PARTS[1:3]:  # n times a part is exact; what the difference loses is kept
         step = n * part
         new = r - step
         back = r - new
         error = error + ((r - (new + back)) + (back - step))
         r = new
-    error = error - n * HALF_PI[3]
+    error = error - n * HALF_PI_PARTS[3]
     total = r + error
     return total, (r - total) + error, n_bits
 
@@ -82,3 +119,62 @@ def cos(e: Elementary, x: Real) -> Real:
 def tan(e: Elementary, x: Real) -> Real:
     """sin x / cos x."""
     return sin(e, x) / cos(e, x)
+
+
+def atan(e: Elementary, x: Real) -> Real:
+    """The angle whose tangent is ``x``."""
+    return atan2(e, x, x.const(1.0))
+
+
+def atan2(e: Elementary, y: Real, x: Real) -> Real:
+    """The angle of the point (x, y): a multiple of pi / 4, and the arc tangent of a ratio <= 1/2.
+
+    The ratio is b / a or (b - a) / (b + a) of the coordinates' sizes a >= b.
+    """
+    build, a, b = x.build, abs(x), abs(y)
+    is_steep = b > a
+    a, b = a.where(is_steep, b), b.where(is_steep, a)
+    is_large = a > 2.0 ** (e.format.bias - 1)  # the sum must not overflow
+    a, b = a.where(is_large, 0.25 * a), b.where(is_large, 0.25 * b)
+    is_wide = build.and_(b > 0, build.not_(b < 0.5 * a))
+    difference = (b - a).where(b.equals(a), 0.0)
+    below = a.where(is_wide, a + b)
+    t = b.where(is_wide, difference) / below.where(below.equals(0.0), 1.0)
+    z = t * t
+    angle = t + t * z * polynomial(z, ATAN[e.format.bits])
+    is_left = x.const(1.0).with_sign_of(x) < 0
+    turns = x.const(0.0).where(is_wide, 1.0)
+    turns = turns.where(is_steep, 2 - turns)
+    turns = turns.where(is_left, 4 - turns)
+    angle = angle.where(build.xor(is_steep, is_left), -angle)
+    high, low = e.constant(HALF_PI)
+    angle = turns * (0.5 * high) + (turns * (0.5 * low) + angle)
+    return angle.with_sign_of(y)
+
+
+def arc(e: Elementary, x: Real) -> tuple[Any, Real, Real]:
+    """Whether |x| > 1/2; and, as s + rest, asin |x| or, if so, acos(|x|) / 2."""
+    size = abs(x)
+    is_large = size > 0.5
+    z = (size * size).where(is_large, 0.5 - 0.5 * size)
+    s = size.where(is_large, z.sqrt())
+    return is_large, s, s * z * polynomial(z, ASIN[e.format.bits])
+
+
+def asin(e: Elementary, x: Real) -> Real:
+    """The angle whose sine is ``x``."""
+    is_large, s, rest = arc(e, x)
+    high, low = e.constant(HALF_PI)
+    first, first_low = ordered_sum(x.const(high), -2 * s)
+    large = first + (first_low - (2 * rest - low))
+    return (s + rest).where(is_large, large).with_sign_of(x)
+
+
+def acos(e: Elementary, x: Real) -> Real:
+    """The angle whose cosine is ``x``."""
+    is_large, s, rest = arc(e, x)
+    high, low = e.constant(HALF_PI)
+    right = 2 * (s + rest)
+    left = (2 * high - 2 * s) - (2 * rest - 2 * low)
+    middle = high - (s.with_sign_of(x) - (low - rest.with_sign_of(x)))
+    return middle.where(is_large, right.where(x < 0, left))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from pullback.compile.circular import cos, sin, tan
+from pullback.compile.circular import acos, asin, atan, atan2, cos, sin, tan
 from pullback.compile.elementary import Elementary
 from pullback.compile.ir import ir
 from pullback.compile.power import power
@@ -27,9 +27,13 @@ INLINE: dict[str, Callable[..., Real]] = {
     "sin": sin,
     "cos": cos,
     "tan": tan,
+    "asin": asin,
+    "acos": acos,
+    "atan": atan,
+    "atan2": atan2,
     "pow": power,
 }
-BINARY = {"pow"}
+BINARY = {"atan2", "pow"}
 IN_DOUBLE = {"erf", "erfc", "sin", "cos", "tan"}  # float32, too, is computed in float64
 LIMITED = {"sin", "cos", "tan"}  # right up to LIMIT only
 LIMIT = 2.0**20
