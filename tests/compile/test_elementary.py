@@ -19,7 +19,13 @@ UNARY = {  # NumPy's function, mpmath's, and what is allowed, in units in the la
     "log1p": (np.log1p, mpmath.log1p, 2),
     "log2": (np.log2, lambda x: mpmath.log(x, 2), 2),
     "log10": (np.log10, mpmath.log10, 2),
+    "sinh": (np.sinh, mpmath.sinh, 2),
+    "cosh": (np.cosh, mpmath.cosh, 2),
     "tanh": (np.tanh, mpmath.tanh, 4),
+    "asinh": (np.arcsinh, mpmath.asinh, 2),
+    "acosh": (np.arccosh, mpmath.acosh, 2),
+    "atanh": (np.arctanh, mpmath.atanh, 2),
+    "cbrt": (np.cbrt, lambda x: mpmath.sign(x) * mpmath.cbrt(abs(x)), 2),
     "erf": (special.erf, mpmath.erf, 2),
     "erfc": (special.erfc, lambda x: mpmath.erfc(max(min(x, 30), -30)), 2),
     "sin": (np.sin, mpmath.sin, 2),
@@ -31,6 +37,7 @@ UNARY = {  # NumPy's function, mpmath's, and what is allowed, in units in the la
 }
 BINARY = {
     "atan2": (np.arctan2, mpmath.atan2, 2),
+    "hypot": (np.hypot, mpmath.hypot, 2),
     "pow": (np.power, mpmath.power, 4),
 }
 FUNCTIONS = UNARY | BINARY

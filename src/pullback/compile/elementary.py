@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pullback.compile.ir import ir
-from pullback.compile.real import Pair, Real, ordered_sum, polynomial, product
+from pullback.compile.real import Pair, Real, fma, ordered_sum, polynomial, product, total
 
 __all__ = ["LN2", "Elementary"]
 
@@ -36,6 +36,7 @@ class Format(NamedTuple):
     ln2: tuple[float, float]  # high part with zeros at its end, so that n * high is exact; rest
     exp: tuple[float, ...]  # (e^r - 1 - r) / r^2 on |r| <= ln(2) / 2
     log: tuple[float, ...]  # (log(1 + f) - (2 s)) / s as a polynomial in s^2, s = f / (2 + f)
+    sinh: tuple[float, ...]  # (sinh(x) / x - 1) / x^2 in x^2, |x| <= 1
     exp_range: tuple[float, float]  # below: 0; above: infinity
     exp2_range: tuple[float, float]
 
@@ -79,6 +80,15 @@ FORMATS = {
             0.15331611722055008,
             0.14617807153417325,
         ),
+        sinh=(
+            0.16666666666666666,
+            0.008333333333333567,
+            0.00019841269841110005,
+            2.75573192647714e-06,
+            2.5052105469443237e-08,
+            1.6058657453834518e-10,
+            7.716098049884679e-13,
+        ),
         exp_range=(-745.2, 709.782712893384),
         exp2_range=(-1076.0, 1024.0),
     ),
@@ -94,6 +104,7 @@ FORMATS = {
             0.0013926183587713494,
         ),
         log=(0.6666666655404201, 0.4000012221181065, 0.28550778633191964, 0.23331614471843498),
+        sinh=(0.16666667, 0.008333298, 0.00019846359, 2.7591075e-06),
         exp_range=(-104.0, 88.72283935546875),
         exp2_range=(-151.0, 128.0),
     ),
@@ -306,6 +317,43 @@ class Elementary:
         value = self.log_ends(u, self.log_of(k, m - 1, (lost + rest) / u))
         return value.where(x.equals(0.0), x)
 
+    def half_exp(self, x: Real) -> Real:
+        """e^|x| / 2, which is finite a little longer than e^|x|."""
+        return self.exp(abs(x), factor=0.5)
+
+    def sinh(self, x: Real) -> Real:
+        """e^x / 2 - e^-x / 2, near zero a polynomial."""
+        half, z = self.half_exp(x), x * x
+        near = x + x * z * polynomial(z, self.format.sinh)
+        far = half - 0.25 / half
+        return far.with_sign_of(x).where(abs(x) < 1, near)
+
+    def cosh(self, x: Real) -> Real:
+        half = self.half_exp(x)
+        return half + 0.25 / half
+
+    def asinh(self, x: Real) -> Real:
+        """log(1 + |x| + x^2 / (1 + sqrt(1 + x^2))), or log |x| + log 2."""
+        size = abs(x)
+        is_large = size > self.no_square
+        square = (x * x).where(is_large, 0.0)
+        t, rest = ordered_sum(size.where(is_large, size - 1), square / (1 + (1 + square).sqrt()))
+        value = self.log1p_of(t, rest)
+        return value.where(is_large, value + LN2[0]).with_sign_of(x)
+
+    def acosh(self, x: Real) -> Real:
+        """log(1 + a + sqrt(2 a + a^2)) with a = x - 1, or log x + log 2."""
+        a = x - 1
+        is_large = x > self.no_square
+        root = fma(a, a, 2 * a).sqrt().where(is_large, 0.0)
+        value = self.log1p_of(*total(a, root))
+        return value.where(is_large, value + LN2[0]).where(x < 1, math.nan)
+
+    def atanh(self, x: Real) -> Real:
+        """log(1 + 2 |x| / (1 - |x|)) / 2."""
+        size = abs(x)
+        return (0.5 * self.log1p(2 * size / (1 - size))).with_sign_of(x)
+
     def erf(self, x: Real) -> Real:
         size = abs(x)
         is_near = size < 1
@@ -334,6 +382,11 @@ class Elementary:
         p, d = first + above, 1 + 2 * x
         lost = ((first - p) + above) * (1 / first) - (1 - (d - 2 * x)) / d  # by rounding p and d
         return self.exp(-(high * high), -rest, p / d, lost)
+
+    @property
+    def no_square(self) -> float:
+        """From there on, x^2 + 1 is x^2."""
+        return 2.0 ** (self.format.mantissa // 2 + 2)
 
     @property
     def largest(self) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 from pullback.compile.circular import acos, asin, atan, atan2, cos, sin, tan
 from pullback.compile.elementary import Elementary
 from pullback.compile.ir import ir
-from pullback.compile.power import power
+from pullback.compile.power import cbrt, hypot, power
 from pullback.compile.real import Real
 
 __all__ = ["INLINE", "LIMIT", "LIMITED", "inlined"]
@@ -21,7 +21,12 @@ INLINE: dict[str, Callable[..., Real]] = {
     "log1p": Elementary.log1p,
     "log2": Elementary.log2,
     "log10": Elementary.log10,
+    "sinh": Elementary.sinh,
+    "cosh": Elementary.cosh,
     "tanh": Elementary.tanh,
+    "asinh": Elementary.asinh,
+    "acosh": Elementary.acosh,
+    "atanh": Elementary.atanh,
     "erf": Elementary.erf,
     "erfc": Elementary.erfc,
     "sin": sin,
@@ -32,8 +37,10 @@ INLINE: dict[str, Callable[..., Real]] = {
     "atan": atan,
     "atan2": atan2,
     "pow": power,
+    "cbrt": cbrt,
+    "hypot": hypot,
 }
-BINARY = {"atan2", "pow"}
+BINARY = {"atan2", "hypot", "pow"}
 IN_DOUBLE = {"erf", "erfc", "sin", "cos", "tan"}  # float32, too, is computed in float64
 LIMITED = {"sin", "cos", "tan"}  # right up to LIMIT only
 LIMIT = 2.0**20

@@ -8,9 +8,10 @@ from typing import Any
 from pullback.compile.elementary import LN2, Elementary
 from pullback.compile.real import Pair, Real, fma, ordered_sum, polynomial, product
 
-__all__ = ["power"]
+__all__ = ["cbrt", "hypot", "power"]
 
 TWO_THIRDS = (0.6666666666666666, 3.700743415417188e-17)
+THIRD = (0.3333333333333333, 1.850371707708594e-17)
 LOG = {  # (2 atanh(s) / s - 2 - 2 s^2 / 3) / s^4 in s^2, |s| <= 3 - 2 sqrt(2)
     64: (
         0.40000000000000624,
@@ -79,3 +80,29 @@ def power(e: Elementary, x: Real, y: Real) -> Real:
     is_unit = build.and_(x.equals(-1.0), abs(y).equals(math.inf))
     is_one = build.or_(build.or_(y.equals(0.0), x.equals(1.0)), is_unit)
     return value.where(is_one, 1.0)
+
+
+def cbrt(e: Elementary, x: Real) -> Real:
+    """x^(1/3), also of negative numbers."""
+    third, third_low = e.constant(THIRD)
+    return exp_times(e, log_pair(e, abs(x)), third, third_low).with_sign_of(x)
+
+
+def hypot(e: Elementary, x: Real, y: Real) -> Real:
+    """(x^2 + y^2)^(1/2) from exact squares, scaled so that they neither over- nor underflow."""
+    build, a, b = x.build, abs(x), abs(y)
+    infinite = build.or_(a.equals(math.inf), b.equals(math.inf))
+    is_less = a < b
+    a, b = a.where(is_less, b), b.where(is_less, a)
+    bottom, top = -2 * e.format.mantissa, e.format.bias // 2
+    is_small, is_large = a < 2.0**bottom, a > 2.0 ** (top - 1)
+    up, down = 2.0 ** (top - bottom), 2.0 ** (bottom - top)
+    scale = x.const(1.0).where(is_small, up).where(is_large, down)
+    inverse = x.const(1.0).where(is_small, down).where(is_large, up)
+    a, a_low = product(a * scale, a * scale)
+    b, b_low = product(b * scale, b * scale)
+    sum, sum_low = ordered_sum(a, b)
+    root = sum.sqrt()
+    rest = fma(-root, root, sum) + (sum_low + (a_low + b_low))
+    root = root + rest * (0.5 / root.where(root.equals(0.0), 1.0))
+    return (root * inverse).where(infinite, math.inf)
