@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
 from pullback.compile.elementary import Elementary
-from pullback.compile.ir import ir
-from pullback.compile.real import Real, ordered_sum, polynomial
+from pullback.compile.ir import I64, ir
+from pullback.compile.real import Real, fma, ordered_sum, polynomial, product, total
 
-__all__ = ["acos", "asin", "atan", "atan2", "cos", "sin", "tan"]
+__all__ = ["acos", "any_quadrant", "asin", "atan", "atan2", "cos", "sin", "tan"]
 
 SIN = (  # (sin(r) / r - 1) / r^2 in r^2, |r| <= pi / 4
     -0.16666666666666666,
@@ -75,7 +78,11 @@ HALF_PI_PARTS = tuple(  # in parts of 33 bits and a rest (fdlibm)
 )
 
 
-def quadrant(e: Elementary, x: Real) -> tuple[Real, Real, Any]:
+Quadrant = tuple[Real, Real, Any]
+Reduction = Callable[[Elementary, Real], Quadrant]
+
+
+def quadrant(e: Elementary, x: Real) -> Quadrant:
     """``r``, its rounding error and n mod 4 with x = n pi / 2 + r, |r| <= pi / 4."""
     n, n_bits = e.rounded(x * (2 / math.pi))
     r, error = x - n * HALF_PI_PARTS[0], 0.0 * x
@@ -90,10 +97,85 @@ def quadrant(e: Elementary, x: Real) -> tuple[Real, Real, Any]:
     return total, (r - total) + error, n_bits
 
 
-def wave(e: Elementary, x: Real, shift: int) -> Real:
+def two_over_pi(bits: int) -> Fraction:
+    """2 / pi from Machin's formula."""
+    one = 1 << (bits + 16)
+
+    def arccot(n: int) -> int:
+        term, sum, k = one // n, 0, 1
+        while term:
+            sum += term // k if k % 4 == 1 else -(term // k)
+            term, k = term // (n * n), k + 2
+        return sum
+
+    return Fraction(one, 2 * (4 * arccot(5) - arccot(239)))
+
+
+@lru_cache(maxsize=1)
+def turns() -> list[list[float]]:
+    """Row ``i`` holds 2^(8 i) 2 / pi modulo 4 in four float64."""
+    rows, exact = [], two_over_pi(1024 + 8 * 53)
+    for i in range((1024 - 52) // 8 + 1):
+        rest = 2 ** (8 * i) * exact
+        rest -= 4 * round(rest / 4)
+        row = []
+        for _ in range(4):
+            row.append(float(rest))
+            rest -= Fraction(row[-1])
+        rows.append(row)
+    return rows
+
+
+def row_of_turns(row: Any, like: Real) -> list[Real]:
+    """The numbers in a row of :func:`turns`."""
+    build, rows = like.build, turns()
+    of_row = ir.ArrayType(like.value.type, len(rows[0]))
+    of_table = ir.ArrayType(of_row, len(rows))
+    table = build.module.globals.get("turns")
+    if table is None:
+        table = ir.GlobalVariable(build.module, of_table, "turns")
+        table.initializer = of_table([of_row(r) for r in rows])
+        table.global_constant, table.linkage = True, "internal"
+    addresses = [
+        build.gep(table, [I64(0), row, I64(i)], source_etype=of_table) for i in range(len(rows[0]))
+    ]
+    return [Real(build, build.load(a, typ=like.value.type)) for a in addresses]
+
+
+def any_quadrant(e: Elementary, x: Real) -> Quadrant:
+    """:func:`quadrant` of any float64, for a few times its price.
+
+    |x| is ``m`` 2^(8 i) with an integer m < 2^61, or i = 0. So |x| 2 / pi is ``m`` times row ``i``
+    of :func:`turns` up to a multiple of 4 (Payne and Hanek, 1983, here with sums of floats).
+    """
+    build, form = x.build, e.format
+    exponent = build.lshr(e.bits(abs(x)), e.integer(form.mantissa))
+    beyond = build.sub(exponent, e.integer(form.bias + form.mantissa))
+    is_inside = build.icmp_signed("<", beyond, e.integer(0))
+    eights = build.and_(build.select(is_inside, e.integer(0), beyond), e.integer(-8))
+    a, b, c, d = row_of_turns(build.lshr(eights, e.integer(3)), x)
+    m = x * e.power_of_two(build.sub(e.integer(0), eights), x)
+    (a, a_low), (b, b_low), (c, c_low) = product(m, a), product(m, b), product(m, c)
+    middle, middle_low = total(a_low, b)
+    first, rest = total(fma((0.25 * a).rint(), -4.0, a), middle)
+    n, n_bits = e.rounded(first)
+    low, lower = total(rest, middle_low)
+    small, smaller = total(b_low, c)
+    tail, tail_low = total(low, small)
+    r, r_low = total(first - n, tail)
+    r_low = r_low + ((lower + smaller) + (tail_low + fma(m, d, c_low)))
+    r, r_low = ordered_sum(r, r_low)
+    high, high_low = e.constant(HALF_PI)
+    angle, angle_low = product(r, high)
+    angle, error = ordered_sum(angle, angle_low + (r * high_low + r_low * high))
+    is_small = abs(x) < math.pi / 4
+    return angle.where(is_small, x), error.where(is_small, 0.0), n_bits
+
+
+def wave(e: Elementary, x: Real, shift: int, reduced: Reduction) -> Real:
     """sin(x + shift pi / 2)."""
     build = x.build
-    r, error, n = quadrant(e, x)
+    r, error, n = reduced(e, x)
     z = r * r
     sine = r + (error + r * z * polynomial(z, SIN))
     near_one = 1 - 0.5 * z
@@ -106,19 +188,19 @@ def wave(e: Elementary, x: Real, shift: int) -> Real:
     return value.where(is_negative, -value)
 
 
-def sin(e: Elementary, x: Real) -> Real:
+def sin(e: Elementary, x: Real, reduced: Reduction = quadrant) -> Real:
     """sin x."""
-    return wave(e, x, 0).where(abs(x) < e.format.smallest_normal, x)
+    return wave(e, x, 0, reduced).where(abs(x) < e.format.smallest_normal, x)
 
 
-def cos(e: Elementary, x: Real) -> Real:
+def cos(e: Elementary, x: Real, reduced: Reduction = quadrant) -> Real:
     """cos x."""
-    return wave(e, x, 1)
+    return wave(e, x, 1, reduced)
 
 
-def tan(e: Elementary, x: Real) -> Real:
+def tan(e: Elementary, x: Real, reduced: Reduction = quadrant) -> Real:
     """sin x / cos x."""
-    return sin(e, x) / cos(e, x)
+    return sin(e, x, reduced) / cos(e, x, reduced)
 
 
 def atan(e: Elementary, x: Real) -> Real:

@@ -164,7 +164,7 @@ class Kernel:
         self.forget()
 
     def checked(self, emit_loops: Callable[[], None]) -> None:
-        """Loops with inline functions; again with those of libm if an argument was too large."""
+        """Loops; again with functions that are right everywhere if an argument was too large."""
         with self.builder.goto_entry_block():
             doubt = self.builder.alloca(I32)
         self.builder.store(ir.Constant(I32, 0), doubt)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pullback.compile.ir import I1, I8, I32, I64, ir, scalar_type
-from pullback.compile.mathlib import LIMIT, LIMITED, inlined
+from pullback.compile.mathlib import BEYOND, LIMIT, inlined
 
 __all__ = ["Scalar", "ScalarEmitter"]
 
@@ -150,9 +150,10 @@ class ScalarEmitter:
         """A function of ``math.h`` (``expf`` etc. for float32); square roots are instructions."""
         dtype = args[0].dtype
         kind = scalar_type(dtype)
-        inline = inlined(self.builder.module, function, kind, dtype.itemsize)
-        if inline is not None and (function not in LIMITED or self.doubt is not None):
-            if function in LIMITED:
+        is_limited = function in BEYOND and self.doubt is not None
+        inline = inlined(self.builder.module, function, kind, dtype.itemsize, is_limited)
+        if inline is not None:
+            if is_limited:
                 self.raise_doubt(args[0])
             return Scalar(self.builder.call(inline, [a.value for a in args]), dtype)
         if function in INSTRUCTIONS:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from pullback.compile.circular import acos, asin, atan, atan2, cos, sin, tan
+from pullback.compile.circular import acos, any_quadrant, asin, atan, atan2, cos, sin, tan
 from pullback.compile.elementary import Elementary
 from pullback.compile.ir import ir
 from pullback.compile.power import cbrt, hypot, power
 from pullback.compile.real import Real
 
-__all__ = ["INLINE", "LIMIT", "LIMITED", "inlined"]
+__all__ = ["BEYOND", "INLINE", "LIMIT", "inlined"]
 
 INLINE: dict[str, Callable[..., Real]] = {
     "exp": Elementary.exp,
@@ -42,16 +43,21 @@ INLINE: dict[str, Callable[..., Real]] = {
 }
 BINARY = {"atan2", "hypot", "pow"}
 IN_DOUBLE = {"erf", "erfc", "sin", "cos", "tan"}  # float32, too, is computed in float64
-LIMITED = {"sin", "cos", "tan"}  # right up to LIMIT only
-LIMIT = 2.0**20
+LIMIT = 2.0**20  # where these cease to be right
+BEYOND = {name: partial(INLINE[name], reduced=any_quadrant) for name in ("sin", "cos", "tan")}
 
 
-def inlined(module: ir.Module, name: str, kind: Any, n_bytes: int) -> Any:
-    """The LLVM function of this name for numbers of type ``kind``; ``None`` if it has none."""
+def inlined(module: ir.Module, name: str, kind: Any, n_bytes: int, is_limited: bool) -> Any:
+    """The LLVM function of this name for numbers of type ``kind``; ``None`` if it has none.
+
+    ``is_limited``: arguments beyond ``LIMIT`` may give anything.
+    """
     body = INLINE.get(name)
     if body is None:
         return None
     symbol = f"{name}_{8 * n_bytes}"
+    if name in BEYOND and not is_limited:
+        body, symbol = BEYOND[name], f"any_{symbol}"
     function = module.globals.get(symbol)
     if function is None:
         n_args = 2 if name in BINARY else 1
