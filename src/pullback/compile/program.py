@@ -19,7 +19,7 @@ from pullback.compile.forms import kernel_for
 from pullback.compile.ir import I8, I32, I64, POINTER, ir, loop, scalar_type
 from pullback.compile.kernels import Kernel
 from pullback.compile.llvm import ScalarEmitter
-from pullback.compile.products import is_small, product
+from pullback.compile.products import emit_matmul
 from pullback.compile.schedule import Schedule, Step, aligned, is_blas_product, schedule
 from pullback.core.graph import Equation, Graph, Literal, Variable
 from pullback.core.types import ArrayType
@@ -148,7 +148,7 @@ class FunctionEmitter:
         emitter = kernel_for(step.equation)
         try:
             if is_blas_product(step.equation):
-                self.emit_matmul(step.equation)
+                emit_matmul(self, step.equation)
             elif emitter is not None:
                 self.emit_kernel(step, emitter)
             elif name in CONTROL:
@@ -191,8 +191,7 @@ class FunctionEmitter:
             raise
         builder.ret_void()
         kernel = self.program.unique(function)
-        self.nested_bytes = max(self.nested_bytes, body.scratch_bytes)
-        behind = self.offset(self.arena, self.own_bytes)
+        behind = self.scratch(body.scratch_bytes)
         addresses = [self.pointers[v] for v in variables]
         self.builder.call(kernel, [*addresses, self.status, behind])
 
@@ -225,113 +224,6 @@ class FunctionEmitter:
             self.builder.store(address, place)
         return table
 
-    # -- matrix products ----------------------------------------------------------------------
-    def emit_matmul(self, equation: Equation) -> None:
-        """``cblas_?gemm`` for every matrix of the stack; transposed operands are read in place."""
-        x1, x2 = equation.inputs
-        (out,) = equation.outputs
-        left, left_transposed = self.matrix(x1)
-        right, right_transposed = self.matrix(x2)
-        m, k = (1, x1.type.shape[0]) if x1.type.ndim == 1 else x1.type.shape[-2:]
-        n = 1 if x2.type.ndim == 1 else x2.type.shape[-1]
-        stack = np.broadcast_shapes(x1.type.shape[:-2], x2.type.shape[:-2])
-        item = out.type.dtype.itemsize
-        if not out.type.size:
-            return
-        count = int(np.prod(stack))
-        with loop(self.builder, count) as i:
-            target = self.offset(
-                self.address(out), self.builder.mul(i, ir.Constant(I64, m * n * item))
-            )
-            if not k:
-                self.zero(target, m * n * item)
-            else:
-                a = self.member(left, x1.type, stack, i, m * k * item)
-                b = self.member(right, x2.type, stack, i, k * n * item)
-                self.gemm(out.type.dtype, m, n, k, a, left_transposed, b, right_transposed, target)
-
-    def zero(self, target: Any, n_bytes: int) -> None:
-        with loop(self.builder, n_bytes) as i:
-            self.builder.store(ir.Constant(I8, 0), self.offset(target, i))
-
-    def matrix(self, operand: Variable | Literal) -> tuple[Any, bool]:
-        if isinstance(operand, Variable) and operand not in self.plan.in_memory:
-            return self.address(self.plan.makers[operand].inputs[0]), True
-        return self.address(operand), False
-
-    def member(
-        self, base: Any, type: ArrayType, stack: tuple[int, ...], i: Any, n_bytes: int
-    ) -> Any:
-        """Pointer to the matrix of an operand for number ``i`` of the broadcast stack."""
-        shape = type.shape[:-2]
-        if int(np.prod(shape)) == 1:
-            return base
-        position: Any = ir.Constant(I64, 0)
-        rest, strides = i, np.cumprod((1, *shape[::-1]))[:-1][::-1]
-        indices = []
-        for n in reversed(stack):
-            length = ir.Constant(I64, n)
-            indices.append(self.builder.srem(rest, length))
-            rest = self.builder.sdiv(rest, length)
-        for n, stride, k in zip(
-            shape, strides, indices[::-1][len(stack) - len(shape) :], strict=True
-        ):
-            if n != 1:
-                position = self.builder.add(
-                    position, self.builder.mul(k, ir.Constant(I64, int(stride)))
-                )
-        return self.offset(base, self.builder.mul(position, ir.Constant(I64, n_bytes)))
-
-    def gemm(
-        self,
-        dtype: np.dtype[Any],
-        m: int,
-        n: int,
-        k: int,
-        a: Any,
-        a_transposed: bool,
-        b: Any,
-        b_transposed: bool,
-        c: Any,
-    ) -> None:
-        if is_small(m, n, k, a_transposed):
-            transposed = (a_transposed, b_transposed)
-            kernel = product(self.program.module, dtype, m, n, k, transposed)
-            self.builder.call(kernel, [a, b, c])
-            return
-        real = ir.DoubleType() if dtype.itemsize == 8 else ir.FloatType()
-        kind = ir.FunctionType(
-            ir.VoidType(),
-            [I32, I32, I32, I64, I64, I64, real, POINTER, I64, POINTER, I64, real, POINTER, I64],
-        )
-        name = "cblas_dgemm" if dtype.itemsize == 8 else "cblas_sgemm"
-        module = self.program.module
-        target = module.globals.get(name) or ir.Function(module, kind, name)
-        row_major, plain, transposed = (ir.Constant(I32, c) for c in (101, 111, 112))
-
-        def size(value: int) -> Any:
-            return ir.Constant(I64, value)
-
-        self.builder.call(
-            target,
-            [
-                row_major,
-                transposed if a_transposed else plain,
-                transposed if b_transposed else plain,
-                size(m),
-                size(n),
-                size(k),
-                ir.Constant(real, 1.0),
-                a,
-                size(m if a_transposed else k),
-                b,
-                size(k if b_transposed else n),
-                ir.Constant(real, 0.0),
-                c,
-                size(n),
-            ],
-        )
-
     # -- graphs inside graphs -----------------------------------------------------------------
     def nested(self, graph: Graph, local_bytes: int = 0) -> tuple[Any, Any]:
         """Emit a body; returns its function and its arena, behind ``local_bytes`` of ours."""
@@ -339,6 +231,11 @@ class FunctionEmitter:
         inner = FunctionEmitter(self.program, graph, name, self.allow_callbacks)
         self.nested_bytes = max(self.nested_bytes, local_bytes + inner.arena_bytes)
         return inner.function, self.offset(self.arena, self.own_bytes + local_bytes)
+
+    def scratch(self, n_bytes: int) -> Any:
+        """Memory behind our own arena, free after the equation that takes it."""
+        self.nested_bytes = max(self.nested_bytes, n_bytes)
+        return self.offset(self.arena, self.own_bytes)
 
     def run(self, function: Any, arena: Any, addresses: Sequence[Any]) -> None:
         self.builder.call(function, [self.pointer_table(addresses), arena, self.status])
