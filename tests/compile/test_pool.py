@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import ctypes
+import os
+import signal
+import subprocess
+import sys
 import threading
+import time
 
 import numpy as np
 import pytest
 
 from pullback.compile import engine
+from pullback.compile import pool as module
+from pullback.errors import ArgumentError
 
 CHUNK = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)
 RUN = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 3, ctypes.c_int64)
@@ -88,17 +95,51 @@ def test_every_chunk_runs_once_in_each_of_many_jobs(pool, chunks):
     np.testing.assert_array_equal(table, expected_counts(50_000, 19))
 
 
-def test_chunks_are_shared_among_threads(pool):
+def meeting(pool):
+    """Threads of a job that needs all of the pool at once."""
     barrier = threading.Barrier(THREADS)
-    seen = []
+    seen = set()
 
     @CHUNK
     def meet(table, i):
         barrier.wait(10)  # one thread alone would break it
-        seen.append(threading.get_ident())
+        seen.add(threading.get_ident())
 
     run(pool, meet, np.zeros(1), THREADS)
-    assert len(set(seen)) == THREADS
+    return seen
+
+
+def test_chunks_are_shared_among_threads(pool):
+    assert len(meeting(pool)) == THREADS
+
+
+def fall_asleep(pool):
+    end = time.monotonic() + 10
+    while pool.state[module.LAYOUT["SLEEPERS"] // 8] < THREADS - 1 and time.monotonic() < end:
+        time.sleep(0.001)
+    assert pool.state[module.LAYOUT["SLEEPERS"] // 8] == THREADS - 1
+
+
+def test_sleeping_workers_wake(pool):
+    for _ in range(20):
+        fall_asleep(pool)
+        assert len(meeting(pool)) == THREADS
+
+
+def test_workers_that_were_woken_in_vain_sleep_again(pool):
+    wake = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(pool.wake_address)
+    fall_asleep(pool)
+    wake(pool.address, THREADS)
+    fall_asleep(pool)
+    assert len(meeting(pool)) == THREADS
+
+
+def test_an_idle_pool_takes_no_processor_time(pool):
+    meeting(pool)
+    fall_asleep(pool)
+    start = time.process_time()
+    time.sleep(0.3)
+    assert time.process_time() - start < 0.15  # one thread that spins would take 0.3
 
 
 def test_a_job_within_a_chunk_runs_in_its_thread(pool, chunks):
@@ -120,3 +161,111 @@ def test_several_callers_at_once(pool, chunks):
     for caller in callers:
         caller.join(30)
     np.testing.assert_array_equal(tables, [expected_counts(10_000, 11)] * 3)
+
+
+def test_a_forked_child_has_a_pool_of_its_own(pool):
+    pool.state[module.LAYOUT["BUSY"] // 8] = 1  # as if another thread of the parent ran a job
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)  # ends a child that hangs
+        try:
+            os._exit(0 if len(meeting(pool)) == THREADS else 1)
+        finally:
+            os._exit(2)
+    pool.state[module.LAYOUT["BUSY"] // 8] = 0
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert len(meeting(pool)) == THREADS
+
+
+def test_forks_between_jobs_of_another_thread(pool, chunks):
+    table = np.zeros(11, np.int64)
+    caller = threading.Thread(target=run_jobs, args=(pool, chunks, table, 200_000, 11))
+    caller.start()
+    for _ in range(5):
+        child = os.fork()
+        if child == 0:
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+    caller.join(30)
+    np.testing.assert_array_equal(table, expected_counts(200_000, 11))
+
+
+@pytest.mark.parametrize(
+    "ending", ["", "raise SystemExit(0)", "import threading; threading.Thread(target=spin).start()"]
+)
+def test_a_process_with_a_live_pool_ends(ending):
+    script = f"""
+import ctypes, time
+from pullback.compile import engine
+pool = engine.pool({THREADS})
+chunk_type = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)
+run = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 3, ctypes.c_int64)(pool.run_address)
+chunk = chunk_type(lambda table, i: None)
+def spin():
+    for _ in range(1000):
+        run(pool.address, chunk, None, 8)
+spin()
+{ending}
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_one_thread_has_no_workers(chunks):
+    alone = engine.pool(1)
+    seen = []
+
+    @CHUNK
+    def note(table, i):
+        seen.append((threading.get_ident(), i))
+
+    run(alone, note, np.zeros(1), 5)
+    assert not alone.workers
+    assert seen == [(threading.get_ident(), i) for i in range(5)]
+
+
+def test_pools_are_kept(pool):
+    assert engine.pool(THREADS) is pool
+    assert [worker.is_alive() for worker in pool.workers] == [True] * (THREADS - 1)
+
+
+def test_a_platform_without_futexes_runs_all_in_the_caller(monkeypatch, chunks):
+    monkeypatch.setattr(module, "TARGET", "")
+    code = engine.machine_code(module.emit_pool())[0]
+    plain = module.Pool(code, code.get_function_address, THREADS)
+    plain.start()
+    table = np.zeros(10, np.int64)
+    run(plain, chunks("main"), table, 9)
+    plain.stop()
+    np.testing.assert_array_equal(table, [1] * 9 + [0])
+    assert not plain.workers
+    monkeypatch.delenv(module.VARIABLE, raising=False)
+    assert module.n_threads() == 1
+
+
+def test_the_number_of_threads_is_that_of_the_variable(monkeypatch):
+    monkeypatch.setenv("PULLBACK_NUM_THREADS", "7")
+    assert module.n_threads() == 7
+
+
+@pytest.mark.parametrize("value", ["", "0", "-1", "two", "1.5"])
+def test_a_bad_number_of_threads_is_refused(monkeypatch, value):
+    monkeypatch.setenv("PULLBACK_NUM_THREADS", value)
+    with pytest.raises(ArgumentError, match=rf"PULLBACK_NUM_THREADS(.|\n)*{value!r}"):
+        module.n_threads()
+
+
+@pytest.mark.parametrize(
+    ("quota", "n"),
+    [("max 100000", 4), ("250000 100000", 2), ("50000 100000", 1), ("900000 100000", 4), (None, 4)],
+)
+def test_processors_and_quota_bound_the_number_of_threads(monkeypatch, tmp_path, quota, n):
+    file = tmp_path / "cpu.max"
+    if quota is not None:
+        file.write_text(quota + "\n")
+    monkeypatch.setattr(module, "QUOTA", file)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2, 5})
+    monkeypatch.delenv("PULLBACK_NUM_THREADS", raising=False)
+    assert module.n_threads() == n
