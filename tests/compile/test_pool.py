@@ -22,7 +22,8 @@ RUN = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 3, ctypes.c_int64)
 THREADS = 4
 # A chunk counts its index in the table. A nesting one runs a job of its own: its table holds the
 # pool, `run`, the number of inner chunks and, behind them, a row of counters for each outer one.
-# `jobs` runs jobs of 0 to most - 1 chunks in turn, all on one table.
+# `jobs` runs jobs of 0 to most - 1 chunks in turn, all on one table. `meetings` runs jobs whose
+# chunks wait for each other: the table counts who came and, behind, who gave up.
 CHUNKS = """
 define void @main(ptr %table, i64 %i) {
   %place = getelementptr i64, ptr %table, i64 %i
@@ -49,6 +50,45 @@ head:
   call void %run(ptr %pool, ptr @main, ptr %table, i64 %n)
   %next = add i64 %k, 1
   %go = icmp slt i64 %next, %count
+  br i1 %go, label %head, label %end
+end:
+  ret void
+}
+declare i32 @sched_yield()
+define void @meeting(ptr %table, i64 %i) {
+  %before = atomicrmw add ptr %table, i64 1 acq_rel
+  %rounds = udiv i64 %before, 4
+  %following = add i64 %rounds, 1
+  %all = mul i64 %following, 4
+  br label %head
+head:
+  %k = phi i64 [0, %0], [%next, %wait]
+  %came = load atomic i64, ptr %table acquire, align 8
+  %met = icmp uge i64 %came, %all
+  br i1 %met, label %end, label %wait
+wait:
+  %status = call i32 @sched_yield()
+  %next = add i64 %k, 1
+  %lost = icmp ugt i64 %k, 300000
+  br i1 %lost, label %give.up, label %head
+give.up:
+  %failures = getelementptr i64, ptr %table, i64 1
+  %one.more = atomicrmw add ptr %failures, i64 1 monotonic
+  br label %end
+end:
+  ret void
+}
+define void @meetings(ptr %pool, ptr %run, ptr %table, i64 %count) {
+  br label %head
+head:
+  %k = phi i64 [0, %0], [%next, %head]
+  call void %run(ptr %pool, ptr @meeting, ptr %table, i64 4)
+  %next = add i64 %k, 1
+  %failures.at = getelementptr i64, ptr %table, i64 1
+  %failures = load atomic i64, ptr %failures.at monotonic, align 8
+  %fine = icmp eq i64 %failures, 0
+  %more = icmp slt i64 %next, %count
+  %go = and i1 %fine, %more
   br i1 %go, label %head, label %end
 end:
   ret void
@@ -134,6 +174,19 @@ def test_workers_that_were_woken_in_vain_sleep_again(pool):
     assert len(meeting(pool)) == THREADS
 
 
+def test_no_wake_is_lost_by_workers_about_to_sleep(monkeypatch, chunks):
+    monkeypatch.setattr(module, "SPINS", 0)
+    monkeypatch.setattr(module, "YIELDS", 0)  # sleep at once, so that jobs come in the midst of it
+    code = engine.machine_code(module.emit_pool())[0]
+    sleepy = module.Pool(code, code.get_function_address, THREADS)
+    sleepy.start()
+    table = np.zeros(2, np.int64)
+    meetings = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 3, ctypes.c_int64)(chunks("meetings"))
+    meetings(sleepy.address, sleepy.run_address, table.ctypes.data, 20_000)
+    sleepy.stop()
+    np.testing.assert_array_equal(table, [20_000 * THREADS, 0])
+
+
 def test_an_idle_pool_takes_no_processor_time(pool):
     meeting(pool)
     fall_asleep(pool)
@@ -163,7 +216,13 @@ def test_several_callers_at_once(pool, chunks):
     np.testing.assert_array_equal(tables, [expected_counts(10_000, 11)] * 3)
 
 
+def n_workers():
+    """Of all pools of this process."""
+    return sum(thread.name == "pullback" for thread in threading.enumerate())
+
+
 def test_a_forked_child_has_a_pool_of_its_own(pool):
+    n = n_workers()
     pool.state[module.LAYOUT["BUSY"] // 8] = 1  # as if another thread of the parent ran a job
     child = os.fork()
     if child == 0:
@@ -175,6 +234,7 @@ def test_a_forked_child_has_a_pool_of_its_own(pool):
     pool.state[module.LAYOUT["BUSY"] // 8] = 0
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert len(meeting(pool)) == THREADS
+    assert n_workers() == n
 
 
 def test_forks_between_jobs_of_another_thread(pool, chunks):
@@ -191,11 +251,16 @@ def test_forks_between_jobs_of_another_thread(pool, chunks):
 
 
 @pytest.mark.parametrize(
-    "ending", ["", "raise SystemExit(0)", "import threading; threading.Thread(target=spin).start()"]
+    "ending", ["", "raise SystemExit(0)", "threading.Thread(target=spin).start()"]
 )
 def test_a_process_with_a_live_pool_ends(ending):
     script = f"""
-import ctypes, time
+import atexit, ctypes, threading
+def remaining():
+    for thread in threading.enumerate():
+        if thread.name == "pullback":
+            print("still runs:", thread)
+atexit.register(remaining)  # runs after what is registered later
 from pullback.compile import engine
 pool = engine.pool({THREADS})
 chunk_type = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)
@@ -210,7 +275,7 @@ spin()
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=False
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_one_thread_has_no_workers(chunks):
