@@ -187,6 +187,19 @@ def test_no_wake_is_lost_by_workers_about_to_sleep(monkeypatch, chunks):
     np.testing.assert_array_equal(table, [20_000 * THREADS, 0])
 
 
+def test_sleeping_workers_keep_off_the_processor_of_the_caller(pool):
+    allowed = os.sched_getaffinity(0)
+    try:
+        for cpu in [*allowed, *allowed]:
+            os.sched_setaffinity(0, {cpu})
+            meeting(pool)
+            fall_asleep(pool)
+            for worker in pool.workers:
+                assert os.sched_getaffinity(worker.native_id) == (allowed - {cpu} or allowed)
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
 def test_an_idle_pool_takes_no_processor_time(pool):
     meeting(pool)
     fall_asleep(pool)

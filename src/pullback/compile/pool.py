@@ -6,7 +6,9 @@ none. A chunk that is taken keeps its job from ending, and so function and table
 ``done`` counts it.
 
 A thread without work spins, then offers its processor to others, then sleeps on the word ``wake``.
-Sleepers are counted before the last look at the ticket, and looked for after it is stored.
+Sleepers are counted before the last look at the ticket, and looked for after it is stored. Linux
+would often wake a thread on the processor of its caller, where it waits until the caller has done
+the job alone: a worker that goes to sleep keeps off the processor of the last job's caller.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ LAYOUT = {  # bytes from the start of the state; what different threads write is
     "TICKET": 0,
     "FUNCTION": 8,
     "TABLE": 16,
+    "CALLER": 24,  # 1 + the number of its processor
     "DONE": LINE,
     "WAKE": 2 * LINE,
     "SLEEPERS": 2 * LINE + 8,
@@ -46,6 +49,7 @@ LAYOUT = {  # bytes from the start of the state; what different threads write is
     "WORKERS": 3 * LINE + 8,
 }
 STATE_BYTES = 4 * LINE
+SET_BYTES = 1024  # for 8192 processors, as many as Linux can have
 SPINS = 128  # about 5 us
 YIELDS = 128  # about 50 us
 JOIN_S = 1.0
@@ -105,6 +109,11 @@ publish:
   store ptr %function, ptr %function.at
   %table.at = getelementptr i8, ptr %pool, i64 $TABLE
   store ptr %table, ptr %table.at
+  %cpu = call i32 @sched_getcpu()
+  %cpu.one.up = add i32 %cpu, 1
+  %caller = zext i32 %cpu.one.up to i64
+  %caller.at = getelementptr i8, ptr %pool, i64 $CALLER
+  store atomic i64 %caller, ptr %caller.at monotonic, align 8
   %done.at = getelementptr i8, ptr %pool, i64 $DONE
   store atomic i64 0, ptr %done.at monotonic, align 8
   %ticket = shl i64 %n, 32
@@ -151,6 +160,9 @@ define void @stop(ptr %pool) {
 WORK = """
 declare i64 @syscall(i64, ...)
 declare i32 @sched_yield()
+declare i32 @sched_getcpu()
+declare i32 @sched_getaffinity(i32, i64, ptr)
+declare i32 @sched_setaffinity(i32, i64, ptr)
 declare void @$PAUSED
 
 define internal void @futex(ptr %word, i64 %operation, i64 %value) {
@@ -205,12 +217,40 @@ define internal i1 @is_called(ptr %pool) {
   %answer = or i1 %is.open, %is.over
   ret i1 %answer
 }
+; lets this thread run where it may, but for the caller's processor; gives that of the caller
+define internal i64 @keep_off(ptr %pool, ptr %allowed, i64 %avoided) {
+  %caller.at = getelementptr i8, ptr %pool, i64 $CALLER
+  %caller = load atomic i64, ptr %caller.at monotonic, align 8
+  %is.same = icmp eq i64 %caller, %avoided
+  %cpu = sub i64 %caller, 1
+  %is.known = icmp ult i64 %cpu, $CPUS
+  %is.moot = select i1 %is.known, i1 %is.same, i1 true
+  br i1 %is.moot, label %end, label %move
+move:
+  %byte = lshr i64 %cpu, 3
+  %place = getelementptr i8, ptr %allowed, i64 %byte
+  %whole = load i8, ptr %place
+  %cpu.small = trunc i64 %cpu to i8
+  %position = and i8 %cpu.small, 7
+  %bit = shl i8 1, %position
+  %others = xor i8 %bit, -1
+  %rest = and i8 %whole, %others
+  store i8 %rest, ptr %place
+  %status = call i32 @sched_setaffinity(i32 0, i64 $SET_BYTES, ptr %allowed)
+  store i8 %whole, ptr %place
+  br label %end
+end:
+  ret i64 %caller
+}
 define void @main(ptr %pool) {
+  %allowed = alloca [$SET_BYTES x i8], align 8
+  %status = call i32 @sched_getaffinity(i32 0, i64 $SET_BYTES, ptr %allowed)
   %stop.at = getelementptr i8, ptr %pool, i64 $STOP
   %wake = getelementptr i8, ptr %pool, i64 $WAKE
   %sleepers = getelementptr i8, ptr %pool, i64 $SLEEPERS
   br label %work
 work:
+  %avoided = phi i64 [0, %0], [%avoided, %work], [%avoided, %idle], [%caller, %rise]
   %worked = call i1 @step(ptr %pool)
   br i1 %worked, label %work, label %look
 look:
@@ -229,6 +269,7 @@ relax:
   call void @relax(i64 %k)
   br label %idle
 sleep:
+  %caller = call i64 @keep_off(ptr %pool, ptr %allowed, i64 %avoided)
   %word = load atomic i32, ptr %wake seq_cst, align 4
   %word.wide = zext i32 %word to i64
   %more = atomicrmw add ptr %sleepers, i64 1 seq_cst
@@ -259,6 +300,8 @@ def emit_pool() -> str:
         FUTEX_WAKE=FUTEX_WAKE,
         PAUSE=pause,
         PAUSED=declared,
+        SET_BYTES=SET_BYTES,
+        CPUS=8 * SET_BYTES,
         SPINS=SPINS,
         PATIENCE=SPINS + YIELDS,
     )
