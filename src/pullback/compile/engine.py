@@ -17,12 +17,13 @@ import numpy as np
 
 from pullback.compile import cache
 from pullback.compile.entry import MISMATCH, Frame, check_layout, emit_entry, expectations
+from pullback.compile.pool import Pool, emit_pool
 from pullback.compile.program import emit_program
 from pullback.core.graph import Equation, Graph, Literal
 from pullback.core.types import ArrayType
 from pullback.errors import CompileError
 
-__all__ = ["Executable", "executable"]
+__all__ = ["Executable", "executable", "pool"]
 
 CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
 ENTRY = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p)
@@ -113,6 +114,19 @@ def entry() -> tuple[Any, Any]:
     check_layout()
     engine, address = machine_code(emit_entry())
     return engine, ENTRY(address)
+
+
+pools: dict[int, Pool] = {}
+
+
+def pool(threads: int) -> Pool:
+    """The pool of this process with so many threads, that of the caller included."""
+    if threads not in pools:
+        engine = machine_code(emit_pool())[0]
+        fresh = Pool(engine, engine.get_function_address, threads)
+        if pools.setdefault(threads, fresh) is fresh:  # else another thread was faster
+            fresh.open()
+    return pools[threads]
 
 
 def native_type(type: ArrayType) -> tuple[tuple[int, ...], np.dtype[Any]]:
