@@ -17,7 +17,7 @@ import numpy as np
 
 from pullback.compile import cache
 from pullback.compile.entry import MISMATCH, Frame, check_layout, emit_entry, expectations
-from pullback.compile.pool import Pool, emit_pool
+from pullback.compile.pool import Pool, emit_pool, n_threads
 from pullback.compile.program import emit_program
 from pullback.core.graph import Equation, Graph, Literal
 from pullback.core.types import ArrayType
@@ -147,11 +147,17 @@ def fitting(value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
 class Executable:
     """A graph as native code. Call it with arrays of the types of the graph's inputs."""
 
-    def __init__(self, graph: Graph, allow_callbacks: bool = True) -> None:
+    def __init__(
+        self, graph: Graph, allow_callbacks: bool = True, threads: int | None = None
+    ) -> None:
         self.program = emit_program(graph, allow_callbacks)
         self.errors: dict[int, BaseException] = {}  # by the address of the status of their call
         self.callbacks = [CALLBACK(self.callback(e)) for e in self.program.callbacks]
-        self.addresses = [ctypes.cast(c, ctypes.c_void_p).value for c in self.callbacks]
+        self.addresses = [0, 0]
+        if self.program.has_jobs:
+            workers = pool(threads or n_threads())
+            self.addresses = [workers.run_address, workers.address]
+        self.addresses += [address_of(c) for c in self.callbacks]
         self.engine, self.main = machine_code(self.program.text)
         self.enter = entry()[1]
         self.inputs = [native_type(t) for t in graph.input_types]
@@ -237,18 +243,24 @@ class Executable:
         return results
 
 
+def address_of(function: Any) -> int:
+    """Where a function that C may call is in memory."""
+    return ctypes.cast(function, ctypes.c_void_p).value or 0
+
+
 def view(address: int, type: ArrayType) -> Any:
     """An array on the program's memory."""
     memory: Any = (ctypes.c_byte * max(type.nbytes, 1)).from_address(address)
     return np.ndarray(type.shape, type.dtype, memory)
 
 
-executables: WeakKeyDictionary[Graph, dict[bool, Executable]] = WeakKeyDictionary()
+executables: WeakKeyDictionary[Graph, dict[Any, Executable]] = WeakKeyDictionary()
 
 
-def executable(graph: Graph, allow_callbacks: bool) -> Executable:
+def executable(graph: Graph, allow_callbacks: bool, threads: int | None) -> Executable:
     """The native code of a graph, compiled once and freed with the graph."""
     forms = executables.setdefault(graph, {})
-    if allow_callbacks not in forms:
-        forms[allow_callbacks] = Executable(graph, allow_callbacks)
-    return forms[allow_callbacks]
+    form = allow_callbacks, threads
+    if form not in forms:
+        forms[form] = Executable(graph, allow_callbacks, threads)
+    return forms[form]

@@ -2,9 +2,9 @@
 
 Every function has the signature ``void f(pointers, arena, status)``: a table of pointers to inputs
 and outputs, working memory, and a place for the number of an equation that failed, followed by the
-addresses of the callbacks. Bodies of loops and branches are functions of the same kind, called with
-tables of their own. Nothing of the running process is written into the text, so that its object
-code can be kept and used again.
+addresses of the pool's ``run``, of the pool and of the callbacks. Bodies of loops and branches are
+functions of the same kind, called with tables of their own. Nothing of the running process is
+written into the text, so that its object code can be kept and used again.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from pullback.compile.entry import MAIN, Callee
+from pullback.compile.entry import HEAD_WORDS, MAIN, Callee
 from pullback.compile.forms import kernel_for
-from pullback.compile.ir import I8, I32, I64, POINTER, ir, loop, scalar_type
+from pullback.compile.ir import I8, I32, I64, POINTER, ZERO, ir, loop, scalar_type
 from pullback.compile.kernels import Kernel
 from pullback.compile.llvm import ScalarEmitter
 from pullback.compile.products import emit_matmul
@@ -29,6 +29,8 @@ from pullback.transforms.passes.pipeline import optimize
 __all__ = ["Program", "emit_program"]
 
 CALLBACK = ir.FunctionType(ir.VoidType(), [POINTER, POINTER])
+CHUNK = ir.FunctionType(ir.VoidType(), [POINTER, I64])
+RUN = ir.FunctionType(ir.VoidType(), [POINTER, POINTER, POINTER, I64])
 
 
 class Program:
@@ -43,6 +45,7 @@ class Program:
         self.checked: list[Equation] = []
         self.callbacks: list[Equation] = []
         self.kernels: dict[str, Any] = {}  # by the text of their bodies
+        self.has_jobs = False  # for several threads
         self.arena_bytes = 0
         self.schedule: Schedule | None = None
 
@@ -166,15 +169,33 @@ class FunctionEmitter:
             self.emit_callback(step.equation)
 
     def emit_kernel(self, step: Step, emitter: Callable[[Kernel], None]) -> None:
-        """A function of its own for the kernel: its pointers do not overlap, so loops vectorize."""
+        """Functions of its own for the kernel: their pointers do not overlap, so loops vectorize.
+
+        The first computes a chunk, where there are several the second what follows all of them.
+        """
         variables = [*step.reads, *step.outputs]
-        kind = ir.FunctionType(ir.VoidType(), [POINTER] * (len(variables) + 2))
-        function = ir.Function(
-            self.program.module, kind, self.program.module.get_unique_name("kernel")
-        )
+        body, function = self.kernel(step, variables, emitter)
+        if body.finish is not None:
+            _, after = self.kernel(step, variables, body.finish)
+        addresses = [self.pointers[v] for v in variables]
+        operands = [*addresses, self.status, self.scratch(body.scratch_bytes)]
+        if body.n_chunks > 1:
+            self.emit_job(function, operands, body.n_chunks)
+        else:
+            self.builder.call(function, [*operands, ZERO])
+        if body.finish is not None:
+            self.builder.call(after, [*operands, ZERO])
+
+    def kernel(
+        self, step: Step, variables: Sequence[Variable], emitter: Callable[[Kernel], None]
+    ) -> tuple[Kernel, Any]:
+        """A kernel, and its function of the variables' memory, status, scratch memory, chunk."""
+        module = self.program.module
+        kind = ir.FunctionType(ir.VoidType(), [POINTER] * (len(variables) + 2) + [I64])
+        function = ir.Function(module, kind, module.get_unique_name("kernel"))
         function.linkage = "internal"  # and not a second time inside its caller
         function.attributes.add("noinline")
-        *places, status, working_memory = function.args
+        *places, status, working_memory, chunk = function.args
         for argument in places:
             argument.add_attribute("noalias")
         builder = ir.IRBuilder(function.append_basic_block("entry"))
@@ -183,17 +204,34 @@ class FunctionEmitter:
             self.store_status(build, status, step.equation)
 
         pointers = dict(zip(variables, places, strict=True))
-        body = Kernel(self.plan, step, builder, pointers, fail, working_memory)
+        body = Kernel(self.plan, step, builder, pointers, fail, working_memory, chunk)
         try:
             emitter(body)
         except CompileError:
-            del self.program.module.globals[function.name]
+            del module.globals[function.name]
             raise
         builder.ret_void()
-        kernel = self.program.unique(function)
-        behind = self.scratch(body.scratch_bytes)
-        addresses = [self.pointers[v] for v in variables]
-        self.builder.call(kernel, [*addresses, self.status, behind])
+        return body, self.program.unique(function)
+
+    def emit_job(self, function: Any, operands: Sequence[Any], n_chunks: int) -> None:
+        """Let the threads of the pool call ``function(*operands, chunk)`` for every chunk."""
+        module = self.program.module
+        chunk = ir.Function(module, CHUNK, module.get_unique_name("chunk"))
+        chunk.linkage = "internal"
+        builder = ir.IRBuilder(chunk.append_basic_block("entry"))
+        table, number = chunk.args
+        places = [
+            builder.gep(table, [ir.Constant(I64, i)], source_etype=POINTER)
+            for i in range(len(operands))
+        ]
+        builder.call(function, [*(builder.load(p, typ=POINTER) for p in places), number])
+        builder.ret_void()
+        run, pool = (
+            self.builder.load(self.offset(self.status, 8 * (1 + i)), typ=POINTER) for i in range(2)
+        )
+        job = [pool, self.program.unique(chunk), self.pointer_table(operands)]
+        self.builder.call(Callee(run, RUN), [*job, ir.Constant(I64, n_chunks)])
+        self.program.has_jobs = True
 
     def store_status(self, builder: ir.IRBuilder, status: Any, equation: Equation) -> None:
         """Report a failure; what fails after it may do so for lack of its result."""
@@ -208,7 +246,7 @@ class FunctionEmitter:
         """NumPy evaluates the equation, on arrays that share the program's memory."""
         number = len(self.program.callbacks)
         self.program.callbacks.append(equation)
-        place = self.offset(self.status, 8 * (number + 1))
+        place = self.offset(self.status, 8 * (HEAD_WORDS + number))
         target = Callee(self.builder.load(place, typ=POINTER), CALLBACK)
         operands = [v for v in equation.inputs if isinstance(v, Variable)]
         table = self.pointer_table(

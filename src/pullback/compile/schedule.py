@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from pullback.analysis.cost import equation_cost
 from pullback.compile.scalars import has_scalar_form
 from pullback.core.graph import Equation, Graph, Literal, Variable
 from pullback.core.types import ArrayType
@@ -107,7 +108,7 @@ class Schedule:
         """The loops: one line a kernel, with the arithmetic fused into it."""
         lines = []
         for i, step in enumerate(self.steps):
-            fused = sorted(Counter(self.fused(step)).items())
+            fused = sorted(Counter(e.primitive.name for e in self.fused(step)).items())
             inside = " + ".join(f"{n} {name}" if n > 1 else name for name, n in fused)
             out = ", ".join(str(v.type) for v in step.outputs)
             sources = dict.fromkeys(e.source.short for e in step.equations if e.source)
@@ -116,20 +117,27 @@ class Schedule:
             lines.append(f"kernel {i}: {out} = {name}{f' of ({inside})' if inside else ''}{where}")
         return "\n".join([*lines, f"arena: {self.arena_bytes} bytes"])
 
-    def fused(self, step: Step) -> list[str]:
-        names: list[str] = []
+    def fused(self, step: Step) -> list[Equation]:
+        """The equations that are expressions inside the loops of a step."""
+        found: list[Equation] = []
 
         def visit(operand: Variable | Literal) -> None:
             if isinstance(operand, Variable) and operand not in self.in_memory:
                 equation = self.makers[operand]
-                names.append(equation.primitive.name)
+                found.append(equation)
                 for v in equation.inputs:
                     visit(v)
 
         for equation in step.equations:
             for v in equation.inputs:
                 visit(v)
-        return names
+        return found
+
+    def work(self, step: Step) -> int:
+        """Operations of a step, where a number that is read or written counts as two."""
+        moved = sum(v.type.size for v in (*step.reads, *step.outputs))
+        equations = [*step.equations, *self.fused(step)]
+        return 2 * moved + sum(equation_cost(e).flops for e in equations)
 
 
 def schedule(graph: Graph) -> Schedule:
