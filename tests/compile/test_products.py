@@ -12,10 +12,7 @@ import pytest
 import pullback as pb
 from pullback.compile import engine, products
 from pullback.compile.ir import ir
-from pullback.compile.program import emit_program
 from pullback.compile.tiles import Tiles
-from pullback.core.types import ArrayType
-from pullback.transforms.stage import stage
 
 rng = np.random.default_rng(0)
 LAYOUTS = [(False, False), (True, False), (False, True), (True, True)]
@@ -36,6 +33,12 @@ def cases() -> list[tuple[int, int, int, bool, bool]]:
     ]
 
 
+def in_place(m: int, n: int, k: int, a_transposed: bool, b_transposed: bool) -> products.Layout:
+    """Matrices without anything between their rows."""
+    rows = m if a_transposed else k, k if b_transposed else n, n
+    return products.Layout(*rows, a_transposed, b_transposed)
+
+
 def compiled(
     dtype: str, shapes: list[tuple[int, int, int, bool, bool]]
 ) -> Iterator[tuple[Callable, int]]:
@@ -43,7 +46,8 @@ def compiled(
     engine.prepare()
     module = ir.Module("products")
     made = [
-        products.Product(Tiles(module, np.dtype(dtype)), case[:3], *case[3:]) for case in shapes
+        products.Product(Tiles(module, np.dtype(dtype)), case[:3], in_place(*case))
+        for case in shapes
     ]
     names = []
     for product in made:
@@ -113,7 +117,9 @@ STACKS = [
     ((3, 4, 0), (3, 0, 1)),
     ((0, 4, 5), (5, 3)),
     ((1, 4, 5), (5, 1)),
-    ((170, 170), (170, 170)),  # OpenBLAS
+    ((3, 170, 170), (170, 170)),
+    ((40, 60, 65), (40, 65, 70)),  # several in a chunk
+    ((2, 210, 300), (2, 300, 200)),  # several chunks for each
 ]
 
 
@@ -139,10 +145,23 @@ def test_matmul_of_stacks(a_shape, b_shape, dtype):
         assert is_product(out, a, b)
 
 
-def test_small_products_call_no_library():
-    for n, is_called in ((32, False), (256, True)):
-        staged = stage(lambda x: [x @ x], [ArrayType((n, n), np.dtype("float64"))])
-        assert ("cblas" in emit_program(staged.graph).text) == is_called
+PIECES = [(700, 130, 300), (130, 700, 300), (1000, 7, 500), (1, 3000, 900), (5, 5000, 257)]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("m", "n", "k"), PIECES)
+def test_products_in_pieces(m, n, k, dtype):
+    """Results do not depend on the threads, which all write into one array."""
+    a, b = rng.normal(size=(m, k)).astype(dtype), rng.normal(size=(k, n)).astype(dtype)
+    for left, right in LAYOUTS:
+
+        def product(x, y, left=left, right=right):
+            return (x.T if left else x) @ (y.T if right else y)
+
+        args = swapped(a) if left else a, swapped(b) if right else b
+        out = pb.compile(product, threads=3)(*args)
+        assert is_product(out, a, b)
+        np.testing.assert_array_equal(out, pb.compile(product, threads=1)(*args))
 
 
 @pytest.mark.parametrize(("m", "n", "k"), [(2, 4, 300_000), (20, 40, 10_000), (250, 34, 900)])

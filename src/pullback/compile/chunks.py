@@ -10,7 +10,7 @@ from typing import Any
 
 from pullback.compile.ir import I64, ir
 
-__all__ = ["bounds", "chunk_length", "cut", "n_chunks"]
+__all__ = ["MAX_CHUNKS", "bounds", "chunk_length", "cut", "n_chunks"]
 
 GRAIN = 100_000  # operations in a chunk: about 10 us, where a job of the pool costs less than one
 MAX_CHUNKS = 64

@@ -34,13 +34,11 @@ RAISED = -2  # the status that a callback leaves when it has raised
 
 @lru_cache(maxsize=1)
 def prepare() -> None:
-    """Set LLVM up for this process and tell it where the routines of BLAS and LAPACK are."""
+    """Set LLVM up for this process and tell it where the routines of LAPACK are."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
-    for routine in ("sgemm", "dgemm"):
-        llvm.add_symbol(f"cblas_{routine}", blas_address(f"scipy_cblas_{routine}64_"))
     for routine in ("dgesv", "dgetrf", "dpotrf"):
-        llvm.add_symbol(f"lapack_{routine}", blas_address(f"scipy_{routine}_64_"))
+        llvm.add_symbol(f"lapack_{routine}", lapack_address(f"scipy_{routine}_64_"))
 
 
 def machine() -> Any:
@@ -52,7 +50,7 @@ def machine() -> Any:
     )
 
 
-def blas_address(symbol: str) -> int:
+def lapack_address(symbol: str) -> int:
     """Address of a routine in the OpenBLAS that NumPy's wheel brings."""
     folder = os.path.join(os.path.dirname(os.path.dirname(np.__file__)), "numpy.libs")
     for path in sorted(glob.glob(os.path.join(folder, "libscipy_openblas64_*"))):
@@ -60,7 +58,7 @@ def blas_address(symbol: str) -> int:
         if address:
             return address
     raise CompileError(
-        "NumPy brings no OpenBLAS library, which compiled matrix products call",
+        "NumPy brings no OpenBLAS library, whose LAPACK compiled linear algebra calls",
         details=[f"looked in: {folder}"],
         fix="install NumPy's wheel from PyPI",
     )

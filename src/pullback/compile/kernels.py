@@ -22,6 +22,7 @@ from pullback.core.types import ArrayType
 __all__ = [
     "Index",
     "Kernel",
+    "Part",
     "emit_concatenate",
     "emit_cumsum",
     "emit_gather",
@@ -32,6 +33,7 @@ __all__ = [
 ]
 
 Index = list[Any]
+Part = tuple[int, Any, Any] | None  # of a nest of loops: axis, start, stop
 
 
 class Kernel:
@@ -59,7 +61,7 @@ class Kernel:
         self.scratch_bytes = 0
         self.chunk = chunk
         self.n_chunks = 1
-        self.part: tuple[int, Any, Any] | None = None  # of a nest of loops: axis, start, stop
+        self.part: Part = None
         self.finish: Callable[[Kernel], None] | None = None  # emits what follows all chunks
         self.is_flat = False
         self.known: dict[tuple[int, ...], Scalar] = {}
@@ -155,6 +157,7 @@ class Kernel:
     # -- chunks -------------------------------------------------------------------------------
     def split(self, shape: Sequence[int]) -> None:
         """Let each chunk run over a part of ``shape`` only, if there is enough work."""
+        self.part = None
         axis, length, self.n_chunks = cut(shape, self.plan.work(self.step))
         if self.n_chunks > 1:
             self.part = (axis, *bounds(self.builder, shape[axis], length, self.chunk))

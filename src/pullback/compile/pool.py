@@ -8,7 +8,7 @@ none. A chunk that is taken keeps its job from ending, and so function and table
 A thread without work spins, then offers its processor to others, then sleeps on the word ``wake``.
 Sleepers are counted before the last look at the ticket, and looked for after it is stored. Linux
 would often wake a thread on the processor of its caller, where it waits until the caller has done
-the job alone: a worker that goes to sleep keeps off the processor of the last job's caller.
+the job alone: who wakes the workers from another processor than before bars them from it.
 """
 
 from __future__ import annotations
@@ -36,20 +36,21 @@ FUTEX_WAIT, FUTEX_WAKE = 128, 129  # among the threads of one process
 PAUSE = {"x86_64": "llvm.x86.sse2.pause()", "aarch64": "llvm.aarch64.isb(i32 15)"}
 TARGET = platform.machine() if sys.platform == "linux" else ""
 LINE = 128  # processors fetch cache lines in pairs
+SET_BYTES = 1024  # for 8192 processors, as many as Linux can have
 LAYOUT = {  # bytes from the start of the state; what different threads write is on different lines
     "TICKET": 0,
     "FUNCTION": 8,
     "TABLE": 16,
-    "CALLER": 24,  # 1 + the number of its processor
+    "BARRED": 24,  # 1 + the number of the processor that workers keep off
     "DONE": LINE,
     "WAKE": 2 * LINE,
     "SLEEPERS": 2 * LINE + 8,
     "STOP": 2 * LINE + 16,
     "BUSY": 3 * LINE,
     "WORKERS": 3 * LINE + 8,
+    "ALLOWED": 4 * LINE,  # the processors that the workers may use, as a set of bits
+    "TIDS": 4 * LINE + SET_BYTES,  # of the workers, to the end of the state
 }
-STATE_BYTES = 4 * LINE
-SET_BYTES = 1024  # for 8192 processors, as many as Linux can have
 SPINS = 128  # about 5 us
 YIELDS = 128  # about 50 us
 JOIN_S = 1.0
@@ -109,11 +110,6 @@ publish:
   store ptr %function, ptr %function.at
   %table.at = getelementptr i8, ptr %pool, i64 $TABLE
   store ptr %table, ptr %table.at
-  %cpu = call i32 @sched_getcpu()
-  %cpu.one.up = add i32 %cpu, 1
-  %caller = zext i32 %cpu.one.up to i64
-  %caller.at = getelementptr i8, ptr %pool, i64 $CALLER
-  store atomic i64 %caller, ptr %caller.at monotonic, align 8
   %done.at = getelementptr i8, ptr %pool, i64 $DONE
   store atomic i64 0, ptr %done.at monotonic, align 8
   %ticket = shl i64 %n, 32
@@ -142,6 +138,7 @@ define void @wake(ptr %pool, i64 %n) {
   %none = icmp eq i64 %sleepers, 0
   br i1 %none, label %end, label %call
 call:
+  call void @keep_off(ptr %pool)
   %wake = getelementptr i8, ptr %pool, i64 $WAKE
   %before = atomicrmw add ptr %wake, i32 1 seq_cst
   call void @futex(ptr %wake, i64 $FUTEX_WAKE, i64 %n)
@@ -161,7 +158,7 @@ WORK = """
 declare i64 @syscall(i64, ...)
 declare i32 @sched_yield()
 declare i32 @sched_getcpu()
-declare i32 @sched_getaffinity(i32, i64, ptr)
+declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)
 declare i32 @sched_setaffinity(i32, i64, ptr)
 declare void @$PAUSED
 
@@ -217,40 +214,55 @@ define internal i1 @is_called(ptr %pool) {
   %answer = or i1 %is.open, %is.over
   ret i1 %answer
 }
-; lets this thread run where it may, but for the caller's processor; gives that of the caller
-define internal i64 @keep_off(ptr %pool, ptr %allowed, i64 %avoided) {
-  %caller.at = getelementptr i8, ptr %pool, i64 $CALLER
-  %caller = load atomic i64, ptr %caller.at monotonic, align 8
-  %is.same = icmp eq i64 %caller, %avoided
-  %cpu = sub i64 %caller, 1
-  %is.known = icmp ult i64 %cpu, $CPUS
-  %is.moot = select i1 %is.known, i1 %is.same, i1 true
-  br i1 %is.moot, label %end, label %move
-move:
-  %byte = lshr i64 %cpu, 3
+; bars the workers from the processor of this thread, if they are not yet
+define internal void @keep_off(ptr %pool) {
+  %allowed = alloca [$SET_BYTES x i8], align 8
+  %cpu = call i32 @sched_getcpu()
+  %wide = zext i32 %cpu to i64
+  %one.up = add i64 %wide, 1
+  %barred.at = getelementptr i8, ptr %pool, i64 $BARRED
+  %barred = load atomic i64, ptr %barred.at monotonic, align 8
+  %is.same = icmp eq i64 %one.up, %barred
+  %is.unknown = icmp uge i64 %wide, $CPUS
+  %is.moot = or i1 %is.same, %is.unknown
+  br i1 %is.moot, label %end, label %mask
+mask:
+  store atomic i64 %one.up, ptr %barred.at monotonic, align 8
+  %all.at = getelementptr i8, ptr %pool, i64 $ALLOWED
+  call void @llvm.memcpy.p0.p0.i64(ptr %allowed, ptr %all.at, i64 $SET_BYTES, i1 false)
+  %byte = lshr i64 %wide, 3
   %place = getelementptr i8, ptr %allowed, i64 %byte
   %whole = load i8, ptr %place
-  %cpu.small = trunc i64 %cpu to i8
-  %position = and i8 %cpu.small, 7
+  %small = trunc i64 %wide to i8
+  %position = and i8 %small, 7
   %bit = shl i8 1, %position
   %others = xor i8 %bit, -1
   %rest = and i8 %whole, %others
   store i8 %rest, ptr %place
-  %status = call i32 @sched_setaffinity(i32 0, i64 $SET_BYTES, ptr %allowed)
-  store i8 %whole, ptr %place
-  br label %end
+  %workers.at = getelementptr i8, ptr %pool, i64 $WORKERS
+  %n = load atomic i64, ptr %workers.at monotonic, align 8
+  br label %head
+head:
+  %i = phi i64 [0, %mask], [%next, %worker]
+  %go = icmp slt i64 %i, %n
+  br i1 %go, label %worker, label %end
+worker:
+  %tids = getelementptr i8, ptr %pool, i64 $TIDS
+  %tid.at = getelementptr i64, ptr %tids, i64 %i
+  %tid = load i64, ptr %tid.at
+  %tid.small = trunc i64 %tid to i32
+  %set = call i32 @sched_setaffinity(i32 %tid.small, i64 $SET_BYTES, ptr %allowed)
+  %next = add i64 %i, 1
+  br label %head
 end:
-  ret i64 %caller
+  ret void
 }
 define void @main(ptr %pool) {
-  %allowed = alloca [$SET_BYTES x i8], align 8
-  %status = call i32 @sched_getaffinity(i32 0, i64 $SET_BYTES, ptr %allowed)
   %stop.at = getelementptr i8, ptr %pool, i64 $STOP
   %wake = getelementptr i8, ptr %pool, i64 $WAKE
   %sleepers = getelementptr i8, ptr %pool, i64 $SLEEPERS
   br label %work
 work:
-  %avoided = phi i64 [0, %0], [%avoided, %work], [%avoided, %idle], [%caller, %rise]
   %worked = call i1 @step(ptr %pool)
   br i1 %worked, label %work, label %look
 look:
@@ -269,7 +281,6 @@ relax:
   call void @relax(i64 %k)
   br label %idle
 sleep:
-  %caller = call i64 @keep_off(ptr %pool, ptr %allowed, i64 %avoided)
   %word = load atomic i32, ptr %wake seq_cst, align 4
   %word.wide = zext i32 %word to i64
   %more = atomicrmw add ptr %sleepers, i64 1 seq_cst
@@ -344,15 +355,16 @@ class Pool:
 
     def __init__(self, engine: object, address_of: Callable[[str], int], threads: int) -> None:
         self.kept = engine
-        memory = np.zeros(STATE_BYTES + LINE, np.uint8)
+        self.n_workers = threads - 1 if TARGET in FUTEX else 0
+        n_bytes = LAYOUT["TIDS"] + 8 * self.n_workers
+        memory = np.zeros(n_bytes + LINE, np.uint8)
         start = -memory.ctypes.data % LINE
-        self.state = memory[start : start + STATE_BYTES].view(np.int64)
+        self.state = memory[start : start + n_bytes].view(np.int64)
         self.address: int = self.state.ctypes.data
         self.run_address = address_of("run")
         self.wake_address = address_of("wake")
         signature = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
         self.main, self.halt = (signature(address_of(name)) for name in ("main", "stop"))
-        self.n_workers = threads - 1 if TARGET in FUTEX else 0
         self.workers: list[threading.Thread] = []
 
     def open(self) -> None:
@@ -364,13 +376,19 @@ class Pool:
         self.start()
 
     def start(self) -> None:
-        self.state[LAYOUT["STOP"] // 8] = 0
+        self.state[LAYOUT["STOP"] // 8] = self.state[LAYOUT["BARRED"] // 8] = 0
         self.workers = [
             threading.Thread(target=self.main, args=(self.address,), name="pullback", daemon=True)
             for _ in range(self.n_workers)
         ]
         for worker in self.workers:
             worker.start()
+        start = LAYOUT["ALLOWED"]
+        allowed = self.state.view(np.uint8)[start : start + SET_BYTES]
+        allowed[:] = 0
+        for cpu in os.sched_getaffinity(0) if self.workers else ():
+            allowed[cpu // 8] |= 1 << cpu % 8
+        self.state[LAYOUT["TIDS"] // 8 :] = [worker.native_id or -1 for worker in self.workers]
         self.state[LAYOUT["WORKERS"] // 8] = self.n_workers
 
     def start_afresh(self) -> None:

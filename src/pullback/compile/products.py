@@ -1,20 +1,22 @@
-"""Matrix products: tiles in registers for small matrices, OpenBLAS for large ones.
+"""Matrix products: tiles in registers.
 
-A product is cut into panels: a few columns of a block of B, which stay in the nearest cache while
-all rows of A are multiplied with them. What a tile would read at large strides is copied first.
+A product is cut into pieces for the threads, a piece into panels: a few columns of a block of B,
+which stay in the nearest cache while all rows of A are multiplied with them. What a tile would read
+at large strides is copied first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from pullback.compile.ir import I8, I32, I64, POINTER, ir, loop, scalar_type
+from pullback.compile.chunks import bounds, chunk_length
+from pullback.compile.ir import I8, I64, POINTER, ZERO, ir, loop
+from pullback.compile.schedule import aligned
 from pullback.compile.tiles import Tiles, size
 from pullback.core.graph import Equation, Literal, Variable
-from pullback.core.types import ArrayType
 
 if TYPE_CHECKING:
     from pullback.compile.program import FunctionEmitter
@@ -24,40 +26,51 @@ __all__ = ["emit_matmul"]
 INNER = 256  # numbers of the inner dimension in a block: a panel takes 16 KiB
 HEIGHT = 6  # rows of a tile
 ROWS = 16 * HEIGHT  # rows of a block of a transposed A, which is copied
-LARGE = 1 << 23  # multiplications
 NEAR = 24 << 10  # bytes that are read at any stride without loss
+FAR = 256 << 10  # bytes of A that are read again and again
+GRAIN = 1 << 19  # multiplications of a chunk
+MAX_CHUNKS = 24  # each copies its parts of the operands
+MOVE = 4  # multiplications in the time in which a number is moved
+LEAST_ROWS, LEAST_COLUMNS = 96, 128  # of a piece of many: what it copies must be worth it
+
+
+class Layout(NamedTuple):
+    """Where the matrices of a product lie: numbers between rows, and whether they are transposed.
+
+    ``a_row`` and ``b_row`` are those of the matrices as they lie in memory.
+    """
+
+    a_row: int
+    b_row: int
+    c_row: int
+    a_transposed: bool
+    b_transposed: bool
 
 
 class Product:
     """A product of matrices of fixed sizes; it takes ``scratch_bytes`` of working memory."""
 
-    def __init__(
-        self,
-        tiles: Tiles,
-        sizes: tuple[int, int, int],
-        a_transposed: bool,
-        b_transposed: bool,
-    ) -> None:
+    def __init__(self, tiles: Tiles, sizes: tuple[int, int, int], layout: Layout) -> None:
         self.tiles = tiles
         self.sizes = m, n, k = sizes
-        self.a_transposed, self.b_transposed = a_transposed, b_transposed
-        self.a_row, self.a_step = (1, m) if a_transposed else (k, 1)
+        self.layout = layout
+        self.a_row, self.a_step = (1, layout.a_row) if layout.a_transposed else (layout.a_row, 1)
         item = tiles.dtype.itemsize
         self.inner = split(k, INNER)[0][2] if k else 1
-        height = split(m, HEIGHT)[0][2]
-        self.width = tiles.lanes * {1: 8, 2: 4, 3: 3}.get(height, 2)
-        self.copies_a = a_transposed and m * self.inner * item > NEAR and n > 2 * self.width
-        self.copies_b = b_transposed or (self.inner * n * item > NEAR and m > 4 * HEIGHT)
-        self.is_dots = m == 1 and b_transposed
+        self.width = panel_width(tiles, m)
+        self.copies_a = layout.a_transposed and m * self.inner * item > NEAR and n > 2 * self.width
+        self.copies_b = layout.b_transposed or (
+            self.inner * layout.b_row * item > NEAR and m > 4 * HEIGHT
+        )
+        self.is_dots = m == 1 and layout.b_transposed
         self.panel_bytes = self.width * self.inner * item if self.copies_b else 0
         a_bytes = min(m, ROWS) * self.inner * item if self.copies_a else 0
         self.scratch_bytes = 0 if self.is_dots else self.panel_bytes + a_bytes
 
     def function(self) -> Any:
         """``product(a, b, c, scratch)``."""
-        m, n, k = self.sizes
-        layout = "nt"[self.a_transposed] + "nt"[self.b_transposed]
-        function, is_new = self.tiles.function(f"product_{m}_{n}_{k}_{layout}", 4, [])
+        name = "_".join(map(str, (*self.sizes, *map(int, self.layout))))
+        function, is_new = self.tiles.function(f"product_{name}", 4, [])
         if is_new:
             self.builder = ir.IRBuilder(function.append_basic_block("entry"))
             self.a, self.b, self.c, self.panel = function.args
@@ -76,6 +89,7 @@ class Product:
     def emit_dots(self) -> None:
         """A row vector with the columns of B, which lie in memory as rows."""
         _, n, k = self.sizes
+        b_row = self.layout.b_row
         for start, count, rows in split(n, 8):
             with loop(self.builder, count) as i:
                 j = self.builder.add(size(start), self.builder.mul(i, size(rows)))
@@ -83,8 +97,9 @@ class Product:
                     self.tiles.dots(rows),
                     [
                         self.a,
-                        self.at(self.b, j, k, size(0)),
+                        self.at(self.b, j, b_row, size(0)),
                         self.at(self.c, j, 1, size(0)),
+                        size(b_row),
                         size(k),
                     ],
                 )
@@ -113,24 +128,26 @@ class Product:
 
     def copy_a(self, i: Any, height: int) -> None:
         """The rows of each tile, side by side."""
-        m = self.sizes[0]
         for row, rows in self.tile_rows(height):
-            source = self.at(self.a, self.p, m, self.builder.add(i, row))
+            source = self.at(self.a, self.p, self.a_step, self.builder.add(i, row))
             target = self.tiles.at(self.builder, self.block_a, self.builder.mul(row, self.depth))
-            self.builder.call(self.tiles.copy(rows), [source, target, size(m), self.depth])
+            self.builder.call(
+                self.tiles.copy(rows), [source, target, size(self.a_step), self.depth]
+            )
 
     def emit_panels(self, i: Any, height: int) -> None:
-        build, (_, n, k) = self.builder, self.sizes
-        for start, count, columns in pieces(n, self.width):
+        build, b_row = self.builder, self.layout.b_row
+        for start, count, columns in pieces(self.sizes[1], self.width):
             with loop(build, count) as number:
                 j = build.add(size(start), build.mul(number, size(columns)))
-                if self.b_transposed:
-                    panel, step = self.at(self.b, j, k, self.p), k
+                step = b_row
+                if self.layout.b_transposed:
+                    panel = self.at(self.b, j, b_row, self.p)
                 else:
-                    panel, step = self.at(self.b, self.p, n, j), n
+                    panel = self.at(self.b, self.p, b_row, j)
                 if self.copies_b:
-                    copy = self.tiles.pack if self.b_transposed else self.tiles.copy
-                    build.call(copy(columns), [panel, self.panel, size(step), self.depth])
+                    copy = self.tiles.pack if self.layout.b_transposed else self.tiles.copy
+                    build.call(copy(columns), [panel, self.panel, size(b_row), self.depth])
                     panel, step = self.panel, columns
                 for row, rows in self.tile_rows(height):
                     self.emit_tile(i, row, j, (rows, columns), (panel, step))
@@ -138,7 +155,7 @@ class Product:
     def emit_tile(
         self, i: Any, row: Any, j: Any, shape: tuple[int, int], panel: tuple[Any, int]
     ) -> None:
-        build, n = self.builder, self.sizes[1]
+        build, c_row = self.builder, self.layout.c_row
         if self.copies_a:
             a = self.tiles.at(build, self.block_a, build.mul(row, self.depth))
             strides = (1, shape[0])
@@ -146,8 +163,8 @@ class Product:
             start = build.mul(self.p, size(self.a_step))
             a = self.at(self.a, build.add(i, row), self.a_row, start)
             strides = (self.a_row, self.a_step)
-        c = self.at(self.c, build.add(i, row), n, j)
-        steps = map(size, (*strides, panel[1], n))
+        c = self.at(self.c, build.add(i, row), c_row, j)
+        steps = map(size, (*strides, panel[1], c_row))
         build.call(self.tiles.tile(*shape), [a, panel[0], c, *steps, self.depth, self.add])
 
 
@@ -166,47 +183,172 @@ def pieces(n: int, most: int) -> list[tuple[int, int, int]]:
     return [group for group in groups if group[1] and group[2]]
 
 
+# -- pieces -----------------------------------------------------------------------------------
+class Pieces(NamedTuple):
+    """How a stack of products is cut: rows and columns of a piece, and pieces in a chunk."""
+
+    rows: int
+    columns: int
+    in_chunk: int
+
+
+def cut_product(
+    count: int, sizes: tuple[int, int, int], tiles: Tiles, a_transposed: bool
+) -> Pieces:
+    """Pieces whose part of A stays in the second cache; chunks of some 10 us.
+
+    The longer side is cut first; but a transposed A is copied for each of the columns of pieces.
+    """
+    m, n, k = sizes
+    item = tiles.dtype.itemsize
+    work = m * n * k + MOVE * (m * k + k * n + m * n)
+    n_chunks = max(1, min(count * work // GRAIN, MAX_CHUNKS))
+    wanted = -(-n_chunks // count)
+    height = max(1, -(-m * min(k, INNER) * item // FAR))  # rows of pieces, and columns of them
+    most = max(height, m // LEAST_ROWS), max(1, n // LEAST_COLUMNS)
+    if n >= m and not a_transposed:
+        width = min(-(-wanted // height), most[1])
+        height = max(height, min(-(-wanted // width), most[0]))
+    else:
+        height = max(height, min(wanted, most[0]))
+        width = min(-(-wanted // height), most[1])
+    rows = chunk_length(m, height, HEIGHT) if height > 1 else m
+    columns = chunk_length(n, width, panel_width(tiles, rows)) if width > 1 else n
+    pieces = count * -(-m // rows) * -(-n // columns)
+    return Pieces(rows, columns, -(-pieces // n_chunks))
+
+
+def panel_width(tiles: Tiles, m: int) -> int:
+    """Columns of a panel: few rows leave registers for more of them."""
+    return tiles.lanes * {1: 8, 2: 4, 3: 3}.get(split(m, HEIGHT)[0][2], 2)
+
+
 # -- equations --------------------------------------------------------------------------------
 def emit_matmul(emitter: FunctionEmitter, equation: Equation) -> None:
     """A product for every matrix of the stack; transposed operands are read in place."""
-    x1, x2 = equation.inputs
-    (out,) = equation.outputs
-    left, a_transposed = matrix(emitter, x1)
-    right, b_transposed = matrix(emitter, x2)
-    m, k = (1, x1.type.shape[0]) if x1.type.ndim == 1 else x1.type.shape[-2:]
-    n = 1 if x2.type.ndim == 1 else x2.type.shape[-1]
-    stack = np.broadcast_shapes(x1.type.shape[:-2], x2.type.shape[:-2])
-    count, small = int(np.prod(stack)), is_small(m, n, k)
-    if count == x1.type.size // max(m * k, 1) and not a_transposed and x2.type.ndim <= 2:
-        m, count = m * count, 1  # one matrix for the whole stack
-    if n == 1:  # a row vector times the transposed matrix
-        left, a_transposed, right, b_transposed = right, b_transposed, left, not a_transposed
-        x1, x2, m, n = x2, x1, n, m
-    item = out.type.dtype.itemsize
-    if not out.type.size:
-        return
-    builder = emitter.builder
-    with loop(builder, count) as i:
-        c = emitter.offset(emitter.address(out), builder.mul(i, size(m * n * item)))
-        a = member(emitter, left, x1.type, stack, i, m * k * item) if count > 1 else left
-        b = member(emitter, right, x2.type, stack, i, k * n * item) if count > 1 else right
-        sizes = (m, n, k)
-        if small:
-            tiles = Tiles(emitter.program.module, out.type.dtype)
-            product = Product(tiles, sizes, a_transposed, b_transposed)
-            scratch = emitter.scratch(product.scratch_bytes)
-            builder.call(product.function(), [a, b, c, scratch])
-        else:
-            gemm(builder, out.type.dtype, sizes, (a, a_transposed), (b, b_transposed), c)
+    if equation.outputs[0].type.size:
+        Stack(emitter, equation).emit()
 
 
-def is_small(m: int, n: int, k: int) -> bool:
-    """Whether tiles are used rather than BLAS, which has threads.
+class Stack:
+    """The products of an equation: ``count`` of them, of the same sizes."""
 
-    Threads that spin for each other cost more than they save in products of 0.1 ms, above all where
-    another process needs the processor. A vector waits for the matrix, which BLAS copies first.
-    """
-    return min(m, n) <= HEIGHT or m * n * k <= LARGE
+    def __init__(self, emitter: FunctionEmitter, equation: Equation) -> None:
+        self.emitter = emitter
+        x1, x2 = equation.inputs
+        (self.out,) = equation.outputs
+        self.tiles = Tiles(emitter.program.module, self.out.type.dtype)
+        left, a_transposed = matrix(emitter, x1)
+        right, b_transposed = matrix(emitter, x2)
+        m, k = (1, x1.type.shape[0]) if x1.type.ndim == 1 else x1.type.shape[-2:]
+        n = 1 if x2.type.ndim == 1 else x2.type.shape[-1]
+        self.shape = np.broadcast_shapes(x1.type.shape[:-2], x2.type.shape[:-2])
+        self.count = int(np.prod(self.shape))
+        is_joint = self.count == x1.type.size // max(m * k, 1) and x2.type.ndim <= 2
+        if is_joint and not a_transposed:
+            m, self.count = m * self.count, 1  # one matrix for the whole stack
+        if n == 1:  # a row vector times the transposed matrix
+            left, a_transposed, right, b_transposed = (
+                right,
+                not b_transposed,
+                left,
+                not a_transposed,
+            )
+            x1, x2, m, n = x2, x1, n, m
+        self.types = x1.type, x2.type
+        self.operands = left, right
+        self.sizes = m, n, k
+        self.layout = Layout(
+            m if a_transposed else k, k if b_transposed else n, n, a_transposed, b_transposed
+        )
+        self.pieces = cut_product(self.count, self.sizes, self.tiles, a_transposed)
+        self.height = -(-m // self.pieces.rows)
+        self.width = -(-n // self.pieces.columns)
+        self.n_pieces = self.count * self.height * self.width
+
+    def emit(self) -> None:
+        emitter, module = self.emitter, self.emitter.program.module
+        n_chunks = -(-self.n_pieces // self.pieces.in_chunk)
+        kind = ir.FunctionType(ir.VoidType(), [POINTER] * 4 + [I64])
+        function = ir.Function(module, kind, module.get_unique_name("products"))
+        function.linkage = "internal"
+        self.builder = ir.IRBuilder(function.append_basic_block("entry"))
+        *self.places, scratch, chunk = function.args
+        products = self.products()
+        scratch_bytes = aligned(max(p.scratch_bytes for p, *_ in products))
+        start = self.builder.mul(chunk, size(scratch_bytes))
+        self.scratch = self.builder.gep(scratch, [start], source_etype=I8)
+        first, stop = bounds(self.builder, self.n_pieces, self.pieces.in_chunk, chunk)
+        if n_chunks == 1:
+            first, stop = ZERO, self.n_pieces
+        with loop(self.builder, stop, start=first) as number:
+            self.emit_piece(number, products)
+        self.builder.ret_void()
+        operands = [*self.operands, emitter.address(self.out)]
+        working_memory = emitter.scratch(scratch_bytes * n_chunks)
+        emitter.emit_chunks(emitter.program.unique(function), [*operands, working_memory], n_chunks)
+
+    def products(self) -> list[tuple[Product, bool, bool]]:
+        """The products of whole pieces and of those at the ends: (product, last row, column)."""
+        m, n, k = self.sizes
+        rows, columns, _ = self.pieces
+        heights = [(rows, False)] * (self.height > 1) + [(m - (self.height - 1) * rows, True)]
+        widths = [(columns, False)] * (self.width > 1) + [(n - (self.width - 1) * columns, True)]
+        return [
+            (Product(self.tiles, (height, width, k), self.layout), is_bottom, is_right)
+            for height, is_bottom in heights
+            for width, is_right in widths
+        ]
+
+    def emit_piece(self, number: Any, products: list[tuple[Product, bool, bool]]) -> None:
+        build, (m, n, k), layout = self.builder, self.sizes, self.layout
+        item = self.tiles.dtype.itemsize
+        i, piece = self.divided(number, self.height * self.width)
+        row, column = self.divided(piece, self.width)
+        a = self.member(0, i, m * k * item)
+        b = self.member(1, i, k * n * item)
+        c = build.gep(self.places[2], [build.mul(i, size(m * n * item))], source_etype=I8)
+        first_row = build.mul(row, size(self.pieces.rows))
+        first_column = build.mul(column, size(self.pieces.columns))
+        a = self.at(a, first_row, 1 if layout.a_transposed else layout.a_row)
+        b = self.at(b, first_column, layout.b_row if layout.b_transposed else 1)
+        c = self.tiles.at(build, self.at(c, first_row, layout.c_row), first_column)
+        is_bottom = build.icmp_signed("==", row, size(self.height - 1))
+        is_right = build.icmp_signed("==", column, size(self.width - 1))
+        for product, bottom, right in products:
+            flags = [
+                is_last if wanted else build.not_(is_last)
+                for is_last, wanted in ((is_bottom, bottom), (is_right, right))
+            ]
+            with build.if_then(build.and_(*flags)):
+                build.call(product.function(), [a, b, c, self.scratch])
+
+    def divided(self, number: Any, divisor: int) -> tuple[Any, Any]:
+        """Quotient and rest."""
+        if divisor == 1:
+            return number, ZERO
+        n = size(divisor)
+        return self.builder.udiv(number, n), self.builder.urem(number, n)
+
+    def at(self, pointer: Any, i: Any, step: int) -> Any:
+        return self.tiles.at(self.builder, pointer, self.builder.mul(i, size(step)))
+
+    def member(self, operand: int, i: Any, n_bytes: int) -> Any:
+        """Pointer to the matrix of an operand for number ``i`` of the broadcast stack."""
+        builder, base, shape = self.builder, self.places[operand], self.types[operand].shape[:-2]
+        if int(np.prod(shape)) == 1 or self.count == 1:
+            return base
+        position: Any = ZERO
+        rest, strides = i, np.cumprod((1, *shape[::-1]))[:-1][::-1]
+        indices = []
+        for n in reversed(self.shape):
+            rest, index = self.divided(rest, n)
+            indices.append(index)
+        own = indices[::-1][len(self.shape) - len(shape) :]
+        for n, stride, k in zip(shape, strides, own, strict=True):
+            if n != 1:
+                position = builder.add(position, builder.mul(k, size(int(stride))))
+        return builder.gep(base, [builder.mul(position, size(n_bytes))], source_etype=I8)
 
 
 def matrix(emitter: FunctionEmitter, operand: Variable | Literal) -> tuple[Any, bool]:
@@ -215,52 +357,3 @@ def matrix(emitter: FunctionEmitter, operand: Variable | Literal) -> tuple[Any, 
     if isinstance(operand, Variable) and operand not in plan.in_memory:
         return emitter.address(plan.makers[operand].inputs[0]), True
     return emitter.address(operand), False
-
-
-def member(
-    emitter: FunctionEmitter,
-    base: Any,
-    type: ArrayType,
-    stack: tuple[int, ...],
-    i: Any,
-    n_bytes: int,
-) -> Any:
-    """Pointer to the matrix of an operand for number ``i`` of the broadcast stack."""
-    builder, shape = emitter.builder, type.shape[:-2]
-    if int(np.prod(shape)) == 1:
-        return base
-    position: Any = size(0)
-    rest, strides = i, np.cumprod((1, *shape[::-1]))[:-1][::-1]
-    indices = []
-    for n in reversed(stack):
-        indices.append(builder.srem(rest, size(n)))
-        rest = builder.sdiv(rest, size(n))
-    for n, stride, k in zip(shape, strides, indices[::-1][len(stack) - len(shape) :], strict=True):
-        if n != 1:
-            position = builder.add(position, builder.mul(k, size(int(stride))))
-    return emitter.offset(base, builder.mul(position, size(n_bytes)))
-
-
-def gemm(
-    builder: ir.IRBuilder,
-    dtype: np.dtype[Any],
-    sizes: tuple[int, int, int],
-    a: tuple[Any, bool],
-    b: tuple[Any, bool],
-    c: Any,
-) -> None:
-    """Call ``cblas_?gemm``."""
-    real, (m, n, k) = scalar_type(dtype), sizes
-    name = "cblas_dgemm" if dtype.itemsize == 8 else "cblas_sgemm"
-    matrix, scalar = [POINTER, I64], [real]
-    kinds = [*[I32] * 3, *[I64] * 3, *scalar, *matrix, *matrix, *scalar, *matrix]
-    module = builder.module
-    target = module.globals.get(name) or ir.Function(
-        module, ir.FunctionType(ir.VoidType(), kinds), name
-    )
-    row_major, plain, transposed = (ir.Constant(I32, code) for code in (101, 111, 112))
-    flags = [transposed if is_transposed else plain for _, is_transposed in (a, b)]
-    steps = [size(m if a[1] else k), size(k if b[1] else n)]
-    one, zero = (ir.Constant(real, value) for value in (1.0, 0.0))
-    operands = [one, a[0], steps[0], b[0], steps[1], zero, c, size(n)]
-    builder.call(target, [row_major, *flags, *map(size, sizes), *operands])

@@ -20,7 +20,7 @@ from pullback.compile.ir import I8, I32, I64, POINTER, ZERO, ir, loop, scalar_ty
 from pullback.compile.kernels import Kernel
 from pullback.compile.llvm import ScalarEmitter
 from pullback.compile.products import emit_matmul
-from pullback.compile.schedule import Schedule, Step, aligned, is_blas_product, schedule
+from pullback.compile.schedule import Schedule, Step, aligned, is_float_product, schedule
 from pullback.core.graph import Equation, Graph, Literal, Variable
 from pullback.core.types import ArrayType
 from pullback.errors import CompileError
@@ -150,7 +150,7 @@ class FunctionEmitter:
         name = step.equation.primitive.name
         emitter = kernel_for(step.equation)
         try:
-            if is_blas_product(step.equation):
+            if is_float_product(step.equation):
                 emit_matmul(self, step.equation)
             elif emitter is not None:
                 self.emit_kernel(step, emitter)
@@ -179,10 +179,7 @@ class FunctionEmitter:
             _, after = self.kernel(step, variables, body.finish)
         addresses = [self.pointers[v] for v in variables]
         operands = [*addresses, self.status, self.scratch(body.scratch_bytes)]
-        if body.n_chunks > 1:
-            self.emit_job(function, operands, body.n_chunks)
-        else:
-            self.builder.call(function, [*operands, ZERO])
+        self.emit_chunks(function, operands, body.n_chunks)
         if body.finish is not None:
             self.builder.call(after, [*operands, ZERO])
 
@@ -213,8 +210,11 @@ class FunctionEmitter:
         builder.ret_void()
         return body, self.program.unique(function)
 
-    def emit_job(self, function: Any, operands: Sequence[Any], n_chunks: int) -> None:
-        """Let the threads of the pool call ``function(*operands, chunk)`` for every chunk."""
+    def emit_chunks(self, function: Any, operands: Sequence[Any], n_chunks: int) -> None:
+        """Call ``function(*operands, chunk)`` for every chunk, on the threads of the pool."""
+        if n_chunks == 1:
+            self.builder.call(function, [*operands, ZERO])
+            return
         module = self.program.module
         chunk = ir.Function(module, CHUNK, module.get_unique_name("chunk"))
         chunk.linkage = "internal"

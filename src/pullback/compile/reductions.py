@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from pullback.compile.ir import I64, ZERO, ir, loop, loops
-from pullback.compile.kernels import Index, Kernel
+from pullback.compile.ir import I8, I64, ZERO, ir, loop, loops
+from pullback.compile.kernels import Index, Kernel, Part
 from pullback.compile.llvm import Scalar, ScalarEmitter
-from pullback.compile.schedule import is_plain
+from pullback.compile.schedule import aligned, is_plain
 from pullback.errors import CompileError
 
 __all__ = ["emit_reduction"]
@@ -95,7 +95,7 @@ class Reduction:
         state = kernel.read_state(total, self.total_start)
         kernel.store(self.out, [], self.fold.finish(self.emit, state, self.n, **self.params))
 
-    def over_all(self, outer: Index, part: tuple[int, Any, Any] | None) -> tuple[Scalar, ...]:
+    def over_all(self, outer: Index, part: Part) -> tuple[Scalar, ...]:
         """The state after all elements that go into one number, or those of a part."""
         kernel = self.kernel
         total = kernel.state(self.total_start)
@@ -161,20 +161,63 @@ class Reduction:
         return result
 
     def into_rows(self) -> None:
-        """The last axis stays: fold row after row into the output."""
+        """The last axis stays: fold row after row, into the output or for each chunk apart."""
         kernel, out = self.kernel, self.out.type
+        kernel.split(self.along)
+        n = kernel.n_chunks
+        if n > 1 and 8 * n * out.size <= self.x.type.size:
+            self.fold_rows(self.rows(n)(kernel.chunk), kernel.part, None)
+            kernel.finish = lambda last: Reduction(last).merge_rows(n)
+            return
         kernel.split(out.shape)
-        kernel.fill(self.out, lambda _: self.start[0])
+        target = kernel.pointers[self.out]
+        self.fold_rows(target, None, kernel.part)
+        self.finish_rows(target, kernel.part)
 
-        def update(outer: Index, new: Callable[[tuple[Scalar, ...]], Scalar]) -> None:
-            place = kernel.position(out, outer)
-            before = self.emit.load(kernel.pointers[self.out], place, out.dtype)
-            value = self.emit.cast(new((before,)), out.dtype)
-            self.emit.store(value, kernel.pointers[self.out], place)
+    def rows(self, n_chunks: int) -> Callable[[Any], Any]:
+        """Memory of the size of the output for every chunk."""
+        n_bytes = aligned(self.out.type.nbytes)
+        memory, build = self.kernel.scratch(n_bytes * n_chunks), self.kernel.builder
 
-        columns = out.shape, kernel.part
-        with loops(kernel.builder, self.along) as inner, loops(kernel.builder, *columns) as outer:
-            update(outer, lambda state: self.step(state, outer, inner)[0])
+        def of(chunk: Any) -> Any:
+            return build.gep(memory, [build.mul(chunk, ir.Constant(I64, n_bytes))], source_etype=I8)
+
+        return of
+
+    def fold_rows(self, target: Any, rows: Part, columns: Part) -> None:
+        """Fold rows, or part of them, into memory of the size of the output, or part of it."""
+        kernel, out = self.kernel, self.out.type
+        with loops(kernel.builder, out.shape, columns) as outer:
+            self.emit.store(self.start[0], target, kernel.position(out, outer))
+        with (
+            loops(kernel.builder, self.along, rows) as inner,
+            loops(kernel.builder, out.shape, columns) as outer,
+        ):
+            before = self.row_element(target, outer)
+            self.emit.store(
+                self.step((before,), outer, inner)[0], target, kernel.position(out, outer)
+            )
         kernel.forget()
-        with loops(kernel.builder, *columns) as outer:
-            update(outer, lambda state: self.fold.finish(self.emit, state, self.n, **self.params))
+
+    def row_element(self, target: Any, outer: Index) -> Scalar:
+        out = self.out.type
+        return self.emit.load(target, self.kernel.position(out, outer), out.dtype)
+
+    def finish_rows(self, source: Any, columns: Part) -> None:
+        kernel = self.kernel
+        with loops(kernel.builder, self.out.type.shape, columns) as outer:
+            state = (self.row_element(source, outer),)
+            kernel.store(self.out, outer, self.fold.finish(self.emit, state, self.n, **self.params))
+
+    def merge_rows(self, n_chunks: int) -> None:
+        """Merge the rows of the chunks into those of the first, in order."""
+        kernel, out = self.kernel, self.out.type
+        rows_of = self.rows(n_chunks)
+        first = rows_of(ZERO)
+        with loop(kernel.builder, n_chunks, start=ir.Constant(I64, 1)) as chunk:
+            rows = rows_of(chunk)
+            with loops(kernel.builder, out.shape) as outer:
+                pair = (self.row_element(first, outer),), (self.row_element(rows, outer),)
+                (total,) = self.fold.merge(self.emit, *pair)
+                self.emit.store(total, first, kernel.position(out, outer))
+        self.finish_rows(first, None)

@@ -21,8 +21,8 @@ __all__ = [
     "Schedule",
     "Step",
     "aligned",
-    "is_blas_product",
     "is_flat",
+    "is_float_product",
     "is_inline",
     "is_plain",
     "is_squeeze",
@@ -206,8 +206,8 @@ def reads_whole(equation: Equation) -> bool:
     )
 
 
-def is_blas_product(equation: Equation) -> bool:
-    """Whether the equation is a matrix product in one of the dtypes that BLAS has."""
+def is_float_product(equation: Equation) -> bool:
+    """Whether the equation is a matrix product that is computed in tiles."""
     dtypes = {v.type.dtype for v in (*equation.inputs, *equation.outputs)}
     return (
         equation.primitive.name == "matmul"
@@ -217,8 +217,8 @@ def is_blas_product(equation: Equation) -> bool:
 
 
 def _is_transposed_operand(equation: Equation, maker: Equation) -> bool:
-    """BLAS reads a transposed matrix in place."""
-    if not is_blas_product(equation) or maker.primitive.name != "transpose":
+    """Products read a transposed matrix in place."""
+    if not is_float_product(equation) or maker.primitive.name != "transpose":
         return False
     axes = maker.params["axes"]
     n = len(axes)

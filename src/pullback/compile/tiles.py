@@ -111,18 +111,18 @@ class Tiles:
 
     def dots(self, rows: int) -> Any:
         """``dots(a, b, c, b_row, k)``: the products of a vector with rows of a matrix."""
-        function, is_new = self.function(f"dots_{rows}", 3, [I64])
+        function, is_new = self.function(f"dots_{rows}", 3, [I64] * 2)
         if not is_new:
             return function
         builder = ir.IRBuilder(function.append_basic_block("entry"))
-        a, b, c, k = function.args
+        a, b, c, b_row, k = function.args
         lanes = self.lanes
         kind = ir.VectorType(self.real, lanes)
         sums = [builder.alloca(kind) for _ in range(rows)]
         tails = [builder.alloca(self.real) for _ in range(rows)]
         for place in (*sums, *tails):
             builder.store(ir.Constant(place.allocated_type, None), place)
-        starts = [self.at(builder, b, builder.mul(size(i), k)) for i in range(rows)]
+        starts = [self.at(builder, b, builder.mul(size(i), b_row)) for i in range(rows)]
         blocks = builder.udiv(k, size(lanes))
         with loop(builder, blocks) as block:
             p = builder.mul(block, size(lanes))
