@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from pullback.compile.convolutions import emit_convolution
 from pullback.compile.kernels import (
     Kernel,
     emit_concatenate,
@@ -33,6 +34,7 @@ KERNELS: dict[str, Callable[[Kernel], None]] = {
     "scatter": emit_scatter,
     "scatter_add": emit_scatter,
     "matmul": emit_plain_product,
+    "conv": emit_convolution,
     "argsort": emit_argsort,
     "searchsorted": emit_searchsorted,
     "solve": emit_solve,

@@ -63,11 +63,23 @@ class Tiles:
         """The vectors that cover so many columns: (first column, lanes)."""
         return [(j, min(self.lanes, columns - j)) for j in range(0, columns, self.lanes)]
 
+    def row(self, builder: ir.IRBuilder, start: Any, step: Any, i: Any) -> Any:
+        """Where row ``i`` is: ``step`` is the distance of rows, or a table of their places."""
+        if step.type == POINTER:
+            place = builder.load(builder.gep(step, [i], source_etype=I64), typ=I64)
+        else:
+            place = builder.mul(i, step)
+        return self.at(builder, start, place)
+
     # -- tiles --------------------------------------------------------------------------------
-    def tile(self, rows: int, columns: int) -> Any:
-        """``tile(a, b, c, a_row, a_step, b_step, c_row, k, add)``: rows x columns of C."""
-        others = [I64] * 5 + [I1]
-        function, is_new = self.function(f"tile_{rows}x{columns}", 3, others)
+    def tile(self, rows: int, columns: int, has_table: bool = False) -> Any:
+        """``tile(a, b, c, a_row, a_step, b_step, c_row, k, add)``: rows x columns of C.
+
+        With a table, ``b_step`` is that of the places where the rows of B start.
+        """
+        others = [I64, I64, POINTER if has_table else I64, I64, I64, I1]
+        name = f"tile_{rows}x{columns}{'_table' * has_table}"
+        function, is_new = self.function(name, 3, others)
         if not is_new:
             return function
         builder = ir.IRBuilder(function.append_basic_block("entry"))
@@ -81,7 +93,7 @@ class Tiles:
         for place in sums.values():
             builder.store(ir.Constant(place.allocated_type, None), place)
         with loop(builder, k) as p:
-            row = self.at(builder, b, builder.mul(p, b_step))
+            row = self.row(builder, b, b_step, p)
             parts = [
                 (j, w, self.load(builder, self.at(builder, row, size(j)), w)) for j, w in widths
             ]
@@ -176,9 +188,13 @@ class Tiles:
         builder.ret_void()
         return function
 
-    def pack(self, columns: int) -> Any:
-        """``pack(b, panel, b_step, k)``: a panel of rows of k numbers, transposed."""
-        function, is_new = self.function(f"pack_{columns}", 2, [I64] * 2)
+    def pack(self, columns: int, has_table: bool = False) -> Any:
+        """``pack(b, panel, b_step, k)``: a panel of rows of k numbers, transposed.
+
+        With a table, ``b_step`` is that of the places where the rows start.
+        """
+        others = [POINTER if has_table else I64, I64]
+        function, is_new = self.function(f"pack_{columns}{'_table' * has_table}", 2, others)
         if not is_new:
             return function
         builder = ir.IRBuilder(function.append_basic_block("entry"))
@@ -191,7 +207,7 @@ class Tiles:
                 rows = [
                     self.load(
                         builder,
-                        self.at(builder, b, builder.add(builder.mul(size(j + i), b_step), p)),
+                        self.at(builder, self.row(builder, b, b_step, size(j + i)), p),
                         self.lanes,
                     )
                     for i in range(self.lanes)
@@ -217,7 +233,7 @@ class Tiles:
         with loop(builder, builder.sub(end, start)) as i:
             p = builder.add(start, i)
             for j in range(*columns):
-                source = self.at(builder, b, builder.add(builder.mul(size(j), b_step), p))
+                source = self.at(builder, self.row(builder, b, b_step, size(j)), p)
                 target = self.at(builder, panel, builder.add(builder.mul(p, size(width)), size(j)))
                 builder.store(builder.load(source, typ=self.real), target)
 
