@@ -31,8 +31,26 @@ from benchmarks.workloads import Workload, adam, all_workloads
 Step = Callable[[], Any]
 
 
-def library(names: Any, scan: Any) -> Any:
-    return SimpleNamespace(**vars(names), scan=scan)
+def library(names: Any, scan: Any, conv: Any, max_pool: Any = None) -> Any:
+    """The names of a library; the pooling is the fastest of several in JAX and in autograd."""
+    pool = max_pool or (lambda x: largest_of_pairs(names, x))
+    return SimpleNamespace(**vars(names), scan=scan, conv=conv, max_pool=pool)
+
+
+def largest_of_pairs(xp: Any, x: Any) -> Any:
+    x = xp.maximum(x[..., ::2], x[..., 1::2])
+    return xp.maximum(x[:, :, ::2], x[:, :, 1::2])
+
+
+def sum_of_products(x: Any, w: Any, stride: int, padding: int) -> Any:
+    """Convolution in a library that has none: one matrix product per place under the kernel."""
+    xp, total = autograd.numpy, 0
+    x = xp.pad(x, ((0, 0), (0, 0), (padding, padding), (padding, padding)), "constant")
+    space = [n - k + 1 for n, k in zip(x.shape[2:], w.shape[2:], strict=True)]
+    for i, j in itertools.product(*map(range, w.shape[2:])):
+        part = x[:, :, i : i + space[0] : stride, j : j + space[1] : stride]
+        total = total + xp.tensordot(part, w[:, :, i, j], ((1,), (1,)))
+    return xp.transpose(total, (0, 3, 1, 2))
 
 
 def unrolled(step: Any, carry: Any, xs: Any, length: int | None = None) -> Any:
@@ -46,7 +64,12 @@ def unrolled(step: Any, carry: Any, xs: Any, length: int | None = None) -> Any:
 
 def pullback_step(work: Workload, *, is_compiled: bool) -> Step:
     wrap: Any = pb.compile if is_compiled else lambda f: f
-    return stepper(work, library(np, pb.scan), pb.value_and_grad, wrap, lambda x: x, pb.hvp)
+
+    def conv(x: Any, w: Any, stride: int, padding: int) -> Any:
+        return pb.nn.conv(x, w, stride=stride, padding=padding)
+
+    names = library(np, pb.scan, conv, lambda x: pb.nn.max_pool(x, 2))
+    return stepper(work, names, pb.value_and_grad, wrap, lambda x: x, pb.hvp)
 
 
 def jax_step(work: Workload) -> Step:
@@ -60,7 +83,11 @@ def jax_step(work: Workload) -> Step:
     def ready(result: Any) -> Any:
         return jax.block_until_ready(result)
 
-    names = library(jax.numpy, jax.lax.scan)
+    def conv(x: Any, w: Any, stride: int, padding: int) -> Any:
+        pads = ((padding, padding),) * 2
+        return jax.lax.conv_general_dilated(x, w, (stride, stride), pads)
+
+    names = library(jax.numpy, jax.lax.scan, conv)
     return stepper(work, names, jax.value_and_grad, jax.jit, ready, hvp)
 
 
@@ -69,7 +96,7 @@ def autograd_step(work: Workload) -> Step:
         product = autograd.make_hvp(lambda w: loss([w]))
         return [product(params[0][0])[0](vectors[0][0])]
 
-    names = library(autograd.numpy, unrolled)
+    names = library(autograd.numpy, unrolled, sum_of_products)
     return stepper(work, names, autograd.value_and_grad, lambda f: f, lambda x: x, hvp)
 
 
