@@ -242,7 +242,7 @@ def convolutional(channels: tuple[int, ...] = (3, 32, 64, 128), n_rows: int = 64
     params += [rng.normal(size=(n_features, 10)) / n_features**0.5, np.zeros(10)]
     cast = [p.astype(np.float32) for p in params]
     name = f"CNN {'-'.join(map(str, channels))}, 32 x 32, batch {n_rows}"
-    return Workload(name, loss, cast, images(rng, n_rows), 1)
+    return Workload(name, loss, cast, images(rng, n_rows), 1.2)
 
 
 def residual(n_blocks: int = 3, n_rows: int = 64) -> Workload:
@@ -281,7 +281,7 @@ def residual(n_blocks: int = 3, n_rows: int = 64) -> Workload:
     params += [rng.normal(size=(64, 10)) / 8, np.zeros(10)]
     cast = [p.astype(np.float32) for p in params]
     name = f"ResNet-{6 * n_blocks + 2}, 32 x 32, batch {n_rows}"
-    return Workload(name, loss, cast, images(rng, n_rows), 1)
+    return Workload(name, loss, cast, images(rng, n_rows), 1.2)
 
 
 def heat(n: int = 256, steps: int = 500) -> Workload:

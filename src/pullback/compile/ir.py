@@ -44,9 +44,36 @@ def scalar_type(dtype: np.dtype[Any]) -> Any:
     )
 
 
+class Unrolled(ir.values.MDValue):  # type: ignore[misc]
+    """The hint to unroll a loop so many times: metadata whose first operand is itself."""
+
+    def __init__(self, module: ir.Module, count: int) -> None:
+        number = ir.Constant(I32, count)
+        self.hint = module.add_metadata(["llvm.loop.unroll.count", number])
+        super().__init__(module, [], str(len(module.metadata)))
+
+    def descr(self, buf: list[str]) -> None:
+        buf += (f"distinct !{{ {self.get_reference()}, {self.hint.get_reference()} }}", "\n")
+
+
+def unroll(builder: ir.IRBuilder, branch: Any, count: int) -> None:
+    """Ask for it at the end of a loop; all loops of a module share one hint for each count."""
+    module = builder.module
+    hints = (
+        m
+        for m in module.metadata
+        if isinstance(m, Unrolled) and m.hint.operands[1].constant == count
+    )
+    branch.set_metadata("llvm.loop", next(hints, None) or Unrolled(module, count))
+
+
 @contextmanager
 def loop(
-    builder: ir.IRBuilder, n: int | Any, reverse: bool = False, start: Any = ZERO
+    builder: ir.IRBuilder,
+    n: int | Any,
+    reverse: bool = False,
+    start: Any = ZERO,
+    unrolled: int = 0,
 ) -> Iterator[Any]:
     """``for i in range(start, n)``; yields ``i``. Loops of one step leave no trace."""
     if isinstance(n, int) and n == 1 and start is ZERO:
@@ -63,7 +90,9 @@ def loop(
     yield builder.sub(builder.sub(end, ir.Constant(I64, 1)), i) if reverse else i
     following = builder.add(i, ir.Constant(I64, 1), flags=("nsw",))
     i.add_incoming(following, builder.block)
-    builder.cbranch(builder.icmp_signed("<", following, end), head, after)
+    branch = builder.cbranch(builder.icmp_signed("<", following, end), head, after)
+    if unrolled:
+        unroll(builder, branch, unrolled)
     builder.position_at_end(after)
 
 

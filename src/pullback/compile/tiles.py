@@ -17,6 +17,7 @@ __all__ = ["Tiles", "size"]
 
 VECTOR_BYTES = 32
 FUSED = ("contract",)
+UNROLLED = 4  # steps of the inner dimension
 
 
 def size(value: int) -> Any:
@@ -92,7 +93,7 @@ class Tiles:
         }
         for place in sums.values():
             builder.store(ir.Constant(place.allocated_type, None), place)
-        with loop(builder, k) as p:
+        with loop(builder, k, unrolled=UNROLLED) as p:
             row = self.row(builder, b, b_step, p)
             parts = [
                 (j, w, self.load(builder, self.at(builder, row, size(j)), w)) for j, w in widths
