@@ -175,9 +175,11 @@ def _windows(
     if stride != window:
         starts = itertools.product(*map(range, window))
         return np.stack([_strided(x, start, counts, stride) for start in starts])
-    whole = x[(..., *(slice(m * k) for m, k in zip(counts, window, strict=True)))]
+    whole = tuple(m * k for m, k in zip(counts, window, strict=True))
+    if whole != space:
+        x = x[(..., *map(slice, whole))]
     pairs = itertools.chain(*zip(counts, window, strict=True))
-    split = np.reshape(whole, (*np.shape(x)[:2], *pairs))
+    split = np.reshape(x, (*np.shape(x)[:2], *pairs))
     order = (*range(3, 3 + 2 * n, 2), 0, 1, *range(2, 2 + 2 * n, 2))
     return np.reshape(np.transpose(split, order), (math.prod(window), *np.shape(x)[:2], *counts))
 

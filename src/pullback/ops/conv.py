@@ -25,7 +25,7 @@ from pullback.ops.families import contraction, move_axis
 
 __all__: list[str] = []
 
-CHUNK: Final = 1 << 18  # values of patches at a time: they stay in the cache until they are used
+CHUNK: Final = 1 << 20  # values of patches at a time: few products, and little memory
 
 Ints = tuple[int, ...]
 Pads = tuple[tuple[int, int], ...]
