@@ -73,6 +73,7 @@ class Step:
 
     equations: list[Equation]
     reads: list[Variable]
+    map_shape: tuple[int, ...] | None = None  # if it is a map
 
     @property
     def equation(self) -> Equation:
@@ -156,7 +157,8 @@ def schedule(graph: Graph) -> Schedule:
             if isinstance(source, Variable):
                 plan.alias[equation.outputs[0]] = source
                 continue
-        plan.steps.append(Step([equation], _reads(plan, equation)))
+        shape = written[0].type.shape if is_inline(equation) else None
+        plan.steps.append(Step([equation], _reads(plan, equation), shape))
     plan.steps = _merged(plan)
     _place(plan)
     return plan
@@ -278,9 +280,9 @@ def _merged(plan: Schedule) -> list[Step]:
     """
     steps: list[Step] = []
     for step in plan.steps:
-        place = next(
-            (i for i in range(len(steps) - 1, -1, -1) if _mergeable(plan, steps[i], step)), None
-        )
+        shape = step.map_shape
+        candidates = (i for i in range(len(steps) - 1, -1, -1) if steps[i].map_shape == shape)
+        place = next((i for i in candidates if shape and _mergeable(plan, steps[i], step)), None)
         if place is None:
             steps.append(step)
             continue
@@ -300,17 +302,14 @@ def _merged(plan: Schedule) -> list[Step]:
 def _joined(first: Step, second: Step) -> Step:
     reads = dict.fromkeys([*first.reads, *second.reads])
     outputs = first.outputs
-    return Step([*first.equations, *second.equations], [v for v in reads if v not in outputs])
+    kept = [v for v in reads if v not in outputs]
+    return Step([*first.equations, *second.equations], kept, first.map_shape)
 
 
 def _mergeable(plan: Schedule, first: Step, second: Step) -> bool:
-    shape = second.equation.outputs[0].type.shape
-    if (
-        not (is_inline(first.equation) and is_inline(second.equation))
-        or len(first.equations) >= MAX_MAPS
-    ):
-        return False
-    if first.equation.outputs[0].type.shape != shape or not shape:
+    """Whether two maps over elements of the same shape can share a loop, and gain by it."""
+    shape = second.map_shape
+    if len(first.equations) >= MAX_MAPS:
         return False
     if is_flat(plan, first.equation) != is_flat(plan, second.equation):
         return False
