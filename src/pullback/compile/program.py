@@ -24,6 +24,7 @@ from pullback.compile.schedule import Schedule, Step, aligned, is_float_product,
 from pullback.core.graph import Equation, Graph, Literal, Variable
 from pullback.core.types import ArrayType
 from pullback.errors import CompileError
+from pullback.transforms.passes.expand import expand
 from pullback.transforms.passes.fission import fission
 from pullback.transforms.passes.pipeline import optimize
 
@@ -70,7 +71,7 @@ def emit_program(graph: Graph, allow_callbacks: bool = True) -> Program:
         CompileError: if an equation has no native form and ``allow_callbacks`` is false.
     """
     program = Program()
-    graph = optimize(fission(optimize(graph)))
+    graph = optimize(fission(optimize(expand(graph))))
     function = FunctionEmitter(program, graph, "main", allow_callbacks)
     program.arena_bytes = function.arena_bytes
     program.schedule = function.plan

@@ -17,6 +17,7 @@ from pullback.core.primitive import registry
 from pullback.core.source import Source
 from pullback.core.types import ArrayType
 from pullback.transforms.passes.dce import dce
+from pullback.transforms.passes.pipeline import with_bodies
 
 __all__ = ["fission"]
 
@@ -27,8 +28,7 @@ def fission(graph: Graph) -> Graph:
     """An equal graph, up to rounding, whose scans have fewer products in them."""
     equations: list[Equation] = []
     for equation in graph.equations:
-        bodies = {k: fission(v) for k, v in equation.params.items() if isinstance(v, Graph)}
-        equation = replace(equation, params={**equation.params, **bodies})
+        equation = with_bodies(equation, fission)
         if equation.primitive.name == "scan" and equation.params["length"] > 1:
             equations += Scan(equation).split()
         else:
