@@ -1,7 +1,8 @@
 """Whole steps, written once for any library that has NumPy's names.
 
 A workload is ``loss(xp, params, batch)`` with its data; ``adam`` makes forward pass, backward pass
-and update of it. ``xp`` has the names of NumPy, and ``scan``.
+and update of it. ``xp`` has the names of NumPy, and ``scan``, ``conv(x, w, stride, padding)`` and
+``max_pool(x)`` with windows of 2 x 2.
 """
 
 from __future__ import annotations
@@ -215,6 +216,74 @@ def lstm(layers: int = 2, width: int = 128, time: int = 64, n_rows: int = 32) ->
     return Workload(name, loss, cast, [x], 2)
 
 
+def images(rng: Any, n_rows: int) -> list[Any]:
+    """Images of 32 x 32 in three colours, and one of ten classes for each."""
+    x = rng.normal(size=(n_rows, 3, 32, 32)).astype(np.float32)
+    return [x, np.eye(10, dtype=np.float32)[rng.integers(10, size=n_rows)]]
+
+
+def kernel(rng: Any, n_in: int, n_out: int, size: int = 3) -> Any:
+    return rng.normal(size=(n_out, n_in, size, size)) * (2 / (n_in * size**2)) ** 0.5
+
+
+def convolutional(channels: tuple[int, ...] = (3, 32, 64, 128), n_rows: int = 64) -> Workload:
+    """Convolution, ReLU and pooling, three times; then one dense layer."""
+    rng = np.random.default_rng(0)
+
+    def loss(xp: Any, params: Any, x: Any, y: Any) -> Any:
+        for w, b in zip(params[:-2:2], params[1:-2:2], strict=True):
+            x = xp.max_pool(xp.maximum(xp.conv(x, w, 1, 1) + b[:, None, None], 0))
+        return cross_entropy(xp, xp.reshape(x, (n_rows, -1)) @ params[-2] + params[-1], y)
+
+    params = []
+    for n_in, n_out in itertools.pairwise(channels):
+        params += [kernel(rng, n_in, n_out), np.zeros(n_out)]
+    n_features = channels[-1] * (32 >> len(channels) - 1) ** 2
+    params += [rng.normal(size=(n_features, 10)) / n_features**0.5, np.zeros(10)]
+    cast = [p.astype(np.float32) for p in params]
+    name = f"CNN {'-'.join(map(str, channels))}, 32 x 32, batch {n_rows}"
+    return Workload(name, loss, cast, images(rng, n_rows), 1.2)
+
+
+def residual(n_blocks: int = 3, n_rows: int = 64) -> Workload:
+    """The residual network of He et al. (2015), section 4.2, with 20 layers for 3 blocks.
+
+    Shortcuts have no parameters: where the number of channels doubles, every other value is taken
+    and the new channels are zeros.
+    """
+    rng = np.random.default_rng(0)
+
+    def normal(xp: Any, x: Any, scale: Any, shift: Any) -> Any:
+        centered = x - xp.mean(x, axis=(0, 2, 3), keepdims=True)
+        variance = xp.mean(centered * centered, axis=(0, 2, 3), keepdims=True)
+        factor = scale[:, None, None] / xp.sqrt(variance + 1e-5)
+        return centered * factor + shift[:, None, None]
+
+    def block(xp: Any, p: Any, x: Any) -> Any:
+        more = p[0].shape[0] - x.shape[1]
+        h = xp.conv(x, p[0], 2 if more else 1, 1)
+        h = xp.maximum(normal(xp, h, p[1], p[2]), 0)
+        h = normal(xp, xp.conv(h, p[3], 1, 1), p[4], p[5])
+        if more:
+            x = xp.pad(x[:, :, ::2, ::2], ((0, 0), (0, more), (0, 0), (0, 0)), "constant")
+        return xp.maximum(x + h, 0)
+
+    def loss(xp: Any, params: Any, x: Any, y: Any) -> Any:
+        x = xp.maximum(normal(xp, xp.conv(x, params[0], 1, 1), params[1], params[2]), 0)
+        for i in range(3, len(params) - 2, 6):
+            x = block(xp, params[i : i + 6], x)
+        return cross_entropy(xp, xp.mean(x, axis=(2, 3)) @ params[-2] + params[-1], y)
+
+    params: list[Any] = []
+    widths = [3, 16] + [16] * 2 * n_blocks + [32] * 2 * n_blocks + [64] * 2 * n_blocks
+    for n_in, n_out in itertools.pairwise(widths):
+        params += [kernel(rng, n_in, n_out), np.ones(n_out), np.zeros(n_out)]
+    params += [rng.normal(size=(64, 10)) / 8, np.zeros(10)]
+    cast = [p.astype(np.float32) for p in params]
+    name = f"ResNet-{6 * n_blocks + 2}, 32 x 32, batch {n_rows}"
+    return Workload(name, loss, cast, images(rng, n_rows), 1.2)
+
+
 def heat(n: int = 256, steps: int = 500) -> Workload:
     """Gradient through explicit steps of the heat equation on a ring, for the conductivities."""
     rng = np.random.default_rng(0)
@@ -241,6 +310,8 @@ def all_workloads() -> list[Workload]:
         logistic_hvp(),
         mixture(),
         lstm(),
+        convolutional(),
+        residual(),
         heat(),
         elementwise(),
     ]

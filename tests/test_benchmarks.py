@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 from benchmarks import call_overhead, compiled_steps, eager_mlp, gradient_cost, import_time
+from benchmarks.workloads import convolutional, residual
 
 import pullback as pb
 
@@ -54,6 +55,17 @@ def test_steps_of_all_libraries_agree(name, capsys):
     (result,) = compiled_steps.main(quick=True, only=name)
     assert {"compiled", "eager", "autograd"} < set(result)
     assert "best peer" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "work", [convolutional((3, 4, 5), 2), residual(1, 3)], ids=lambda w: w.name
+)
+def test_steps_of_networks_of_images_agree(work):
+    steps = compiled_steps.candidates(work)
+    # The second loss is after an update by the first gradient.
+    for _ in range(2):
+        answers = {name: step() for name, step in steps.items()}
+        compiled_steps.agree(answers)
 
 
 def test_an_unknown_benchmark_is_refused_with_the_names_of_all():

@@ -39,6 +39,7 @@ NUMBERED = re.compile(r".*(_v\d+|(jvp|vjp|grad|bind|transpose)_?\d)$")
 # Module-level state that changes while the program runs.
 MUTABLE = {
     "compile/engine.py: executables",  # native code, for as long as its graph lives
+    "compile/engine.py: pools",  # threads, for as long as the process lives
     "core/primitive.py: registry",  # filled while pullback is imported
     "core/source.py: _is_own",  # remembers which code objects are the user's
     "numpy/registry.py: functions",  # filled while pullback is imported

@@ -7,12 +7,10 @@ import pytest
 
 import pullback as pb
 from pullback import control
-from pullback.compile import jit
 from pullback.core.primitive import registry
 from pullback.testing.battery import CHECKS, samples_of
 
 assert control  # registers the primitives that hold graphs
-assert jit  # registers the executor "native"
 NAMES = sorted(name for name in registry if not name.startswith("_"))
 
 

@@ -159,7 +159,7 @@ def test_a_graph_called_with_other_shapes_says_so():
     builder = GraphBuilder()
     x = builder.input(ArrayType((3,), np.dtype(float)))
     (y,) = builder.add(registry["sin"], [x], {})
-    run = engine.executable(builder.build([y]), True)
+    run = engine.executable(builder.build([y]), True, None)
     with pytest.raises(CompileError, match="other shapes"):
         run([np.ones(4)])
 

@@ -1,61 +1,167 @@
-"""Generated matrix products: every shape of block and remainder, against float64 and canaries."""
+"""Generated matrix products against NumPy in float64, and the memory around them."""
+
+from __future__ import annotations
 
 import ctypes
-import importlib
-import itertools
+from collections.abc import Callable, Iterator
 
+import llvmlite.binding as llvm
 import numpy as np
 import pytest
-from llvmlite import ir
 
 import pullback as pb
-from pullback.compile.products import product
+from pullback.compile import engine, products
+from pullback.compile.ir import ir
+from pullback.compile.tiles import Tiles
 
-engine = importlib.import_module("pullback.compile.engine")
-LENGTHS = [1, 2, 5, 6, 7, 13, 16, 17, 33]
-CANARY = 1234.5
-
-
-def native(dtype, m, n, k, transposed):
-    module = ir.Module()
-    function = product(module, np.dtype(dtype), m, n, k, transposed)
-    function.linkage = ""
-    linked, _ = engine.machine_code(str(module).replace(function.name, "main"))
-    signature = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 3)
-    return linked, signature(linked.get_function_address("main"))
+rng = np.random.default_rng(0)
+LAYOUTS = [(False, False), (True, False), (False, True), (True, True)]
+ROWS = (1, 2, 3, 5, 6, 7, 13)  # around the height of a tile
+COLUMNS = (1, 3, 4, 7, 8, 9, 15, 16, 17, 24, 25, 33)  # around vectors and panels
+INNER = (0, 1, 7, 8, 9, 256, 257, 600)
+LARGE = [(97, 40, 100), (100, 65, 257), (193, 33, 64), (96, 130, 40), (200, 17, 130)]
+GUARD = 32  # numbers on each side of an array
 
 
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize("transposed", list(itertools.product([False, True], repeat=2)))
-def test_products_of_all_shapes(dtype, transposed):
-    rng = np.random.default_rng(0)
-    shapes = [tuple(rng.choice(LENGTHS, 3)) for _ in range(9)]
-    shapes += [(1, 70, 9), (70, 1, 9), (1, 1, 40), (40, 70, 20), (13, 29, 100), (9, 8, 1)]
-    for m, n, k in shapes:
-        a = rng.normal(size=(k, m) if transposed[0] else (m, k)).astype(dtype)
-        b = rng.normal(size=(n, k) if transposed[1] else (k, n)).astype(dtype)
-        memory = np.full(m * n + 16, CANARY, dtype)
-        linked, run = native(dtype, int(m), int(n), int(k), transposed)
-        run(a.ctypes.data, b.ctypes.data, memory[8:].ctypes.data)
-        del linked
-        left, right = (
-            x.astype(float).T if t else x.astype(float)
-            for x, t in zip((a, b), transposed, strict=True)
-        )
-        want = left @ right
-        bound = 2 * k * np.finfo(dtype).eps * (np.abs(left) @ np.abs(right)) + 1e-300
-        assert np.all(np.abs(memory[8:-8].reshape(m, n) - want) <= bound), (m, n, k)
-        assert np.all(memory[:8] == CANARY)
-        assert np.all(memory[-8:] == CANARY), (m, n, k)
+def cases() -> list[tuple[int, int, int, bool, bool]]:
+    """All numbers of rows, columns and inner numbers, and sizes whose operands are copied."""
+    shapes = {(m, int(rng.choice(COLUMNS)), k) for m in ROWS for k in INNER}
+    shapes |= {(int(rng.choice(ROWS)), n, int(rng.choice(INNER))) for n in COLUMNS}
+    chosen = [*sorted(shapes), *LARGE]
+    return [(*shape, *LAYOUTS[i % 4]) for i, shape in enumerate(chosen)] + [
+        (*shape, *layout) for shape in LARGE[:3] for layout in LAYOUTS
+    ]
 
 
-@pytest.mark.parametrize("stack", [(), (3,), (2, 1)])
-def test_stacks_of_small_products(stack):
-    rng = np.random.default_rng(0)
-    a, b = rng.normal(size=(*stack, 5, 7)), rng.normal(size=(7, 9))
-    got = pb.compile(lambda a, b: (a @ b, a @ b[:, 0]))(a, b)
-    np.testing.assert_allclose(got[0], a @ b, rtol=1e-13, atol=1e-14)
-    np.testing.assert_allclose(got[1], a @ b[:, 0], rtol=1e-13, atol=1e-14)
+def in_place(m: int, n: int, k: int, a_transposed: bool, b_transposed: bool) -> products.Layout:
+    """Matrices without anything between their rows."""
+    rows = m if a_transposed else k, k if b_transposed else n, n
+    return products.Layout(*rows, a_transposed, b_transposed)
+
+
+def compiled(
+    dtype: str, shapes: list[tuple[int, int, int, bool, bool]]
+) -> Iterator[tuple[Callable, int]]:
+    """One function of the addresses of a, b, c and working memory for each case."""
+    engine.prepare()
+    module = ir.Module("products")
+    made = [
+        products.Product(Tiles(module, np.dtype(dtype)), case[:3], in_place(*case))
+        for case in shapes
+    ]
+    names = []
+    for product in made:
+        function = product.function()
+        function.linkage = ""
+        names.append(function.name)
+    host = engine.machine()
+    code = engine.compile_text(str(module), host)
+    built = llvm.create_mcjit_compiler(llvm.parse_assembly(""), host)
+    built.add_object_file(llvm.ObjectFileRef.from_data(code))
+    built.finalize_object()
+    kind = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4)
+    for name, product in zip(names, made, strict=True):
+        yield kind(built.get_function_address(name)), product.scratch_bytes
+
+
+def guarded(shape: tuple[int, ...], dtype: str) -> tuple[np.ndarray, np.ndarray]:
+    """An array of NaN inside of a longer one of NaN."""
+    n = int(np.prod(shape))
+    memory = np.full(n + 2 * GUARD, np.nan, dtype)
+    return memory, memory[GUARD : GUARD + n].reshape(shape)
+
+
+def intact(memory: np.ndarray) -> bool:
+    """Whether nothing was written around the array."""
+    return bool(np.isnan(memory[:GUARD]).all() and np.isnan(memory[-GUARD:]).all())
+
+
+def is_product(out: np.ndarray, a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether ``out`` is the product up to the rounding of each of its terms."""
+    a, b, k, eps = a.astype(np.float64), b.astype(np.float64), a.shape[-1], np.finfo(out.dtype).eps
+    return bool(np.all(abs(out - a @ b) <= eps * (k + 1) * (abs(a) @ abs(b))))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_product(dtype):
+    shapes = cases()
+    for case, (run, scratch_bytes) in zip(shapes, compiled(dtype, shapes), strict=True):
+        m, n, k, a_transposed, b_transposed = case
+        (_, a), (_, b) = guarded((m, k), dtype), guarded((k, n), dtype)
+        if a_transposed:
+            a = a.reshape(k, m).T
+        if b_transposed:
+            b = b.reshape(n, k).T
+        a[...], b[...] = rng.normal(size=(m, k)), rng.normal(size=(k, n))
+        around, out = guarded((m, n), dtype)
+        beyond, scratch = guarded((scratch_bytes // np.dtype(dtype).itemsize,), dtype)
+        run(*(x.ctypes.data for x in (a, b, out, scratch)))
+        assert is_product(out, a, b), case
+        assert intact(around), case
+        assert intact(beyond), case
+
+
+STACKS = [
+    ((3, 4, 5), (3, 5, 2)),
+    ((2, 1, 4, 5), (3, 5, 7)),
+    ((6, 4, 5), (5, 9)),
+    ((2, 3, 4, 5), (1, 1, 5, 9)),
+    ((4, 5), (3, 5, 6)),
+    ((3, 4, 5), (5,)),
+    ((5,), (3, 5, 6)),
+    ((5,), (5,)),
+    ((4, 5), (5,)),
+    ((5,), (5, 1)),
+    ((2, 0, 5), (5, 3)),
+    ((3, 4, 0), (0, 2)),
+    ((3, 4, 0), (3, 0, 1)),
+    ((0, 4, 5), (5, 3)),
+    ((1, 4, 5), (5, 1)),
+    ((3, 170, 170), (170, 170)),
+    ((40, 60, 65), (40, 65, 70)),  # several in a chunk
+    ((2, 210, 300), (2, 300, 200)),  # several chunks for each
+]
+
+
+def swapped(x: np.ndarray) -> np.ndarray:
+    """The same numbers, with the last two axes exchanged in memory."""
+    return np.ascontiguousarray(np.swapaxes(x, -1, -2)) if x.ndim > 1 else x
+
+
+@pytest.mark.parametrize(("a_shape", "b_shape"), STACKS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_matmul_of_stacks(a_shape, b_shape, dtype):
+    a, b = (rng.normal(size=shape).astype(dtype) for shape in (a_shape, b_shape))
+    for left, right in LAYOUTS:
+
+        def product(x, y, left=left, right=right):
+            x = np.swapaxes(x, -1, -2) if left and a.ndim > 1 else x
+            y = np.swapaxes(y, -1, -2) if right and b.ndim > 1 else y
+            return x @ y
+
+        out = pb.compile(product)(swapped(a) if left else a, swapped(b) if right else b)
+        assert out.dtype == dtype
+        assert out.shape == (a @ b).shape
+        assert is_product(out, a, b)
+
+
+PIECES = [(700, 130, 300), (130, 700, 300), (1000, 7, 500), (1, 3000, 900), (5, 5000, 257)]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("m", "n", "k"), PIECES)
+def test_products_in_pieces(m, n, k, dtype):
+    """Results do not depend on the threads, which all write into one array."""
+    a, b = rng.normal(size=(m, k)).astype(dtype), rng.normal(size=(k, n)).astype(dtype)
+    for left, right in LAYOUTS:
+
+        def product(x, y, left=left, right=right):
+            return (x.T if left else x) @ (y.T if right else y)
+
+        args = swapped(a) if left else a, swapped(b) if right else b
+        out = pb.compile(product, threads=3)(*args)
+        assert is_product(out, a, b)
+        np.testing.assert_array_equal(out, pb.compile(product, threads=1)(*args))
 
 
 @pytest.mark.parametrize(("m", "n", "k"), [(2, 4, 300_000), (20, 40, 10_000), (250, 34, 900)])

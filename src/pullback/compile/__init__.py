@@ -6,6 +6,9 @@ import importlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pullback.core.source import here
+from pullback.errors import ArgumentError
+
 if TYPE_CHECKING:
     from pullback.compile.jit import Compiled
 
@@ -13,7 +16,10 @@ __all__ = ["compile"]
 
 
 def compile(
-    fun: Callable[..., Any], static_argnums: int | Sequence[int] = (), callbacks: bool = True
+    fun: Callable[..., Any],
+    static_argnums: int | Sequence[int] = (),
+    callbacks: bool = True,
+    threads: int | None = None,
 ) -> Compiled:
     """``fun`` as native code, compiled at the first call with each signature.
 
@@ -25,12 +31,16 @@ def compile(
             that says which argument differs.
         callbacks: whether NumPy may evaluate operations without a native form (``show("loops")``
             lists them); with ``False`` they raise.
+        threads: how many threads share the work, the caller's included; by default
+            ``$PULLBACK_NUM_THREADS``, else the processors at hand. Results are bitwise the same
+            for any number. A compiled function inside of another one runs on the outer's threads.
 
     Returns:
         A function with the same results up to rounding. Inputs are copied only if they are not
         contiguous. ``random.Generator`` arguments are advanced.
 
     Raises:
+        ArgumentError: if ``threads`` is not positive.
         StagingError: where Python control flow needs a value.
         CompileError: without native form and ``callbacks=False``.
         IndexError: at the call, if an index array points outside.
@@ -43,9 +53,14 @@ def compile(
     >>> float(value), grads
     (5.0, array([2., 4.]))
     """
+    if threads is not None and threads < 1:
+        raise ArgumentError(
+            f"compile: threads is {threads}, not a positive number",
+            where=str(here()),
+            fix="leave threads out, or give how many processors to use",
+        )
     numbers = (static_argnums,) if isinstance(static_argnums, int) else tuple(static_argnums)
     # Imported when it is first used, so that `import pullback` costs little.
-    compiled: Compiled = importlib.import_module("pullback.compile.jit").Compiled(
-        fun, numbers, callbacks
-    )
+    jit = importlib.import_module("pullback.compile.jit")
+    compiled: Compiled = jit.Compiled(fun, numbers, jit.Native(callbacks, threads))
     return compiled

@@ -18,13 +18,23 @@ from pullback.compile.schedule import ALIGNMENT
 from pullback.core.types import ArrayType
 from pullback.errors import CompileError
 
-__all__ = ["MAIN", "MISMATCH", "Callee", "Frame", "check_layout", "emit_entry", "expectations"]
+__all__ = [
+    "HEAD_WORDS",
+    "MAIN",
+    "MISMATCH",
+    "Callee",
+    "Frame",
+    "check_layout",
+    "emit_entry",
+    "expectations",
+]
 
 HEAD = object.__basicsize__  # reference count(s), then the type
 TYPE, LENGTH, ITEMS = HEAD - 8, HEAD, HEAD + 8
 DATA, NDIM, DIMS, DESCR, FLAGS = (HEAD + n for n in (0, 8, 16, 40, 48))
 READY = 0x0001 | 0x0100  # C-contiguous and aligned
 N_WORDS = 6
+HEAD_WORDS = 3  # status, ``run`` of the pool, pool; the callbacks follow
 MISMATCH = -1
 MAIN = ir.FunctionType(ir.VoidType(), [POINTER] * 3)
 
@@ -51,10 +61,12 @@ class Frame:
 
     __slots__ = ("address", "kept", "status")
 
-    def __init__(self, program: int, arena_bytes: int, expected: Any, callbacks: Any) -> None:
+    def __init__(
+        self, program: int, arena_bytes: int, expected: Any, addresses: Sequence[int]
+    ) -> None:
         arena = np.empty(arena_bytes + ALIGNMENT, np.uint8)
         table = (ctypes.c_void_p * max(expected[0], 1))()
-        status = (ctypes.c_int64 * (1 + len(callbacks)))(0, *callbacks)
+        status = (ctypes.c_int64 * (1 + len(addresses)))(0, *addresses)
         words = (ctypes.c_int64 * N_WORDS)(
             id(np.ndarray),
             program,

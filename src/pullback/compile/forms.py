@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from pullback.compile.convolutions import emit_convolution
 from pullback.compile.kernels import (
     Kernel,
     emit_concatenate,
@@ -11,13 +12,13 @@ from pullback.compile.kernels import (
     emit_gather,
     emit_map,
     emit_place,
-    emit_reduction,
     emit_scatter,
     emit_update,
 )
 from pullback.compile.linalg import emit_cholesky, emit_determinant, emit_solve
 from pullback.compile.philox import emit_random_bits
 from pullback.compile.plain_products import emit_plain_product
+from pullback.compile.reductions import emit_reduction
 from pullback.compile.schedule import is_inline
 from pullback.compile.sorting import emit_argsort, emit_searchsorted
 from pullback.core.graph import Equation
@@ -33,6 +34,7 @@ KERNELS: dict[str, Callable[[Kernel], None]] = {
     "scatter": emit_scatter,
     "scatter_add": emit_scatter,
     "matmul": emit_plain_product,
+    "conv": emit_convolution,
     "argsort": emit_argsort,
     "searchsorted": emit_searchsorted,
     "solve": emit_solve,

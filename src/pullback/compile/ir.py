@@ -19,6 +19,7 @@ __all__ = [
     "I32",
     "I64",
     "POINTER",
+    "ZERO",
     "ir",
     "loop",
     "loops",
@@ -28,6 +29,7 @@ __all__ = [
 I1, I8, I32, I64 = (ir.IntType(n) for n in (1, 8, 32, 64))
 POINTER = ir.PointerType()
 DOUBLE, FLOAT = ir.DoubleType(), ir.FloatType()
+ZERO = ir.Constant(I64, 0)
 
 
 def scalar_type(dtype: np.dtype[Any]) -> Any:
@@ -42,32 +44,75 @@ def scalar_type(dtype: np.dtype[Any]) -> Any:
     )
 
 
+class Unrolled(ir.values.MDValue):  # type: ignore[misc]
+    """The hint to unroll a loop so many times: metadata whose first operand is itself."""
+
+    def __init__(self, module: ir.Module, count: int) -> None:
+        number = ir.Constant(I32, count)
+        self.hint = module.add_metadata(["llvm.loop.unroll.count", number])
+        super().__init__(module, [], str(len(module.metadata)))
+
+    def descr(self, buf: list[str]) -> None:
+        buf += (f"distinct !{{ {self.get_reference()}, {self.hint.get_reference()} }}", "\n")
+
+
+def unroll(builder: ir.IRBuilder, branch: Any, count: int) -> None:
+    """Ask for it at the end of a loop; all loops of a module share one hint for each count."""
+    module = builder.module
+    hints = (
+        m
+        for m in module.metadata
+        if isinstance(m, Unrolled) and m.hint.operands[1].constant == count
+    )
+    branch.set_metadata("llvm.loop", next(hints, None) or Unrolled(module, count))
+
+
 @contextmanager
-def loop(builder: ir.IRBuilder, n: int | Any, reverse: bool = False) -> Iterator[Any]:
-    """``for i in range(n)``; yields ``i``. Loops of one step leave no trace."""
-    if isinstance(n, int) and n == 1:
-        yield ir.Constant(I64, 0)
+def loop(
+    builder: ir.IRBuilder,
+    n: int | Any,
+    reverse: bool = False,
+    start: Any = ZERO,
+    unrolled: int = 0,
+) -> Iterator[Any]:
+    """``for i in range(start, n)``; yields ``i``. Loops of one step leave no trace."""
+    if isinstance(n, int) and n == 1 and start is ZERO:
+        yield ZERO
         return
     end = ir.Constant(I64, n) if isinstance(n, int) else n
     before = builder.block
     head = builder.append_basic_block("loop")
     after = builder.append_basic_block("after")
-    builder.cbranch(builder.icmp_signed("<", ir.Constant(I64, 0), end), head, after)
+    builder.cbranch(builder.icmp_signed("<", start, end), head, after)
     builder.position_at_end(head)
     i = builder.phi(I64)
-    i.add_incoming(ir.Constant(I64, 0), before)
+    i.add_incoming(start, before)
     yield builder.sub(builder.sub(end, ir.Constant(I64, 1)), i) if reverse else i
     following = builder.add(i, ir.Constant(I64, 1), flags=("nsw",))
     i.add_incoming(following, builder.block)
-    builder.cbranch(builder.icmp_signed("<", following, end), head, after)
+    branch = builder.cbranch(builder.icmp_signed("<", following, end), head, after)
+    if unrolled:
+        unroll(builder, branch, unrolled)
     builder.position_at_end(after)
 
 
 @contextmanager
-def loops(builder: ir.IRBuilder, shape: Sequence[int]) -> Iterator[list[Any]]:
-    """A nest of loops over ``shape``; yields one index per axis."""
+def loops(
+    builder: ir.IRBuilder, shape: Sequence[int], part: tuple[int, Any, Any] | None = None
+) -> Iterator[list[Any]]:
+    """A nest of loops over ``shape``; yields one index per axis.
+
+    With ``part = (axis, start, stop)`` that axis is run over from ``start`` to ``stop`` only.
+    """
     if not shape:
         yield []
         return
-    with loop(builder, shape[0]) as i, loops(builder, shape[1:]) as rest:
-        yield [i, *rest]
+    n, start, rest = shape[0], ZERO, None
+    if part is not None:
+        axis, *ends = part
+        if axis:
+            rest = (axis - 1, *ends)
+        else:
+            start, n = ends
+    with loop(builder, n, start=start) as i, loops(builder, shape[1:], rest) as inner:
+        yield [i, *inner]

@@ -11,13 +11,14 @@ import importlib
 import importlib.util
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache, update_wrapper
 from typing import Any
 
 import numpy as np
 
 from pullback import tree
-from pullback.control.call import call, executors
+from pullback.control.call import call
 from pullback.core.array import Array
 from pullback.core.graph import Graph
 from pullback.core.source import here
@@ -46,18 +47,25 @@ def engine() -> Any:
     return importlib.import_module("pullback.compile.engine")
 
 
-def run_native(graph: Graph, args: Sequence[Any]) -> list[Any]:
-    native = engine()
-    return evaluate(graph, args) if native is None else native.executable(graph, True)(args)
+@dataclass(frozen=True, slots=True)
+class Native:
+    """Runs graphs as native code: the executor of calls of compiled functions.
 
+    Without llvmlite NumPy runs them. ``callbacks`` and ``threads`` are those of :func:`compile`.
+    """
 
-def run_strictly(graph: Graph, args: Sequence[Any]) -> list[Any]:
-    native = engine()
-    return evaluate(graph, args) if native is None else native.executable(graph, False)(args)
+    callbacks: bool = True
+    threads: int | None = None
 
+    def executable(self, graph: Graph) -> Any:
+        """The native code of ``graph``, or ``None`` without llvmlite."""
+        native = engine()
+        return native and native.executable(graph, self.callbacks, self.threads)
 
-executors["native"] = run_native
-executors["strict"] = run_strictly
+    def __call__(self, graph: Graph, args: Sequence[Any]) -> list[Any]:
+        native = self.executable(graph)
+        results: list[Any] = evaluate(graph, args) if native is None else native(args)
+        return results
 
 
 def described(key: Any) -> dict[str, str]:
@@ -90,12 +98,12 @@ class Compiled:
     """A function that runs as native code; made by :func:`compile`."""
 
     def __init__(
-        self, fun: Callable[..., Any], static_argnums: tuple[int, ...], callbacks: bool
+        self, fun: Callable[..., Any], static_argnums: tuple[int, ...], executor: Native
     ) -> None:
         update_wrapper(self, fun)
         self.fun = fun
         self.static_argnums = static_argnums
-        self.callbacks = callbacks
+        self.executor = executor
         self.signatures: dict[Any, Signature] = {}
         self.last: Signature | None = None  # of the last call that had plain arrays only
 
@@ -108,16 +116,15 @@ class Compiled:
         leaves, signature = self.prepare(args, kwargs)
         staged = signature.staged
         operands = [*staged.captured, *leaves]
-        executor = "native" if self.callbacks else "strict"
-        results = call(*operands, graph=staged.graph, executor=executor)
+        results = call(*operands, graph=staged.graph, executor=self.executor)
         if len(results) > signature.n_outputs:
             states = iter(results[signature.n_outputs :])
             for generator in generators((args, kwargs)):
                 generator.state = next(states)
         elif not self.static_argnums and all(type(a) is np.ndarray for a in operands):
-            native = engine()
+            native = self.executor.executable(staged.graph)
             if native is not None:
-                signature.attempt = native.executable(staged.graph, self.callbacks).attempt
+                signature.attempt = native.attempt
                 signature.gather = tree.gatherer((args, kwargs))
                 self.last = signature
         return tree.unflatten(signature.out_structure, results[: signature.n_outputs])
@@ -223,7 +230,7 @@ class Compiled:
                 where=str(here()),
                 fix='ask for "graph", "loops", "llvm" or "memory", with llvmlite installed',
             )
-        program = native.executable(graph, self.callbacks).program
+        program = self.executor.executable(graph).program
         if what == "llvm":
             return str(program.text)
         if what == "loops":

@@ -11,29 +11,29 @@ from typing import Any
 
 import numpy as np
 
-from pullback.compile.ir import I8, I32, I64, ir, loop, loops
+from pullback.compile.chunks import bounds, cut
+from pullback.compile.ir import I8, I32, I64, ZERO, ir, loop, loops
 from pullback.compile.llvm import Scalar, ScalarEmitter
 from pullback.compile.scalars import scalar_form
-from pullback.compile.schedule import Schedule, Step, aligned, is_flat, is_plain, is_squeeze
+from pullback.compile.schedule import Schedule, Step, aligned, is_flat, is_squeeze
 from pullback.core.graph import Equation, Literal, Variable
 from pullback.core.types import ArrayType
-from pullback.errors import CompileError
 
 __all__ = [
+    "Index",
     "Kernel",
+    "Part",
     "emit_concatenate",
     "emit_cumsum",
     "emit_gather",
     "emit_map",
     "emit_place",
-    "emit_reduction",
     "emit_scatter",
     "emit_update",
 ]
 
-ZERO = ir.Constant(I64, 0)
-BLOCK = 1024  # elements that are folded before their sum is added to the others
 Index = list[Any]
+Part = tuple[int, Any, Any] | None  # of a nest of loops: axis, start, stop
 
 
 class Kernel:
@@ -47,8 +47,10 @@ class Kernel:
         pointers: dict[Variable, Any],
         fail: Callable[[ir.IRBuilder], None],
         working_memory: Any,
+        chunk: Any,
     ) -> None:
         self.plan = plan
+        self.step = step
         self.equation = step.equation
         self.equations = step.equations
         self.builder = builder
@@ -57,6 +59,10 @@ class Kernel:
         self.fail = fail
         self.working_memory = working_memory
         self.scratch_bytes = 0
+        self.chunk = chunk
+        self.n_chunks = 1
+        self.part: Part = None
+        self.finish: Callable[[Kernel], None] | None = None  # emits what follows all chunks
         self.is_flat = False
         self.known: dict[tuple[int, ...], Scalar] = {}
 
@@ -148,6 +154,14 @@ class Kernel:
             axis += 1
         return result
 
+    # -- chunks -------------------------------------------------------------------------------
+    def split(self, shape: Sequence[int]) -> None:
+        """Let each chunk run over a part of ``shape`` only, if there is enough work."""
+        self.part = None
+        axis, length, self.n_chunks = cut(shape, self.plan.work(self.step))
+        if self.n_chunks > 1:
+            self.part = (axis, *bounds(self.builder, shape[axis], length, self.chunk))
+
     # -- writing ------------------------------------------------------------------------------
     def store(self, variable: Variable, index: Index, value: Scalar) -> None:
         value = self.emit.cast(value, variable.type.dtype)
@@ -155,7 +169,7 @@ class Kernel:
 
     def map_over(self, shape: Sequence[int]) -> None:
         """Compute and store every element of every output."""
-        with loops(self.builder, shape) as index:
+        with loops(self.builder, shape, self.part) as index:
             for equation in self.equations:
                 (out,) = equation.outputs
                 value = self.emit.cast(self.expression(equation, index), out.type.dtype)
@@ -182,7 +196,7 @@ class Kernel:
         self.known.clear()
 
     def fill(self, variable: Variable, element: Callable[[Index], Scalar]) -> None:
-        with loops(self.builder, variable.type.shape) as index:
+        with loops(self.builder, variable.type.shape, self.part) as index:
             self.store(variable, index, element(index))
         self.forget()
 
@@ -213,128 +227,18 @@ def emit_map(kernel: Kernel) -> None:
     (out,) = equation.outputs
     if all(is_flat(kernel.plan, e) for e in kernel.equations):
         kernel.is_flat = True
+        kernel.split([out.type.size])
         kernel.checked(lambda: kernel.map_over([out.type.size]))
         return
     if equation.primitive.name == "reshape" and not is_squeeze(equation.inputs[0].type, out.type):
         (x,) = equation.inputs  # in memory: elements in the same order
         kernel.is_flat = True
-        with loop(kernel.builder, out.type.size) as i:
-            kernel.store(out, [i], kernel.value(x, [i]))
+        kernel.split([out.type.size])
+        with loops(kernel.builder, [out.type.size], kernel.part) as index:
+            kernel.store(out, index, kernel.value(x, index))
         return
+    kernel.split(out.type.shape)
     kernel.checked(lambda: kernel.map_over(out.type.shape))
-
-
-def emit_reduction(kernel: Kernel) -> None:
-    """Fold the reduced axes, innermost where possible, else row by row into the output."""
-    Reduction(kernel).run()
-
-
-class Reduction:
-    """A fold of axes of one operand. One flat loop if all axes of a plain operand go."""
-
-    def __init__(self, kernel: Kernel) -> None:
-        self.kernel = kernel
-        equation = kernel.equation
-        (self.x,), (self.out,) = equation.inputs, equation.outputs
-        self.axis = equation.params["axis"]
-        self.params = {k: v for k, v in equation.params.items() if k != "axis"}
-        self.fold = equation.primitive.scalar
-        x, out = self.x.type, self.out.type
-        self.n = int(np.prod([x.shape[i] for i in self.axis]))
-        if self.n == 0 and equation.primitive.name in ("max", "min", "argmax", "argmin"):
-            raise CompileError(f"{equation.primitive.name} of no elements")  # an error in NumPy
-        self.dtype = out.dtype if np.can_cast(x.dtype, out.dtype) else x.dtype
-        self.emit = ScalarEmitter(kernel.builder, fold=True)
-        self.kept = [i for i in range(x.ndim) if i not in self.axis]
-        self.start = self.fold.start(self.emit, self.emit.constant(0, self.dtype))
-        self.total_start = self.start
-        kernel.is_flat = not self.kept and is_plain(kernel.plan, self.x)
-        self.along = [self.n] if kernel.is_flat else [x.shape[i] for i in self.axis]
-        self.has_blocks = bool(self.along) and self.along[-1] > 2 * BLOCK
-        if self.has_blocks and self.dtype == np.float32:  # many blocks are joined in more digits
-            self.total_start = self.fold.start(self.emit, self.emit.constant(0, np.float64))
-
-    def run(self) -> None:
-        x, out = self.x.type, self.out.type
-        rows_last = self.kept and self.kept[-1] == x.ndim - 1 and x.shape[-1] > 1
-        if rows_last and len(self.start) == 1 and self.start[0].dtype == out.dtype:
-            self.into_rows()
-            return
-        kernel = self.kernel
-        with loops(kernel.builder, out.shape) as outer:
-            total = kernel.state(self.total_start)
-            *others, last = self.along or [1]
-            with loops(kernel.builder, others) as inner:
-                self.over_last(total, outer, inner, last)
-            kernel.forget()
-            state = kernel.read_state(total, self.total_start)
-            kernel.store(self.out, outer, self.fold.finish(self.emit, state, self.n, **self.params))
-
-    def over_last(self, total: list[Any], outer: Index, inner: Index, n: int) -> None:
-        """Fold the last axis, in blocks that are merged: less rounding than one by one."""
-        kernel, build = self.kernel, self.kernel.builder
-        n_blocks = n // BLOCK if self.has_blocks else 0
-        with loop(build, n_blocks) as block:
-            part = kernel.state(self.start)
-            first = build.mul(block, ir.Constant(I64, BLOCK))
-            with loop(build, BLOCK) as i:
-                position = build.add(first, i, flags=("nsw",))
-                self.fold_in(part, self.start, outer, [*inner, position])
-            kernel.forget()
-            before = kernel.read_state(total, self.total_start)
-            found = [
-                self.emit.cast(s, t.dtype)
-                for s, t in zip(kernel.read_state(part, self.start), before, strict=True)
-            ]
-            self.write(total, self.fold.merge(self.emit, before, found))
-        with loop(build, n - n_blocks * BLOCK) as i:
-            position = build.add(i, ir.Constant(I64, n_blocks * BLOCK)) if n_blocks else i
-            self.fold_in(total, self.total_start, outer, [*inner, position])
-        kernel.forget()
-
-    def fold_in(
-        self, places: list[Any], like: Sequence[Scalar], outer: Index, inner: Index
-    ) -> None:
-        state = self.kernel.read_state(places, like)
-        self.write(places, self.step(state, outer, inner))
-
-    def write(self, places: list[Any], state: Sequence[Scalar]) -> None:
-        for place, s in zip(places, state, strict=True):
-            self.kernel.builder.store(s.value, place)
-
-    def step(self, state: tuple[Scalar, ...], outer: Index, inner: Index) -> tuple[Scalar, ...]:
-        """The state after the element at ``outer`` of the kept axes and ``inner`` of the others."""
-        build = self.kernel.builder
-        number: Any = ZERO
-        for length, i in zip(self.along, inner, strict=False):
-            number = build.add(build.mul(number, ir.Constant(I64, length)), i)
-        index: Index = list(inner)
-        if not self.kernel.is_flat:
-            index = [None] * self.x.type.ndim
-            for i, value in zip((*self.kept, *self.axis), (*outer, *inner), strict=False):
-                index[i] = value
-        element = self.emit.cast(self.kernel.value(self.x, index), state[0].dtype)
-        result: tuple[Scalar, ...] = self.fold.step(
-            self.emit, state, element, Scalar(number, np.int64)
-        )
-        return result
-
-    def into_rows(self) -> None:
-        """The last axis stays: fold row after row into the output."""
-        kernel, out = self.kernel, self.out.type
-        kernel.fill(self.out, lambda _: self.start[0])
-
-        def update(outer: Index, new: Callable[[tuple[Scalar, ...]], Scalar]) -> None:
-            place = kernel.position(out, outer)
-            before = self.emit.load(kernel.pointers[self.out], place, out.dtype)
-            value = self.emit.cast(new((before,)), out.dtype)
-            self.emit.store(value, kernel.pointers[self.out], place)
-
-        with loops(kernel.builder, self.along) as inner, loops(kernel.builder, out.shape) as outer:
-            update(outer, lambda state: self.step(state, outer, inner)[0])
-        kernel.forget()
-        with loops(kernel.builder, out.shape) as outer:
-            update(outer, lambda state: self.fold.finish(self.emit, state, self.n, **self.params))
 
 
 def emit_cumsum(kernel: Kernel) -> None:
@@ -343,7 +247,9 @@ def emit_cumsum(kernel: Kernel) -> None:
     axis = kernel.equation.params["axis"]
     shape = out.type.shape
     zero = kernel.emit.constant(0, out.type.dtype)
-    with loops(kernel.builder, (*shape[:axis], *shape[axis + 1 :])) as outer:
+    others = (*shape[:axis], *shape[axis + 1 :])
+    kernel.split(others)
+    with loops(kernel.builder, others, kernel.part) as outer:
         places = kernel.state([zero])
         with loop(kernel.builder, shape[axis]) as i:
             index = [*outer[:axis], i, *outer[axis:]]
@@ -420,7 +326,8 @@ def emit_gather(kernel: Kernel) -> None:
     if not x.type.size and out.type.size:
         kernel.fail(kernel.builder)
         return
-    with loops(kernel.builder, shape) as at:
+    kernel.split(shape)
+    with loops(kernel.builder, shape, kernel.part) as at:
         places, _ = picked(kernel, x.type, indices, at, shape)
         kernel.forget()
         with loops(kernel.builder, out.type.shape[len(shape) :]) as rest:

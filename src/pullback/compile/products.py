@@ -1,323 +1,359 @@
-"""Small matrix products: register-blocked kernels made for their shapes.
+"""Matrix products: tiles in registers.
 
-A block of the result stays in vector registers while the inner axis is run through: for every step
-a row piece of the right matrix is loaded once and each of the block's left elements multiplies it
-(Goto and van de Geijn, 2008, section 4). A right matrix that is stored transposed is turned first.
-Large products go to BLAS.
+A product is cut into pieces for the threads, a piece into panels: a few columns of a block of B,
+which stay in the nearest cache while all rows of A are multiplied with them. What a tile would read
+at large strides is copied first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from pullback.compile.ir import I32, I64, POINTER, ir, loop
+from pullback.compile.chunks import bounds, chunk_length
+from pullback.compile.ir import I8, I64, POINTER, ZERO, ir, loop
+from pullback.compile.schedule import aligned
+from pullback.compile.tiles import Tiles, size
+from pullback.core.graph import Equation, Literal, Variable
 
-__all__ = ["is_small", "product"]
+if TYPE_CHECKING:
+    from pullback.compile.program import FunctionEmitter
 
-ZERO = ir.Constant(I64, 0)
-VECTOR_BYTES, ALIGNMENT = 32, 64
-ROWS, VECTORS = 6, 2  # of a block: 12 sums in registers, and room for what they are made of
-ROW_VECTORS = 8  # of a block that is one row
-MAX_MULTIPLICATIONS = 1 << 23
-MAX_COPIED = 1 << 16  # numbers that are packed or turned on the stack
+__all__ = ["emit_matmul"]
+
+INNER = 256  # numbers of the inner dimension in a block: a panel takes 16 KiB
+HEIGHT = 6  # rows of a tile
+ROWS = 16 * HEIGHT  # rows of a block of a transposed A, which is copied
+NEAR = 24 << 10  # bytes that are read at any stride without loss
+FAR = 256 << 10  # bytes of A that are read again and again
+GRAIN = 1 << 19  # multiplications of a chunk
+MAX_CHUNKS = 24  # each copies its parts of the operands
+MOVE = 4  # multiplications in the time in which a number is moved
+LEAST_ROWS, LEAST_COLUMNS = 96, 128  # of a piece of many: what it copies must be worth it
 
 
-def is_small(m: int, n: int, k: int, a_is_transposed: bool) -> bool:
-    """Whether the kernels made here are used rather than BLAS, which has threads.
+class Layout(NamedTuple):
+    """Where the matrices of a product lie: numbers between rows, and whether they are transposed.
 
-    Threads that spin for each other cost more than they save in products of 0.1 ms, above all where
-    another process needs the processor. A matrix times a vector waits for memory in any case.
+    ``a_row`` and ``b_row`` are those of the matrices as they lie in memory.
     """
-    copied = k * (32 + (m if a_is_transposed else 0))  # two panels, and the left matrix if turned
-    return m == 1 or n == 1 or (m * n * k <= MAX_MULTIPLICATIONS and copied <= MAX_COPIED)
 
-
-def product(
-    module: ir.Module, dtype: np.dtype[Any], m: int, n: int, k: int, transposed: tuple[bool, bool]
-) -> ir.Function:
-    """``void f(a, b, c)``: c[m, n] = a[m, k] b[k, n]; ``transposed`` tells how a, b are stored."""
-    marks = "".join("t" if t else "n" for t in transposed)
-    name = f"product_{dtype.name}_{m}_{n}_{k}_{marks}"
-    function = module.globals.get(name)
-    if function is None:
-        kind = ir.FunctionType(ir.VoidType(), [POINTER] * 3)
-        function = ir.Function(module, kind, name)
-        function.linkage = "internal"
-        function.attributes.add("noinline")
-        for argument in function.args:
-            argument.add_attribute("noalias")
-        Product(function, dtype, (m, n, k), transposed).emit()
-    return function
-
-
-def pieces(length: int, most: int) -> list[int]:
-    """``length`` as a sum of powers of two up to ``most``, the largest first."""
-    found = []
-    while most:
-        found += [most] * (length // most)
-        length, most = length % most, most // 2
-    return found
-
-
-class Matrix(NamedTuple):
-    """A part of a row-major matrix: where, the width of its rows, and its first row and column."""
-
-    base: Any
-    width: int
-    row: Any = ZERO
-    column: Any = ZERO
+    a_row: int
+    b_row: int
+    c_row: int
+    a_transposed: bool
+    b_transposed: bool
 
 
 class Product:
-    """The body of one product."""
+    """A product of matrices of fixed sizes; it takes ``scratch_bytes`` of working memory."""
 
-    def __init__(
-        self,
-        function: ir.Function,
-        dtype: np.dtype[Any],
-        sizes: tuple[int, int, int],
-        transposed: tuple[bool, bool],
+    def __init__(self, tiles: Tiles, sizes: tuple[int, int, int], layout: Layout) -> None:
+        self.tiles = tiles
+        self.sizes = m, n, k = sizes
+        self.layout = layout
+        self.a_row, self.a_step = (1, layout.a_row) if layout.a_transposed else (layout.a_row, 1)
+        item = tiles.dtype.itemsize
+        self.inner = split(k, INNER)[0][2] if k else 1
+        self.width = panel_width(tiles, m)
+        self.copies_a = layout.a_transposed and m * self.inner * item > NEAR and n > 2 * self.width
+        self.copies_b = layout.b_transposed or (
+            self.inner * layout.b_row * item > NEAR and m > 4 * HEIGHT
+        )
+        self.is_dots = m == 1 and layout.b_transposed
+        self.panel_bytes = self.width * self.inner * item if self.copies_b else 0
+        a_bytes = min(m, ROWS) * self.inner * item if self.copies_a else 0
+        self.scratch_bytes = 0 if self.is_dots else self.panel_bytes + a_bytes
+
+    def function(self) -> Any:
+        """``product(a, b, c, scratch)``."""
+        name = "_".join(map(str, (*self.sizes, *map(int, self.layout))))
+        function, is_new = self.tiles.function(f"product_{name}", 4, [])
+        if is_new:
+            self.builder = ir.IRBuilder(function.append_basic_block("entry"))
+            self.a, self.b, self.c, self.panel = function.args
+            self.block_a = self.builder.gep(self.panel, [size(self.panel_bytes)], source_etype=I8)
+            if self.is_dots:
+                self.emit_dots()
+            else:
+                self.emit_blocks()
+            self.builder.ret_void()
+        return function
+
+    def at(self, pointer: Any, row: Any, step: int, column: Any) -> Any:
+        place = self.builder.add(self.builder.mul(row, size(step)), column)
+        return self.tiles.at(self.builder, pointer, place)
+
+    def emit_dots(self) -> None:
+        """A row vector with the columns of B, which lie in memory as rows."""
+        _, n, k = self.sizes
+        b_row = self.layout.b_row
+        for start, count, rows in split(n, 8):
+            with loop(self.builder, count) as i:
+                j = self.builder.add(size(start), self.builder.mul(i, size(rows)))
+                self.builder.call(
+                    self.tiles.dots(rows),
+                    [
+                        self.a,
+                        self.at(self.b, j, b_row, size(0)),
+                        self.at(self.c, j, 1, size(0)),
+                        size(b_row),
+                        size(k),
+                    ],
+                )
+
+    def emit_blocks(self) -> None:
+        """Blocks of the inner dimension, of rows, then panels of columns."""
+        build, (m, _, k) = self.builder, self.sizes
+        with loop(build, max(-(-k // self.inner), 1)) as block:
+            self.p = build.mul(block, size(self.inner))
+            left = build.sub(size(k), self.p)
+            is_last = build.icmp_signed("<", left, size(self.inner))
+            self.depth = build.select(is_last, left, size(self.inner))
+            self.add = build.icmp_signed(">", block, size(0))
+            for start, count, height in pieces(m, ROWS if self.copies_a else m):
+                with loop(build, count) as number:
+                    i = build.add(size(start), build.mul(number, size(height)))
+                    if self.copies_a:
+                        self.copy_a(i, height)
+                    self.emit_panels(i, height)
+
+    def tile_rows(self, height: int) -> Iterator[tuple[Any, int]]:
+        """Loops over the tiles of a block of rows: (first row, rows)."""
+        for start, count, rows in split(height, HEIGHT):
+            with loop(self.builder, count) as number:
+                yield self.builder.add(size(start), self.builder.mul(number, size(rows))), rows
+
+    def copy_a(self, i: Any, height: int) -> None:
+        """The rows of each tile, side by side."""
+        for row, rows in self.tile_rows(height):
+            source = self.at(self.a, self.p, self.a_step, self.builder.add(i, row))
+            target = self.tiles.at(self.builder, self.block_a, self.builder.mul(row, self.depth))
+            self.builder.call(
+                self.tiles.copy(rows), [source, target, size(self.a_step), self.depth]
+            )
+
+    def emit_panels(self, i: Any, height: int) -> None:
+        build, b_row = self.builder, self.layout.b_row
+        for start, count, columns in pieces(self.sizes[1], self.width):
+            with loop(build, count) as number:
+                j = build.add(size(start), build.mul(number, size(columns)))
+                step = b_row
+                if self.layout.b_transposed:
+                    panel = self.at(self.b, j, b_row, self.p)
+                else:
+                    panel = self.at(self.b, self.p, b_row, j)
+                if self.copies_b:
+                    copy = self.tiles.pack if self.layout.b_transposed else self.tiles.copy
+                    build.call(copy(columns), [panel, self.panel, size(b_row), self.depth])
+                    panel, step = self.panel, columns
+                for row, rows in self.tile_rows(height):
+                    self.emit_tile(i, row, j, (rows, columns), (panel, step))
+
+    def emit_tile(
+        self, i: Any, row: Any, j: Any, shape: tuple[int, int], panel: tuple[Any, int]
     ) -> None:
-        self.build = ir.IRBuilder(function.append_basic_block("entry"))
-        self.real = ir.DoubleType() if dtype.itemsize == 8 else ir.FloatType()
-        self.item = dtype.itemsize
-        self.lanes = VECTOR_BYTES // dtype.itemsize
-        self.m, self.n, self.k = sizes
-        self.a, self.b, self.c = function.args
-        self.a_is_transposed, self.b_is_transposed = transposed
+        build, c_row = self.builder, self.layout.c_row
+        if self.copies_a:
+            a = self.tiles.at(build, self.block_a, build.mul(row, self.depth))
+            strides = (1, shape[0])
+        else:
+            start = build.mul(self.p, size(self.a_step))
+            a = self.at(self.a, build.add(i, row), self.a_row, start)
+            strides = (self.a_row, self.a_step)
+        c = self.at(self.c, build.add(i, row), c_row, j)
+        steps = map(size, (*strides, panel[1], c_row))
+        build.call(self.tiles.tile(*shape), [a, panel[0], c, *steps, self.depth, self.add])
+
+
+def split(n: int, most: int) -> list[tuple[int, int, int]]:
+    """Parts of nearly equal size that are no larger than ``most``: (start, count, size)."""
+    parts = -(-n // most)
+    small, n_large = divmod(n, parts)
+    groups = [(0, n_large, small + 1), (n_large * (small + 1), parts - n_large, small)]
+    return [group for group in groups if group[1]]
+
+
+def pieces(n: int, most: int) -> list[tuple[int, int, int]]:
+    """Parts of size ``most`` and the rest: (start, count, size)."""
+    whole, rest = divmod(n, most)
+    groups = [(0, whole, most), (whole * most, 1, rest)]
+    return [group for group in groups if group[1] and group[2]]
+
+
+# -- pieces -----------------------------------------------------------------------------------
+class Pieces(NamedTuple):
+    """How a stack of products is cut: rows and columns of a piece, and pieces in a chunk."""
+
+    rows: int
+    columns: int
+    in_chunk: int
+
+
+def cut_product(
+    count: int, sizes: tuple[int, int, int], tiles: Tiles, a_transposed: bool
+) -> Pieces:
+    """Pieces whose part of A stays in the second cache; chunks of some 10 us.
+
+    The longer side is cut first; but a transposed A is copied for each of the columns of pieces.
+    """
+    m, n, k = sizes
+    item = tiles.dtype.itemsize
+    work = m * n * k + MOVE * (m * k + k * n + m * n)
+    n_chunks = max(1, min(count * work // GRAIN, MAX_CHUNKS))
+    wanted = -(-n_chunks // count)
+    height = max(1, -(-m * min(k, INNER) * item // FAR))  # rows of pieces, and columns of them
+    most = max(height, m // LEAST_ROWS), max(1, n // LEAST_COLUMNS)
+    if n >= m and not a_transposed:
+        width = min(-(-wanted // height), most[1])
+        height = max(height, min(-(-wanted // width), most[0]))
+    else:
+        height = max(height, min(wanted, most[0]))
+        width = min(-(-wanted // height), most[1])
+    rows = chunk_length(m, height, HEIGHT) if height > 1 else m
+    columns = chunk_length(n, width, panel_width(tiles, rows)) if width > 1 else n
+    pieces = count * -(-m // rows) * -(-n // columns)
+    return Pieces(rows, columns, -(-pieces // n_chunks))
+
+
+def panel_width(tiles: Tiles, m: int) -> int:
+    """Columns of a panel: few rows leave registers for more of them."""
+    return tiles.lanes * {1: 8, 2: 4, 3: 3}.get(split(m, HEIGHT)[0][2], 2)
+
+
+# -- equations --------------------------------------------------------------------------------
+def emit_matmul(emitter: FunctionEmitter, equation: Equation) -> None:
+    """A product for every matrix of the stack; transposed operands are read in place."""
+    if equation.outputs[0].type.size:
+        Stack(emitter, equation).emit()
+
+
+class Stack:
+    """The products of an equation: ``count`` of them, of the same sizes."""
+
+    def __init__(self, emitter: FunctionEmitter, equation: Equation) -> None:
+        self.emitter = emitter
+        x1, x2 = equation.inputs
+        (self.out,) = equation.outputs
+        self.tiles = Tiles(emitter.program.module, self.out.type.dtype)
+        left, a_transposed = matrix(emitter, x1)
+        right, b_transposed = matrix(emitter, x2)
+        m, k = (1, x1.type.shape[0]) if x1.type.ndim == 1 else x1.type.shape[-2:]
+        n = 1 if x2.type.ndim == 1 else x2.type.shape[-1]
+        self.shape = np.broadcast_shapes(x1.type.shape[:-2], x2.type.shape[:-2])
+        self.count = int(np.prod(self.shape))
+        is_joint = self.count == x1.type.size // max(m * k, 1) and x2.type.ndim <= 2
+        if is_joint and not a_transposed:
+            m, self.count = m * self.count, 1  # one matrix for the whole stack
+        if n == 1:  # a row vector times the transposed matrix
+            left, a_transposed, right, b_transposed = (
+                right,
+                not b_transposed,
+                left,
+                not a_transposed,
+            )
+            x1, x2, m, n = x2, x1, n, m
+        self.types = x1.type, x2.type
+        self.operands = left, right
+        self.sizes = m, n, k
+        self.layout = Layout(
+            m if a_transposed else k, k if b_transposed else n, n, a_transposed, b_transposed
+        )
+        self.pieces = cut_product(self.count, self.sizes, self.tiles, a_transposed)
+        self.height = -(-m // self.pieces.rows)
+        self.width = -(-n // self.pieces.columns)
+        self.n_pieces = self.count * self.height * self.width
 
     def emit(self) -> None:
-        if self.n == 1 and not self.a_is_transposed:
-            self.dots(self.m, self.a, self.b)
-        elif self.m == 1 and self.b_is_transposed:
-            self.dots(self.n, self.b, self.a)
-        else:
-            if self.n == 1:  # the transposed problem: a row times a matrix
-                self.m, self.n = 1, self.m
-                self.a, self.b = self.b, self.a
-                self.a_is_transposed = self.b_is_transposed = False
-            elif self.a_is_transposed and self.n > 2 * VECTORS * self.lanes:
-                turned = self.scratch(self.m * self.k)
-                self.turn(Matrix(self.a, self.m), self.k, self.m, Matrix(turned, self.k))
-                self.a, self.a_is_transposed = turned, False
-            self.blocks()
-        self.build.ret_void()
+        emitter, module = self.emitter, self.emitter.program.module
+        n_chunks = -(-self.n_pieces // self.pieces.in_chunk)
+        kind = ir.FunctionType(ir.VoidType(), [POINTER] * 4 + [I64])
+        function = ir.Function(module, kind, module.get_unique_name("products"))
+        function.linkage = "internal"
+        self.builder = ir.IRBuilder(function.append_basic_block("entry"))
+        *self.places, scratch, chunk = function.args
+        products = self.products()
+        scratch_bytes = aligned(max(p.scratch_bytes for p, *_ in products))
+        start = self.builder.mul(chunk, size(scratch_bytes))
+        self.scratch = self.builder.gep(scratch, [start], source_etype=I8)
+        first, stop = bounds(self.builder, self.n_pieces, self.pieces.in_chunk, chunk)
+        if n_chunks == 1:
+            first, stop = ZERO, self.n_pieces
+        with loop(self.builder, stop, start=first) as number:
+            self.emit_piece(number, products)
+        self.builder.ret_void()
+        operands = [*self.operands, emitter.address(self.out)]
+        working_memory = emitter.scratch(scratch_bytes * n_chunks)
+        emitter.emit_chunks(emitter.program.unique(function), [*operands, working_memory], n_chunks)
 
-    # -- memory -------------------------------------------------------------------------------
-    def at(self, matrix: Matrix, i: Any, j: Any = ZERO) -> Any:
-        """Address of the element at row ``i``, column ``j`` of the part."""
-        build = self.build
-        start = build.mul(build.add(matrix.row, i), ir.Constant(I64, matrix.width))
-        position = build.add(build.add(start, matrix.column), j)
-        return build.gep(matrix.base, [position], source_etype=self.real)
-
-    def along(self, matrix: Matrix, i: Any, widths: Sequence[int]) -> Iterator[tuple[Any, int]]:
-        """Addresses and lengths of the consecutive vectors of row ``i``."""
-        start = self.at(matrix, i)
-        offset = 0
-        for lanes in widths:
-            yield self.build.gep(start, [ir.Constant(I64, offset)], source_etype=self.real), lanes
-            offset += lanes
-
-    def store(self, value: Any, address: Any) -> None:
-        place = self.build.bitcast(address, value.type.as_pointer())
-        self.build.store(value, place, align=self.item)
-
-    def load(self, address: Any, lanes: int) -> Any:
-        return self.build.load(address, typ=ir.VectorType(self.real, lanes), align=self.item)
-
-    def scratch(self, n: int) -> Any:
-        with self.build.goto_entry_block():
-            place = self.build.alloca(self.real, n)
-            place.align = ALIGNMENT
-        return place
-
-    def place(self, first: int, i: Any, step: int) -> Any:
-        build = self.build
-        return build.add(build.mul(i, ir.Constant(I64, step)), ir.Constant(I64, first))
-
-    # -- vectors ------------------------------------------------------------------------------
-    def zero(self, lanes: int) -> Any:
-        return ir.Constant(ir.VectorType(self.real, lanes), [0.0] * lanes)
-
-    def splat(self, scalar: Any, lanes: int) -> Any:
-        undefined = ir.Constant(ir.VectorType(self.real, lanes), ir.Undefined)
-        vector = self.build.insert_element(undefined, scalar, ir.Constant(I32, 0))
-        return self.mix(vector, undefined, [0] * lanes)
-
-    def mix(self, x: Any, y: Any, lanes: Sequence[int]) -> Any:
-        mask = ir.Constant(ir.VectorType(I32, len(lanes)), list(lanes))
-        return self.build.shuffle_vector(x, y, mask)
-
-    def intrinsic(self, name: str, result: Any, *operands: Any, flags: Sequence[str] = ()) -> Any:
-        module = self.build.module
-        kind = ir.FunctionType(result, [x.type for x in operands])
-        function = module.globals.get(name) or ir.Function(module, kind, name)
-        return self.build.call(function, operands, fastmath=flags)
-
-    def multiply_add(self, x: Any, y: Any, total: Any) -> Any:
-        name = f"llvm.fmuladd.v{x.type.count}f{8 * self.item}"
-        return self.intrinsic(name, x.type, x, y, total)
-
-    def fold(
-        self, n: int, start: Sequence[Any], step: Callable[[Any, Sequence[Any]], list[Any]]
-    ) -> list[Any]:
-        """Run ``step`` for i below ``n`` with running values in registers."""
-        build = self.build
-        before = build.block
-        body, after = (build.append_basic_block(name) for name in ("inner", "sum"))
-        build.branch(body)
-        build.position_at_end(body)
-        i = build.phi(I64)
-        running = [build.phi(value.type) for value in start]
-        found = step(i, running)
-        following = build.add(i, ir.Constant(I64, 1), flags=("nsw",))
-        for phi, first, new in zip([i, *running], [ZERO, *start], [following, *found], strict=True):
-            phi.add_incoming(first, before)
-            phi.add_incoming(new, body)
-        build.cbranch(build.icmp_signed("<", following, ir.Constant(I64, n)), body, after)
-        build.position_at_end(after)
-        return found
-
-    # -- matrix times matrix ------------------------------------------------------------------
-    def blocks(self) -> None:
-        """All blocks of the result, panel of columns by panel of columns."""
-        width = self.lanes * (ROW_VECTORS if self.m == 1 else VECTORS)
-        is_packed = self.b_is_transposed or self.m > 2 * ROWS
-        for first, count, columns in parts(self.n, width):
-            packed = Matrix(self.scratch(self.k * columns), columns) if is_packed else None
-            with loop(self.build, count) as panel:
-                column = self.place(first, panel, columns)
-                if packed is not None:
-                    self.pack(packed, column)
-                right = packed or Matrix(self.b, self.n, ZERO, column)
-                for top, n_blocks, rows in parts(self.m, ROWS):
-                    with loop(self.build, n_blocks) as block:
-                        row = self.place(top, block, rows)
-                        result = Matrix(self.c, self.n, row, column)
-                        self.block(result, rows, right, pieces(columns, self.lanes))
-
-    def pack(self, panel: Matrix, column: Any) -> None:
-        """Copy columns of the right matrix to contiguous rows."""
-        if self.b_is_transposed:
-            self.turn(Matrix(self.b, self.k, column), panel.width, self.k, panel)
-            return
-        widths = pieces(panel.width, self.lanes)
-        with loop(self.build, self.k) as i:
-            sources = self.along(Matrix(self.b, self.n, ZERO, column), i, widths)
-            for (source, lanes), (target, _) in zip(
-                sources, self.along(panel, i, widths), strict=True
-            ):
-                self.store(self.load(source, lanes), target)
-
-    def block(self, result: Matrix, rows: int, right: Matrix, widths: Sequence[int]) -> None:
-        """``rows`` of the result, each of vectors of these ``widths``."""
-        build = self.build
-        numbers = [ir.Constant(I64, r) for r in range(rows)]
-        left = Matrix(self.a, self.k, result.row)
-        if self.a_is_transposed:
-            left = Matrix(self.a, self.m, ZERO, result.row)
-
-        def step(i: Any, sums: Sequence[Any]) -> list[Any]:
-            vectors = [self.load(address, lanes) for address, lanes in self.along(right, i, widths)]
-            totals, found = iter(sums), []
-            for r in numbers:
-                where = self.at(left, i, r) if self.a_is_transposed else self.at(left, r, i)
-                factor = build.load(where, typ=self.real)
-                found += [
-                    self.multiply_add(self.splat(factor, v.type.count), v, next(totals))
-                    for v in vectors
-                ]
-            return found
-
-        start = [self.zero(width) for _ in range(rows) for width in widths]
-        sums = iter(self.fold(self.k, start, step))
-        for r in numbers:
-            for address, _ in self.along(result, r, widths):
-                self.store(next(sums), address)
-
-    # -- transposed operands ------------------------------------------------------------------
-    def turn(self, source: Matrix, n_rows: int, n_columns: int, target: Matrix) -> None:
-        """target[c, r] = source[r, c], square of vectors by square of vectors."""
-        for top, count, height in parts(n_rows, self.lanes):
-            for first, n_blocks, width in parts(n_columns, self.lanes):
-                with loop(self.build, count) as i, loop(self.build, n_blocks) as j:
-                    row, column = self.place(top, i, height), self.place(first, j, width)
-                    self.turn_block(source, target, (row, height), (column, width))
-
-    def turn_block(
-        self, source: Matrix, target: Matrix, rows: tuple[Any, int], columns: tuple[Any, int]
-    ) -> None:
-        build = self.build
-        (row, height), (column, width) = rows, columns
-        at_row = [build.add(row, ir.Constant(I64, r)) for r in range(height)]
-        at_column = [build.add(column, ir.Constant(I64, c)) for c in range(width)]
-        if height == width == self.lanes:
-            vectors = [self.load(self.at(source, r, column), width) for r in at_row]
-            for c, vector in zip(at_column, self.transposed(vectors), strict=True):
-                self.store(vector, self.at(target, c, row))
-            return
-        for r in at_row:
-            for c in at_column:
-                value = build.load(self.at(source, r, c), typ=self.real)
-                self.build.store(value, self.at(target, c, r))
-
-    def transposed(self, vectors: list[Any]) -> list[Any]:
-        """A square of vectors, transposed by exchanging ever smaller quarters."""
-        n = len(vectors)
-        half = n // 2
-        while half:
-            low = [i if not i & half else i - half + n for i in range(n)]
-            high = [i + half if not i & half else i + n for i in range(n)]
-            for i in range(n):
-                if not i & half:
-                    x, y = vectors[i], vectors[i + half]
-                    vectors[i], vectors[i + half] = self.mix(x, y, low), self.mix(x, y, high)
-            half //= 2
-        return vectors
-
-    # -- matrix times vector ------------------------------------------------------------------
-    def dots(self, n_rows: int, matrix: Any, vector: Any) -> None:
-        """c[i] = sum of matrix[i, :] * vector: rows of ``k`` contiguous elements."""
-        build = self.build
-        for first, count, rows in parts(n_rows, 4):
-            with loop(build, count) as i:
-                row = self.place(first, i, rows)
-                totals = [ir.Constant(self.real, 0.0)] * rows
-                for left, n_steps, width in parts(self.k, self.lanes):
-                    totals = self.dot_piece(totals, matrix, vector, row, (left, n_steps, width))
-                for r, total in enumerate(totals):
-                    build.store(total, self.at(Matrix(self.c, 1, row), ir.Constant(I64, r)))
-
-    def dot_piece(
-        self, totals: list[Any], matrix: Any, vector: Any, row: Any, part: tuple[int, int, int]
-    ) -> list[Any]:
-        left, n_steps, width = part
-        rows = Matrix(matrix, self.k, row)
-
-        def step(i: Any, sums: Sequence[Any]) -> list[Any]:
-            column = self.place(left, i, width)
-            right = self.load(self.at(Matrix(vector, self.k), ZERO, column), width)
-            return [
-                self.multiply_add(
-                    self.load(self.at(rows, ir.Constant(I64, r), column), width), right, s
-                )
-                for r, s in enumerate(sums)
-            ]
-
-        sums = self.fold(n_steps, [self.zero(width)] * len(totals), step)
-        name = f"llvm.vector.reduce.fadd.v{width}f{8 * self.item}"
+    def products(self) -> list[tuple[Product, bool, bool]]:
+        """The products of whole pieces and of those at the ends: (product, last row, column)."""
+        m, n, k = self.sizes
+        rows, columns, _ = self.pieces
+        heights = [(rows, False)] * (self.height > 1) + [(m - (self.height - 1) * rows, True)]
+        widths = [(columns, False)] * (self.width > 1) + [(n - (self.width - 1) * columns, True)]
         return [
-            self.intrinsic(name, self.real, total, s, flags=("reassoc",))
-            for total, s in zip(totals, sums, strict=True)
+            (Product(self.tiles, (height, width, k), self.layout), is_bottom, is_right)
+            for height, is_bottom in heights
+            for width, is_right in widths
         ]
 
+    def emit_piece(self, number: Any, products: list[tuple[Product, bool, bool]]) -> None:
+        build, (m, n, k), layout = self.builder, self.sizes, self.layout
+        item = self.tiles.dtype.itemsize
+        i, piece = self.divided(number, self.height * self.width)
+        row, column = self.divided(piece, self.width)
+        a = self.member(0, i, m * k * item)
+        b = self.member(1, i, k * n * item)
+        c = build.gep(self.places[2], [build.mul(i, size(m * n * item))], source_etype=I8)
+        first_row = build.mul(row, size(self.pieces.rows))
+        first_column = build.mul(column, size(self.pieces.columns))
+        a = self.at(a, first_row, 1 if layout.a_transposed else layout.a_row)
+        b = self.at(b, first_column, layout.b_row if layout.b_transposed else 1)
+        c = self.tiles.at(build, self.at(c, first_row, layout.c_row), first_column)
+        is_bottom = build.icmp_signed("==", row, size(self.height - 1))
+        is_right = build.icmp_signed("==", column, size(self.width - 1))
+        for product, bottom, right in products:
+            flags = [
+                is_last if wanted else build.not_(is_last)
+                for is_last, wanted in ((is_bottom, bottom), (is_right, right))
+            ]
+            with build.if_then(build.and_(*flags)):
+                build.call(product.function(), [a, b, c, self.scratch])
 
-def parts(length: int, step: int) -> list[tuple[int, int, int]]:
-    """``length`` as (first, count, width): whole steps, then what is left."""
-    whole, rest = divmod(length, step)
-    found = [(0, whole, step)] if whole else []
-    return [*found, (whole * step, 1, rest)] if rest else found
+    def divided(self, number: Any, divisor: int) -> tuple[Any, Any]:
+        """Quotient and rest."""
+        if divisor == 1:
+            return number, ZERO
+        n = size(divisor)
+        return self.builder.udiv(number, n), self.builder.urem(number, n)
+
+    def at(self, pointer: Any, i: Any, step: int) -> Any:
+        return self.tiles.at(self.builder, pointer, self.builder.mul(i, size(step)))
+
+    def member(self, operand: int, i: Any, n_bytes: int) -> Any:
+        """Pointer to the matrix of an operand for number ``i`` of the broadcast stack."""
+        builder, base, shape = self.builder, self.places[operand], self.types[operand].shape[:-2]
+        if int(np.prod(shape)) == 1 or self.count == 1:
+            return base
+        position: Any = ZERO
+        rest, strides = i, np.cumprod((1, *shape[::-1]))[:-1][::-1]
+        indices = []
+        for n in reversed(self.shape):
+            rest, index = self.divided(rest, n)
+            indices.append(index)
+        own = indices[::-1][len(self.shape) - len(shape) :]
+        for n, stride, k in zip(shape, strides, own, strict=True):
+            if n != 1:
+                position = builder.add(position, builder.mul(k, size(int(stride))))
+        return builder.gep(base, [builder.mul(position, size(n_bytes))], source_etype=I8)
+
+
+def matrix(emitter: FunctionEmitter, operand: Variable | Literal) -> tuple[Any, bool]:
+    """Memory of an operand, and whether it holds the transposed matrix."""
+    plan = emitter.plan
+    if isinstance(operand, Variable) and operand not in plan.in_memory:
+        return emitter.address(plan.makers[operand].inputs[0]), True
+    return emitter.address(operand), False

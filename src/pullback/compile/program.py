@@ -2,9 +2,9 @@
 
 Every function has the signature ``void f(pointers, arena, status)``: a table of pointers to inputs
 and outputs, working memory, and a place for the number of an equation that failed, followed by the
-addresses of the callbacks. Bodies of loops and branches are functions of the same kind, called with
-tables of their own. Nothing of the running process is written into the text, so that its object
-code can be kept and used again.
+addresses of the pool's ``run``, of the pool and of the callbacks. Bodies of loops and branches are
+functions of the same kind, called with tables of their own. Nothing of the running process is
+written into the text, so that its object code can be kept and used again.
 """
 
 from __future__ import annotations
@@ -14,21 +14,25 @@ from typing import Any
 
 import numpy as np
 
-from pullback.compile.entry import MAIN, Callee
+from pullback.compile.entry import HEAD_WORDS, MAIN, Callee
 from pullback.compile.forms import kernel_for
-from pullback.compile.ir import I8, I32, I64, POINTER, ir, loop, scalar_type
+from pullback.compile.ir import I8, I32, I64, POINTER, ZERO, ir, loop, scalar_type
 from pullback.compile.kernels import Kernel
 from pullback.compile.llvm import ScalarEmitter
-from pullback.compile.products import is_small, product
-from pullback.compile.schedule import Schedule, Step, aligned, is_blas_product, schedule
+from pullback.compile.products import emit_matmul
+from pullback.compile.schedule import Schedule, Step, aligned, is_float_product, schedule
 from pullback.core.graph import Equation, Graph, Literal, Variable
 from pullback.core.types import ArrayType
 from pullback.errors import CompileError
+from pullback.transforms.passes.expand import expand
+from pullback.transforms.passes.fission import fission
 from pullback.transforms.passes.pipeline import optimize
 
 __all__ = ["Program", "emit_program"]
 
 CALLBACK = ir.FunctionType(ir.VoidType(), [POINTER, POINTER])
+CHUNK = ir.FunctionType(ir.VoidType(), [POINTER, I64])
+RUN = ir.FunctionType(ir.VoidType(), [POINTER, POINTER, POINTER, I64])
 
 
 class Program:
@@ -43,6 +47,7 @@ class Program:
         self.checked: list[Equation] = []
         self.callbacks: list[Equation] = []
         self.kernels: dict[str, Any] = {}  # by the text of their bodies
+        self.has_jobs = False  # for several threads
         self.arena_bytes = 0
         self.schedule: Schedule | None = None
 
@@ -66,7 +71,8 @@ def emit_program(graph: Graph, allow_callbacks: bool = True) -> Program:
         CompileError: if an equation has no native form and ``allow_callbacks`` is false.
     """
     program = Program()
-    function = FunctionEmitter(program, optimize(graph), "main", allow_callbacks)
+    graph = optimize(fission(optimize(expand(graph))))
+    function = FunctionEmitter(program, graph, "main", allow_callbacks)
     program.arena_bytes = function.arena_bytes
     program.schedule = function.plan
     return program
@@ -147,8 +153,8 @@ class FunctionEmitter:
         name = step.equation.primitive.name
         emitter = kernel_for(step.equation)
         try:
-            if is_blas_product(step.equation):
-                self.emit_matmul(step.equation)
+            if is_float_product(step.equation):
+                emit_matmul(self, step.equation)
             elif emitter is not None:
                 self.emit_kernel(step, emitter)
             elif name in CONTROL:
@@ -166,15 +172,30 @@ class FunctionEmitter:
             self.emit_callback(step.equation)
 
     def emit_kernel(self, step: Step, emitter: Callable[[Kernel], None]) -> None:
-        """A function of its own for the kernel: its pointers do not overlap, so loops vectorize."""
+        """Functions of its own for the kernel: their pointers do not overlap, so loops vectorize.
+
+        The first computes a chunk, where there are several the second what follows all of them.
+        """
         variables = [*step.reads, *step.outputs]
-        kind = ir.FunctionType(ir.VoidType(), [POINTER] * (len(variables) + 2))
-        function = ir.Function(
-            self.program.module, kind, self.program.module.get_unique_name("kernel")
-        )
+        body, function = self.kernel(step, variables, emitter)
+        if body.finish is not None:
+            _, after = self.kernel(step, variables, body.finish)
+        addresses = [self.pointers[v] for v in variables]
+        operands = [*addresses, self.status, self.scratch(body.scratch_bytes)]
+        self.emit_chunks(function, operands, body.n_chunks)
+        if body.finish is not None:
+            self.builder.call(after, [*operands, ZERO])
+
+    def kernel(
+        self, step: Step, variables: Sequence[Variable], emitter: Callable[[Kernel], None]
+    ) -> tuple[Kernel, Any]:
+        """A kernel, and its function of the variables' memory, status, scratch memory, chunk."""
+        module = self.program.module
+        kind = ir.FunctionType(ir.VoidType(), [POINTER] * (len(variables) + 2) + [I64])
+        function = ir.Function(module, kind, module.get_unique_name("kernel"))
         function.linkage = "internal"  # and not a second time inside its caller
         function.attributes.add("noinline")
-        *places, status, working_memory = function.args
+        *places, status, working_memory, chunk = function.args
         for argument in places:
             argument.add_attribute("noalias")
         builder = ir.IRBuilder(function.append_basic_block("entry"))
@@ -183,18 +204,37 @@ class FunctionEmitter:
             self.store_status(build, status, step.equation)
 
         pointers = dict(zip(variables, places, strict=True))
-        body = Kernel(self.plan, step, builder, pointers, fail, working_memory)
+        body = Kernel(self.plan, step, builder, pointers, fail, working_memory, chunk)
         try:
             emitter(body)
         except CompileError:
-            del self.program.module.globals[function.name]
+            del module.globals[function.name]
             raise
         builder.ret_void()
-        kernel = self.program.unique(function)
-        self.nested_bytes = max(self.nested_bytes, body.scratch_bytes)
-        behind = self.offset(self.arena, self.own_bytes)
-        addresses = [self.pointers[v] for v in variables]
-        self.builder.call(kernel, [*addresses, self.status, behind])
+        return body, self.program.unique(function)
+
+    def emit_chunks(self, function: Any, operands: Sequence[Any], n_chunks: int) -> None:
+        """Call ``function(*operands, chunk)`` for every chunk, on the threads of the pool."""
+        if n_chunks == 1:
+            self.builder.call(function, [*operands, ZERO])
+            return
+        module = self.program.module
+        chunk = ir.Function(module, CHUNK, module.get_unique_name("chunk"))
+        chunk.linkage = "internal"
+        builder = ir.IRBuilder(chunk.append_basic_block("entry"))
+        table, number = chunk.args
+        places = [
+            builder.gep(table, [ir.Constant(I64, i)], source_etype=POINTER)
+            for i in range(len(operands))
+        ]
+        builder.call(function, [*(builder.load(p, typ=POINTER) for p in places), number])
+        builder.ret_void()
+        run, pool = (
+            self.builder.load(self.offset(self.status, 8 * (1 + i)), typ=POINTER) for i in range(2)
+        )
+        job = [pool, self.program.unique(chunk), self.pointer_table(operands)]
+        self.builder.call(Callee(run, RUN), [*job, ir.Constant(I64, n_chunks)])
+        self.program.has_jobs = True
 
     def store_status(self, builder: ir.IRBuilder, status: Any, equation: Equation) -> None:
         """Report a failure; what fails after it may do so for lack of its result."""
@@ -209,7 +249,7 @@ class FunctionEmitter:
         """NumPy evaluates the equation, on arrays that share the program's memory."""
         number = len(self.program.callbacks)
         self.program.callbacks.append(equation)
-        place = self.offset(self.status, 8 * (number + 1))
+        place = self.offset(self.status, 8 * (HEAD_WORDS + number))
         target = Callee(self.builder.load(place, typ=POINTER), CALLBACK)
         operands = [v for v in equation.inputs if isinstance(v, Variable)]
         table = self.pointer_table(
@@ -225,113 +265,6 @@ class FunctionEmitter:
             self.builder.store(address, place)
         return table
 
-    # -- matrix products ----------------------------------------------------------------------
-    def emit_matmul(self, equation: Equation) -> None:
-        """``cblas_?gemm`` for every matrix of the stack; transposed operands are read in place."""
-        x1, x2 = equation.inputs
-        (out,) = equation.outputs
-        left, left_transposed = self.matrix(x1)
-        right, right_transposed = self.matrix(x2)
-        m, k = (1, x1.type.shape[0]) if x1.type.ndim == 1 else x1.type.shape[-2:]
-        n = 1 if x2.type.ndim == 1 else x2.type.shape[-1]
-        stack = np.broadcast_shapes(x1.type.shape[:-2], x2.type.shape[:-2])
-        item = out.type.dtype.itemsize
-        if not out.type.size:
-            return
-        count = int(np.prod(stack))
-        with loop(self.builder, count) as i:
-            target = self.offset(
-                self.address(out), self.builder.mul(i, ir.Constant(I64, m * n * item))
-            )
-            if not k:
-                self.zero(target, m * n * item)
-            else:
-                a = self.member(left, x1.type, stack, i, m * k * item)
-                b = self.member(right, x2.type, stack, i, k * n * item)
-                self.gemm(out.type.dtype, m, n, k, a, left_transposed, b, right_transposed, target)
-
-    def zero(self, target: Any, n_bytes: int) -> None:
-        with loop(self.builder, n_bytes) as i:
-            self.builder.store(ir.Constant(I8, 0), self.offset(target, i))
-
-    def matrix(self, operand: Variable | Literal) -> tuple[Any, bool]:
-        if isinstance(operand, Variable) and operand not in self.plan.in_memory:
-            return self.address(self.plan.makers[operand].inputs[0]), True
-        return self.address(operand), False
-
-    def member(
-        self, base: Any, type: ArrayType, stack: tuple[int, ...], i: Any, n_bytes: int
-    ) -> Any:
-        """Pointer to the matrix of an operand for number ``i`` of the broadcast stack."""
-        shape = type.shape[:-2]
-        if int(np.prod(shape)) == 1:
-            return base
-        position: Any = ir.Constant(I64, 0)
-        rest, strides = i, np.cumprod((1, *shape[::-1]))[:-1][::-1]
-        indices = []
-        for n in reversed(stack):
-            length = ir.Constant(I64, n)
-            indices.append(self.builder.srem(rest, length))
-            rest = self.builder.sdiv(rest, length)
-        for n, stride, k in zip(
-            shape, strides, indices[::-1][len(stack) - len(shape) :], strict=True
-        ):
-            if n != 1:
-                position = self.builder.add(
-                    position, self.builder.mul(k, ir.Constant(I64, int(stride)))
-                )
-        return self.offset(base, self.builder.mul(position, ir.Constant(I64, n_bytes)))
-
-    def gemm(
-        self,
-        dtype: np.dtype[Any],
-        m: int,
-        n: int,
-        k: int,
-        a: Any,
-        a_transposed: bool,
-        b: Any,
-        b_transposed: bool,
-        c: Any,
-    ) -> None:
-        if is_small(m, n, k, a_transposed):
-            transposed = (a_transposed, b_transposed)
-            kernel = product(self.program.module, dtype, m, n, k, transposed)
-            self.builder.call(kernel, [a, b, c])
-            return
-        real = ir.DoubleType() if dtype.itemsize == 8 else ir.FloatType()
-        kind = ir.FunctionType(
-            ir.VoidType(),
-            [I32, I32, I32, I64, I64, I64, real, POINTER, I64, POINTER, I64, real, POINTER, I64],
-        )
-        name = "cblas_dgemm" if dtype.itemsize == 8 else "cblas_sgemm"
-        module = self.program.module
-        target = module.globals.get(name) or ir.Function(module, kind, name)
-        row_major, plain, transposed = (ir.Constant(I32, c) for c in (101, 111, 112))
-
-        def size(value: int) -> Any:
-            return ir.Constant(I64, value)
-
-        self.builder.call(
-            target,
-            [
-                row_major,
-                transposed if a_transposed else plain,
-                transposed if b_transposed else plain,
-                size(m),
-                size(n),
-                size(k),
-                ir.Constant(real, 1.0),
-                a,
-                size(m if a_transposed else k),
-                b,
-                size(k if b_transposed else n),
-                ir.Constant(real, 0.0),
-                c,
-                size(n),
-            ],
-        )
-
     # -- graphs inside graphs -----------------------------------------------------------------
     def nested(self, graph: Graph, local_bytes: int = 0) -> tuple[Any, Any]:
         """Emit a body; returns its function and its arena, behind ``local_bytes`` of ours."""
@@ -339,6 +272,11 @@ class FunctionEmitter:
         inner = FunctionEmitter(self.program, graph, name, self.allow_callbacks)
         self.nested_bytes = max(self.nested_bytes, local_bytes + inner.arena_bytes)
         return inner.function, self.offset(self.arena, self.own_bytes + local_bytes)
+
+    def scratch(self, n_bytes: int) -> Any:
+        """Memory behind our own arena, free after the equation that takes it."""
+        self.nested_bytes = max(self.nested_bytes, n_bytes)
+        return self.offset(self.arena, self.own_bytes)
 
     def run(self, function: Any, arena: Any, addresses: Sequence[Any]) -> None:
         self.builder.call(function, [self.pointer_table(addresses), arena, self.status])

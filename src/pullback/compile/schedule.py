@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from pullback.analysis.cost import equation_cost
 from pullback.compile.scalars import has_scalar_form
 from pullback.core.graph import Equation, Graph, Literal, Variable
 from pullback.core.types import ArrayType
@@ -20,8 +21,8 @@ __all__ = [
     "Schedule",
     "Step",
     "aligned",
-    "is_blas_product",
     "is_flat",
+    "is_float_product",
     "is_inline",
     "is_plain",
     "is_squeeze",
@@ -72,6 +73,7 @@ class Step:
 
     equations: list[Equation]
     reads: list[Variable]
+    map_shape: tuple[int, ...] | None = None  # if it is a map
 
     @property
     def equation(self) -> Equation:
@@ -107,7 +109,7 @@ class Schedule:
         """The loops: one line a kernel, with the arithmetic fused into it."""
         lines = []
         for i, step in enumerate(self.steps):
-            fused = sorted(Counter(self.fused(step)).items())
+            fused = sorted(Counter(e.primitive.name for e in self.fused(step)).items())
             inside = " + ".join(f"{n} {name}" if n > 1 else name for name, n in fused)
             out = ", ".join(str(v.type) for v in step.outputs)
             sources = dict.fromkeys(e.source.short for e in step.equations if e.source)
@@ -116,20 +118,27 @@ class Schedule:
             lines.append(f"kernel {i}: {out} = {name}{f' of ({inside})' if inside else ''}{where}")
         return "\n".join([*lines, f"arena: {self.arena_bytes} bytes"])
 
-    def fused(self, step: Step) -> list[str]:
-        names: list[str] = []
+    def fused(self, step: Step) -> list[Equation]:
+        """The equations that are expressions inside the loops of a step."""
+        found: list[Equation] = []
 
         def visit(operand: Variable | Literal) -> None:
             if isinstance(operand, Variable) and operand not in self.in_memory:
                 equation = self.makers[operand]
-                names.append(equation.primitive.name)
+                found.append(equation)
                 for v in equation.inputs:
                     visit(v)
 
         for equation in step.equations:
             for v in equation.inputs:
                 visit(v)
-        return names
+        return found
+
+    def work(self, step: Step) -> int:
+        """Operations of a step, where a number that is read or written counts as two."""
+        moved = sum(v.type.size for v in (*step.reads, *step.outputs))
+        equations = [*step.equations, *self.fused(step)]
+        return 2 * moved + sum(equation_cost(e).flops for e in equations)
 
 
 def schedule(graph: Graph) -> Schedule:
@@ -148,7 +157,8 @@ def schedule(graph: Graph) -> Schedule:
             if isinstance(source, Variable):
                 plan.alias[equation.outputs[0]] = source
                 continue
-        plan.steps.append(Step([equation], _reads(plan, equation)))
+        shape = written[0].type.shape if is_inline(equation) else None
+        plan.steps.append(Step([equation], _reads(plan, equation), shape))
     plan.steps = _merged(plan)
     _place(plan)
     return plan
@@ -198,8 +208,8 @@ def reads_whole(equation: Equation) -> bool:
     )
 
 
-def is_blas_product(equation: Equation) -> bool:
-    """Whether the equation is a matrix product in one of the dtypes that BLAS has."""
+def is_float_product(equation: Equation) -> bool:
+    """Whether the equation is a matrix product that is computed in tiles."""
     dtypes = {v.type.dtype for v in (*equation.inputs, *equation.outputs)}
     return (
         equation.primitive.name == "matmul"
@@ -209,8 +219,8 @@ def is_blas_product(equation: Equation) -> bool:
 
 
 def _is_transposed_operand(equation: Equation, maker: Equation) -> bool:
-    """BLAS reads a transposed matrix in place."""
-    if not is_blas_product(equation) or maker.primitive.name != "transpose":
+    """Products read a transposed matrix in place."""
+    if not is_float_product(equation) or maker.primitive.name != "transpose":
         return False
     axes = maker.params["axes"]
     n = len(axes)
@@ -270,9 +280,9 @@ def _merged(plan: Schedule) -> list[Step]:
     """
     steps: list[Step] = []
     for step in plan.steps:
-        place = next(
-            (i for i in range(len(steps) - 1, -1, -1) if _mergeable(plan, steps[i], step)), None
-        )
+        shape = step.map_shape
+        candidates = (i for i in range(len(steps) - 1, -1, -1) if steps[i].map_shape == shape)
+        place = next((i for i in candidates if shape and _mergeable(plan, steps[i], step)), None)
         if place is None:
             steps.append(step)
             continue
@@ -292,17 +302,14 @@ def _merged(plan: Schedule) -> list[Step]:
 def _joined(first: Step, second: Step) -> Step:
     reads = dict.fromkeys([*first.reads, *second.reads])
     outputs = first.outputs
-    return Step([*first.equations, *second.equations], [v for v in reads if v not in outputs])
+    kept = [v for v in reads if v not in outputs]
+    return Step([*first.equations, *second.equations], kept, first.map_shape)
 
 
 def _mergeable(plan: Schedule, first: Step, second: Step) -> bool:
-    shape = second.equation.outputs[0].type.shape
-    if (
-        not (is_inline(first.equation) and is_inline(second.equation))
-        or len(first.equations) >= MAX_MAPS
-    ):
-        return False
-    if first.equation.outputs[0].type.shape != shape or not shape:
+    """Whether two maps over elements of the same shape can share a loop, and gain by it."""
+    shape = second.map_shape
+    if len(first.equations) >= MAX_MAPS:
         return False
     if is_flat(plan, first.equation) != is_flat(plan, second.equation):
         return False

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from pullback.analysis.cost import graph_flops
 from pullback.control.graphs import batch_graph, jvp_graph, vjp_graphs
-from pullback.core.graph import Graph, GraphBuilder
+from pullback.core.graph import GraphBuilder
 from pullback.core.primitive import ForwardRule, Primitive, Sample, registry
 from pullback.core.types import ArrayType, is_differentiable
 from pullback.transforms.evaluate import evaluate
 from pullback.transforms.jvp import zeros
 
-__all__ = ["call", "executors", "float_cotangents", "front_batch"]
-
-# How a graph runs, by the `executor` parameter of a call; the compiler adds "native".
-executors: Final[dict[str, Callable[[Graph, Sequence[Any]], list[Any]]]] = {"numpy": evaluate}
+__all__ = ["call", "float_cotangents", "front_batch"]
 
 
 def float_cotangents(cts: Sequence[Any], types: Sequence[ArrayType]) -> list[Any]:
@@ -92,14 +89,14 @@ def _samples(rng: np.random.Generator, dtype: np.dtype[Any]) -> list[Sample]:
     (s,) = builder.add(registry["sin"], [x1], {})
     (y,) = builder.add(registry["multiply"], [s, x2], {})
     args = tuple(rng.normal(size=3).astype(dtype) for _ in range(2))
-    return [Sample(args, {"graph": builder.build([y, x2]), "executor": "numpy"})]
+    return [Sample(args, {"graph": builder.build([y, x2]), "executor": evaluate})]
 
 
 call = Primitive(
     name="call",
-    doc="outputs of `graph` at the operands, as one operation",
+    doc="outputs of `graph` at the operands, which `executor(graph, operands)` computes",
     multiple=True,
-    numpy=lambda *args, graph, executor: executors[executor](graph, args),
+    numpy=lambda *args, graph, executor: executor(graph, args),
     type_rule=lambda *types, graph, executor: tuple(graph.output_types),
     jvp=_jvp,
     vjp=ForwardRule(_forward, _backward),

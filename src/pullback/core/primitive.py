@@ -158,6 +158,7 @@ class Primitive:
         batch: ``batch(args, axes, params) -> (y, axis)``; axis ``None`` means not batched.
         family: elementwise, linear, contraction, reduction, index or general: what lowering reads.
         scalar: scalar expression on a builder (elementwise), or an :class:`Accumulator`.
+        expansion: the same function of traced values in simpler primitives, for native code.
         flops: ``flops(types, out_types, params)``; elementwise ones count per output element.
         samples: ``samples(rng, dtype) -> list[Sample]``.
         kinks: where the derivative jumps, and the subgradient chosen there.
@@ -176,6 +177,7 @@ class Primitive:
     flops: Callable[..., int]
     samples: Callable[..., list[Sample]]
     scalar: Any = None
+    expansion: Callable[..., Any] | None = None
     kinks: str = ""
     source: str = ""
     multiple: bool = False

@@ -1,6 +1,7 @@
-"""Layers as containers of parameters, activations, losses and initializers."""
+"""Layers as containers of parameters, convolution, activations, losses and initializers."""
 
 from pullback.nn import init
+from pullback.nn.convolution import Conv1d, Conv2d, conv, max_pool, mean_pool
 from pullback.nn.functional import (
     elu,
     gelu,
@@ -20,17 +21,27 @@ from pullback.nn.losses import (
     mean_squared_error,
     softmax_cross_entropy,
 )
+from pullback.nn.normalization import BatchNorm, batch_norm, batch_statistics, layer_norm
 
 __all__ = [
     "Activation",
+    "BatchNorm",
+    "Conv1d",
+    "Conv2d",
     "Linear",
     "Sequential",
+    "batch_norm",
+    "batch_statistics",
     "binary_cross_entropy_with_logits",
+    "conv",
     "elu",
     "gelu",
     "init",
+    "layer_norm",
     "leaky_relu",
     "log_softmax",
+    "max_pool",
+    "mean_pool",
     "mean_squared_error",
     "mlp",
     "relu",

@@ -3,6 +3,7 @@
 from pullback.ops import (
     arithmetic,
     contract,
+    conv,
     cumulative,
     identity,
     index,
@@ -18,6 +19,7 @@ from pullback.ops import (
 __all__ = [
     "arithmetic",
     "contract",
+    "conv",
     "cumulative",
     "identity",
     "index",

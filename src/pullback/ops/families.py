@@ -372,8 +372,9 @@ def reduction(
     out_dtype: Callable[[np.dtype[Any]], Any],
     jvp: Callable[..., Any] | Marker,
     vjp: Callable[..., Any] | Marker,
-    accumulator: Accumulator,
     samples: Samples,
+    accumulator: Accumulator | None = None,
+    expansion: Callable[..., Any] | None = None,
     flops: int = 1,
     kinks: str = "",
     source: str = "",
@@ -381,7 +382,8 @@ def reduction(
     """A primitive that folds the axes ``axis`` (a sorted tuple) of its operand away.
 
     ``jvp(x, x_dot, y, axis, **params)`` and ``vjp(ct, [x_type, x, y], *, axis, ...)``; further
-    static parameters are allowed. The output has the shape of the other axes.
+    static parameters are allowed. The output has the shape of the other axes. Native code folds
+    with ``accumulator``, or compiles ``expansion(x, **params)``.
     """
 
     def type_rule(x: ArrayType, *, axis: tuple[int, ...], **params: Any) -> ArrayType:
@@ -409,6 +411,7 @@ def reduction(
         batch=batch,
         family="reduction",
         scalar=accumulator,
+        expansion=expansion,
         kinks=kinks,
         source=source,
         samples=samples,

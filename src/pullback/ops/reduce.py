@@ -193,6 +193,13 @@ def _centered(x: Any, x_type: ArrayType, axis: Axes) -> Any:
     return x - expand(sum(x, axis=axis), x_type, axis) / count(x_type, axis)
 
 
+def _mean_square(x: Any, *, axis: Axes, ddof: int) -> Any:
+    """The variance in two passes, as NumPy computes it."""
+    x_type = ArrayType(x.shape, x.dtype)
+    n = count(x_type, axis) - ddof
+    return sum(np.square(_centered(x, x_type, axis)), axis=axis) / (n if n > 0 else 0)
+
+
 var = reduction(
     "var",
     _variance,
@@ -205,12 +212,7 @@ var = reduction(
     vjp=lambda ct, x_type, x, *, axis, ddof: (
         expand(ct, x_type, axis) * _centered(x, x_type, axis) * (2 / (count(x_type, axis) - ddof))
     ),
-    accumulator=Accumulator(  # Welford (1962), merged as in Chan, Golub & LeVeque (1983)
-        start=lambda b, like: (b.const(0, like), b.const(0, like), b.const(0, like)),
-        step=lambda b, s, x, i: _welford(b, s, x),
-        merge=lambda b, s, t: _join_moments(b, s, t),
-        finish=lambda b, s, n, ddof: b.div(s[2], b.const(n - ddof if n > ddof else 0, s[2])),
-    ),
+    expansion=_mean_square,
     flops=4,
     samples=lambda rng, dtype: (
         [Sample(s.args, {**s.params, "ddof": 0}) for s in samples(rng, dtype) if s.params["axis"]]
@@ -219,32 +221,21 @@ var = reduction(
 )
 
 
-def _welford(b: Any, state: Any, x: Any) -> Any:
-    n, mean, squares = state
-    n = b.add(n, b.const(1, n))
-    delta = b.sub(x, mean)
-    mean = b.add(mean, b.div(delta, n))
-    return n, mean, b.add(squares, b.mul(delta, b.sub(x, mean)))
-
-
-def _join_moments(b: Any, left: Any, right: Any) -> Any:
-    n = b.add(left[0], right[0])
-    safe = b.select(b.compare("==", n, b.const(0, n)), b.const(1, n), n)
-    delta = b.sub(right[1], left[1])
-    share = b.div(right[0], safe)
-    mean = b.add(left[1], b.mul(delta, share))
-    return (
-        n,
-        mean,
-        b.add(b.add(left[2], right[2]), b.mul(b.mul(delta, delta), b.mul(left[0], share))),
-    )
-
-
 def _logsumexp(x: Any, *, axis: Axes) -> Any:
     peak = np.maximum.reduce(x, axis=axis, keepdims=True, initial=-np.inf)
     peak = np.where(np.isfinite(peak), peak, 0).astype(x.dtype)
     with np.errstate(divide="ignore"):
         return np.log(np.add.reduce(np.exp(x - peak), axis=axis)) + np.squeeze(peak, axis)
+
+
+def _shifted(x: Any, *, axis: Axes) -> Any:
+    """The same function of traced values."""
+    x_type = ArrayType(x.shape, x.dtype)
+    if not count(x_type, axis):
+        return sum(x, axis=axis) - np.inf
+    peak = max(x, axis=axis)
+    peak = np.where(np.isfinite(peak), peak, 0)
+    return np.log(sum(np.exp(x - expand(peak, x_type, axis)), axis=axis)) + peak
 
 
 def _softmax(x: Any, y: Any, x_type: ArrayType, axis: Axes) -> Any:
@@ -262,13 +253,7 @@ logsumexp = reduction(
         x_dot * _softmax(x, y, ArrayType(x.shape, x.dtype), axis), axis=axis
     ),
     vjp=lambda ct, x_type, x, y, *, axis: expand(ct, x_type, axis) * _softmax(x, y, x_type, axis),
-    # Running maximum and rescaled sum: Milakov and Gimelshein (2018), algorithm 3.
-    accumulator=Accumulator(
-        start=lambda b, like: (b.const(-np.inf, like), b.const(0, like)),
-        step=lambda b, s, x, i: _join_exponentials(b, s, (x, b.const(1, x))),
-        merge=lambda b, s, t: _join_exponentials(b, s, t),
-        finish=lambda b, s, n: b.add(s[0], b.call("log", s[1])),
-    ),
+    expansion=_shifted,
     flops=20,
     kinks="all operands -inf: y = -inf and the gradient is 0",
     samples=lambda rng, dtype: (
@@ -280,23 +265,6 @@ logsumexp = reduction(
         else []
     ),
 )
-
-
-def _join_exponentials(b: Any, left: Any, right: Any) -> Any:
-    """(m, s) stands for s e^m; a part with s = 0 or m = -inf adds nothing."""
-    larger = b.select(
-        b.compare(">", left[0], right[0]),
-        left[0],
-        b.select(b.compare("!=", left[0], left[0]), left[0], right[0]),
-    )
-    zero = b.const(0, larger)
-
-    def scaled(m: Any, s: Any) -> Any:
-        return b.select(b.compare("==", m, larger), s, b.mul(s, b.call("exp", b.sub(m, larger))))
-
-    none = b.compare("==", larger, b.const(-np.inf, larger))
-    total = b.add(scaled(*left), scaled(*right))
-    return larger, b.select(none, zero, total)
 
 
 def _arg_extreme(function: Any, name: str, doc: str, relation: str, start: float) -> Primitive:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from pullback.control.call import executors
+from pullback.compile.jit import Native
 from pullback.core.primitive import OUTPUT, Primitive, Rule, Sample
 from pullback.core.types import type_of
 from pullback.testing.grads import GradientError, check_grads, inner, magnitude, random_like
@@ -283,7 +283,7 @@ def check_native(primitive: Primitive, sample: Sample) -> None:
     args = [np.asarray(a) for a in sample.args]
     staged = stage(lambda *xs: outputs_of(primitive, xs, sample.params), [type_of(a) for a in args])
     with np.errstate(all="ignore"):
-        found = executors["native"](staged.graph, [*staged.captured, *args])
+        found = Native()(staged.graph, [*staged.captured, *args])
     for y, z in zip(found, outputs_of(primitive, args, sample.params), strict=True):
         close(y, z, NATIVE, "native code gives another value")
 

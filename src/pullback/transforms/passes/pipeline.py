@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -11,12 +12,12 @@ from pullback.transforms.passes.dce import dce
 from pullback.transforms.passes.inline import inline
 from pullback.transforms.passes.simplify import simplify
 
-__all__ = ["optimize"]
+__all__ = ["optimize", "with_bodies"]
 
 
 def optimize(graph: Graph) -> Graph:
     """An equal graph with fewer equations, to the bit. Inner graphs come first."""
-    bodies = tuple(_with_bodies(equation) for equation in graph.equations)
+    bodies = tuple(with_bodies(equation, optimize) for equation in graph.equations)
     graph = inline(Graph(graph.inputs, bodies, graph.outputs))
     while True:
         before, graph = graph, dce(cse(simplify(graph)))
@@ -24,12 +25,12 @@ def optimize(graph: Graph) -> Graph:
             return graph
 
 
-def _with_bodies(equation: Equation) -> Equation:
-    """The equation with the graphs among its parameters optimized."""
+def with_bodies(equation: Equation, rewrite: Callable[[Graph], Graph]) -> Equation:
+    """The equation with the graphs among its parameters rewritten."""
 
-    def optimized(value: Any) -> Any:
+    def rewritten(value: Any) -> Any:
         if isinstance(value, Graph):
-            return optimize(value)
-        return tuple(map(optimized, value)) if isinstance(value, tuple) else value
+            return rewrite(value)
+        return tuple(map(rewritten, value)) if isinstance(value, tuple) else value
 
-    return replace(equation, params={k: optimized(v) for k, v in equation.params.items()})
+    return replace(equation, params={k: rewritten(v) for k, v in equation.params.items()})

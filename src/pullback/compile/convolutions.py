@@ -1,0 +1,373 @@
+"""Convolutions as matrix products whose rows lie somewhere in the images.
+
+An image is copied once, with its padding, so that the values which one kernel value reads at
+successive positions are neighbours: a stride sorts them into phases. Then every row of the matrix
+of patches is a stretch of that copy, and a table says where it starts; the patches themselves are
+never written.
+
+Two forms. Where the positions are many (``slide``), they are the columns of the product: rows of
+the grid are joined by the few values between them, which are computed and dropped. Where the kernel
+is large, as for the cotangent of filters (``fold``), its values are the inner dimension, and every
+chunk sums over some channels.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+from pullback.compile.chunks import bounds, chunk_length
+from pullback.compile.ir import I64, ZERO, ir, loop, loops
+from pullback.compile.kernels import Kernel
+from pullback.compile.products import HEIGHT, INNER, MAX_CHUNKS, panel_width, pieces, split
+from pullback.compile.tiles import Tiles, size
+from pullback.errors import CompileError
+
+__all__ = ["emit_convolution"]
+
+LINE = 128  # bytes
+GRAIN = 1 << 20  # multiplications of a chunk
+
+Ints = tuple[int, ...]
+
+
+def emit_convolution(kernel: Kernel) -> None:
+    """Choose the form with the longer runs."""
+    x, w = kernel.equation.inputs
+    (out,) = kernel.equation.outputs
+    if len({v.type.dtype for v in (x, w, out)}) > 1 or out.type.dtype.kind != "f":
+        raise CompileError(f"conv of {x.type.dtype} and {w.type.dtype} has no native form")
+    if not out.type.size:
+        return
+    if not w.type.size or not x.type.size:
+        kernel.fill(out, lambda _: kernel.emit.constant(0, out.type.dtype))
+    elif out.type.shape[-1] >= w.type.shape[-1]:
+        Slide(kernel).run()
+    else:
+        Fold(kernel).run()
+
+
+class Grid(NamedTuple):
+    """How a copy of an image is laid out: phases, in each a box of values.
+
+    The value at ``run * run_step + at * at_step`` of the padded image lies ``run`` behind the start
+    of ``at``, in steps of ``strides``.
+    """
+
+    phases: Ints  # per axis
+    box: Ints
+    strides: Ints  # of the axes of a box
+    starts: tuple[int, ...]  # for every ``at``, in row-major order
+    run: Ints
+
+    @property
+    def length(self) -> int:
+        """Numbers in the copy of one channel."""
+        return math.prod(self.phases) * math.prod(self.box)
+
+    @property
+    def span(self) -> int:
+        """From the first run to the last, both included."""
+        return 1 + sum((n - 1) * s for n, s in zip(self.run, self.strides, strict=True))
+
+
+def grid(run: Ints, run_step: Ints, at: Ints, at_step: Ints) -> Grid:
+    box = tuple(
+        n + (m - 1) * step // phase
+        for n, phase, m, step in zip(run, run_step, at, at_step, strict=True)
+    )
+    strides = tuple(math.prod(box[i + 1 :]) for i in range(len(box)))
+    starts = []
+    for place in itertools.product(*map(range, at)):
+        moved = [i * step for i, step in zip(place, at_step, strict=True)]
+        phase = 0
+        for t, n in zip(moved, run_step, strict=True):
+            phase = phase * n + t % n
+        inside = sum(t // n * s for t, n, s in zip(moved, run_step, strides, strict=True))
+        starts.append(phase * math.prod(box) + inside)
+    return Grid(run_step, box, strides, tuple(starts), run)
+
+
+class Convolution:
+    """What both forms share: sizes, and the copies of images."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+        self.builder = kernel.builder
+        self.x, self.w = kernel.equation.inputs
+        (self.out,) = kernel.equation.outputs
+        self.params = kernel.equation.params
+        self.tiles = Tiles(kernel.builder.module, self.out.type.dtype)
+        self.item = self.out.type.dtype.itemsize
+        self.groups = self.params["groups"]
+        self.n_rows, n_channels, *space = self.x.type.shape
+        self.n_in = n_channels // self.groups
+        self.n_out = self.out.type.shape[1] // self.groups
+        self.space: Ints = tuple(space)
+        self.window: Ints = self.w.type.shape[2:]
+        self.positions: Ints = self.out.type.shape[2:]
+
+    # -- memory -------------------------------------------------------------------------------
+    def pointer(self, operand: Any) -> Any:
+        return self.kernel.pointers[self.kernel.plan.owner(operand)]
+
+    def scratch(self, n: int) -> Any:
+        """Memory for ``n`` numbers of every chunk; that of this one."""
+        n = self.lines(n)
+        memory = self.kernel.scratch(n * self.item * self.kernel.n_chunks)
+        start = self.builder.mul(self.kernel.chunk, size(n))
+        return self.tiles.at(self.builder, memory, start)
+
+    def lines(self, n: int) -> int:
+        """Numbers up to the end of the cache line: chunks do not share one."""
+        return chunk_length(n, 1, LINE // self.item)
+
+    def at(self, pointer: Any, *terms: tuple[Any, int]) -> Any:
+        """``pointer`` moved by the sum of ``index * step``."""
+        place: Any = ZERO
+        for index, step in terms:
+            place = self.builder.add(place, self.builder.mul(index, size(step)))
+        return self.tiles.at(self.builder, pointer, place)
+
+    def table(self, values: list[int]) -> Any:
+        """A constant array; equal ones are one."""
+        module = self.builder.module
+        name = "places_" + sha256(repr(values).encode()).hexdigest()[:16]
+        if name not in module.globals:
+            kind = ir.ArrayType(I64, len(values))
+            constant = ir.GlobalVariable(module, kind, name)
+            constant.linkage, constant.global_constant = "internal", True
+            constant.initializer = ir.Constant(kind, values)
+        return module.globals[name]
+
+    def zero(self, target: Any, n: int) -> None:
+        with loop(self.builder, n) as i:
+            place = self.tiles.at(self.builder, target, i)
+            self.builder.store(ir.Constant(self.tiles.real, 0), place)
+
+    # -- copies of images ---------------------------------------------------------------------
+    def is_copy(self, layout: Grid) -> bool:
+        """Whether the copy would be the image itself."""
+        is_dense = all(n == 1 for n in (*layout.phases, *self.params["input_dilation"]))
+        return is_dense and layout.box == self.space and not any(sum(self.params["padding"], ()))
+
+    def copy_images(
+        self, layout: Grid, source: Any, target: Any, count: int, distance: int
+    ) -> None:
+        """``count`` channels that lie ``distance`` apart; the rest of the copy stays zero."""
+        ranges, steps = [], self.params["input_dilation"]
+        for n, (low, _), step, phase, length in zip(
+            self.space, self.params["padding"], steps, layout.phases, layout.box, strict=True
+        ):
+            first = max(0, -(low // step))
+            last = min(n - 1, (length * phase - 1 - low) // step)
+            ranges.append((first, max(0, last + 1 - first)))
+        lengths = [count, *(n for _, n in ranges)]
+        build = self.builder
+        with loops(build, lengths) as (channel, *index):
+            read: list[tuple[Any, int]] = [(channel, distance)]
+            write: list[tuple[Any, int]] = [(channel, layout.length)]
+            for axis, i in enumerate(index):
+                i = build.add(i, size(ranges[axis][0]))
+                read.append((i, math.prod(self.space[axis + 1 :])))
+                low, phases = self.params["padding"][axis][0], layout.phases[axis]
+                t = build.add(build.mul(i, size(steps[axis])), size(low))
+                if phases > 1:
+                    inner = math.prod(layout.phases[axis + 1 :]) * math.prod(layout.box)
+                    write.append((build.urem(t, size(phases)), inner))
+                    t = build.udiv(t, size(phases))
+                write.append((t, layout.strides[axis]))
+            value = build.load(self.at(source, *read), typ=self.tiles.real)
+            build.store(value, self.at(target, *write))
+
+
+class Slide(Convolution):
+    """The positions are the columns: ``out[n] = w @ patches(x[n])``."""
+
+    def run(self) -> None:
+        kernel, params = self.kernel, self.params
+        layout = grid(self.positions, params["stride"], self.window, params["dilation"])
+        reads = self.n_in * math.prod(self.window)
+        n_positions = math.prod(self.positions)
+        n_images = self.n_rows * self.groups
+        work = n_images * self.n_out * reads * layout.span
+        wanted = max(1, min(work // GRAIN, MAX_CHUNKS, n_images))
+        in_chunk = chunk_length(n_images, wanted, 1)
+        kernel.n_chunks = -(-n_images // in_chunk)
+        width = panel_width(self.tiles, self.n_out)
+        columns, image, sums = layout.span, None, None
+        if not self.is_copy(layout):
+            if columns != n_positions:
+                columns = chunk_length(columns, 1, width)
+            image = self.scratch(self.n_in * layout.length + width)
+            self.zero(image, self.n_in * layout.length + width)
+        if columns != n_positions:
+            sums = self.scratch(self.n_out * columns)
+        places = self.table(
+            [c * layout.length + start for c in range(self.n_in) for start in layout.starts]
+        )
+        filters = self.n_out * reads
+        first, stop = bounds(self.builder, n_images, in_chunk, kernel.chunk)
+        with loop(self.builder, stop, start=first) as number:
+            source = self.at(self.pointer(self.x), (number, self.n_in * math.prod(self.space)))
+            target = self.at(self.pointer(self.out), (number, self.n_out * n_positions))
+            group = self.builder.urem(number, size(self.groups))
+            weights = self.at(self.pointer(self.w), (group, filters))
+            if image is not None:
+                self.copy_images(layout, source, image, self.n_in, math.prod(self.space))
+                source = image
+            self.multiply((weights, source, sums or target), places, reads, columns, width)
+            if sums is not None:
+                self.drop(layout, sums, columns, target)
+
+    def multiply(
+        self, operands: tuple[Any, Any, Any], places: Any, reads: int, columns: int, width: int
+    ) -> None:
+        """``c = weights @ rows``, in blocks of the inner dimension and panels of columns."""
+        build, (weights, rows, c) = self.builder, operands
+        inner = split(reads, INNER)[0][2]
+        with loop(build, -(-reads // inner)) as block:
+            p = build.mul(block, size(inner))
+            left = build.sub(size(reads), p)
+            depth = build.select(build.icmp_signed("<", left, size(inner)), left, size(inner))
+            is_more = build.icmp_signed(">", block, ZERO)
+            table = build.gep(places, [p], source_etype=I64)
+            for start, count, lanes in pieces(columns, width):
+                with loop(build, count) as panel:
+                    j = build.add(size(start), build.mul(panel, size(lanes)))
+                    for row, height in tile_rows(build, self.n_out):
+                        tile = self.tiles.tile(height, lanes, has_table=True)
+                        a = self.at(weights, (row, reads), (p, 1))
+                        place = self.at(c, (row, columns), (j, 1))
+                        steps = [size(reads), size(1), table, size(columns), depth, is_more]
+                        build.call(tile, [a, self.at(rows, (j, 1)), place, *steps])
+
+    def drop(self, layout: Grid, sums: Any, columns: int, target: Any) -> None:
+        """Copy what lies at positions; the values between rows of the grid are not wanted."""
+        with loops(self.builder, (self.n_out, *self.positions)) as (row, *index):
+            steps = list(zip(index, layout.strides, strict=True))
+            value = self.builder.load(self.at(sums, (row, columns), *steps), typ=self.tiles.real)
+            place = [(i, math.prod(self.positions[axis + 1 :])) for axis, i in enumerate(index)]
+            whole = (row, math.prod(self.positions))
+            self.builder.store(value, self.at(target, whole, *place))
+
+
+class Fold(Convolution):
+    """The kernel is the inner dimension: ``out[:, o] = sum over c of patches(x[:, c]) @ w[o, c]``.
+
+    Every chunk sums over some channels; the columns are pairs of a row and a position.
+    """
+
+    def __init__(self, kernel: Kernel) -> None:
+        super().__init__(kernel)
+        params = self.params
+        self.layout = grid(self.window, params["dilation"], self.positions, params["stride"])
+        self.columns = self.n_rows * math.prod(self.positions)
+        self.reads = math.prod(self.window)
+
+    def run(self) -> None:
+        kernel, build = self.kernel, self.builder
+        inner = self.n_in * self.reads
+        work = self.out.type.size * inner
+        wanted = max(1, min(work // GRAIN, MAX_CHUNKS, inner // INNER))
+        in_chunk = chunk_length(self.n_in, min(wanted, self.n_in), 1)
+        kernel.n_chunks = n_chunks = -(-self.n_in // in_chunk)
+        sums = self.sums()
+        volume = math.prod(self.space)
+        distance = volume * self.n_in * self.groups  # from one row to the next
+        image = None
+        if not self.is_copy(self.layout):
+            image = self.scratch(self.n_rows * self.layout.length)
+            self.zero(image, self.n_rows * self.layout.length)
+        self.width = panel_width(self.tiles, self.n_out)
+        self.panel = self.scratch(self.width * max(INNER, self.window[-1] % INNER))
+        starts, step = self.layout.starts, distance if image is None else self.layout.length
+        self.places = self.table([n * step + start for n in range(self.n_rows) for start in starts])
+        first, stop = bounds(build, self.n_in, in_chunk, kernel.chunk)
+        with loop(build, stop, start=first) as c, loop(build, self.groups) as group:
+            channel = build.add(build.mul(group, size(self.n_in)), c)
+            source = self.at(self.pointer(self.x), (channel, volume))
+            if image is not None:
+                self.copy_images(self.layout, source, image, self.n_rows, distance)
+            row = build.mul(group, size(self.n_out))
+            a = self.at(self.pointer(self.w), (row, inner), (c, self.reads))
+            target = self.at(sums, (row, self.columns))
+            self.add_channel(a, image or source, target, build.icmp_signed(">", c, first))
+        kernel.finish = lambda last: Fold(last).merge(n_chunks)
+
+    def sums(self) -> Any:
+        return self.scratch(self.groups * self.n_out * self.columns)
+
+    def add_channel(self, a: Any, image: Any, target: Any, is_more: Any) -> None:
+        """Blocks of the kernel's values: whole runs, as many as a panel takes, or a part of one."""
+        build, run = self.builder, self.window[-1]
+        n_runs = self.reads // run
+        for from_, n_blocks, count in pieces(n_runs, max(1, INNER // run)):
+            with loop(build, n_blocks) as number:
+                first = build.add(size(from_), build.mul(number, size(count)))
+                for start, n_parts, length in pieces(run, INNER):
+                    with loop(build, n_parts) as part:
+                        p = build.add(size(start), build.mul(part, size(length)))
+                        place = build.add(build.mul(first, size(run)), p)
+                        is_first = build.icmp_signed("==", place, ZERO)
+                        add = build.or_(is_more, build.not_(is_first))
+                        block = self.at(a, (place, 1)), self.at(image, (p, 1)), target
+                        self.add_block(block, first, (count, length), add)
+
+    def add_block(
+        self, operands: tuple[Any, Any, Any], first: Any, sizes: tuple[int, int], add: Any
+    ) -> None:
+        """``target += a @ b.T`` for ``sizes = (runs, length)``, a panel of columns at a time."""
+        build, (a, image, target), (count, length) = self.builder, operands, sizes
+        a_row = self.n_in * self.reads
+        for start, n_panels, lanes in pieces(self.columns, self.width):
+            with loop(build, n_panels) as number:
+                j = build.add(size(start), build.mul(number, size(lanes)))
+                table = build.gep(self.places, [j], source_etype=I64)
+                with loop(build, count) as i:
+                    source = self.run_start(image, build.add(first, i))
+                    panel = self.at(self.panel, (i, length * lanes))
+                    pack = self.tiles.pack(lanes, has_table=True)
+                    build.call(pack, [source, panel, table, size(length)])
+                for row, height in tile_rows(build, self.n_out):
+                    tile = self.tiles.tile(height, lanes)
+                    c = self.at(target, (row, self.columns), (j, 1))
+                    steps = map(size, (a_row, 1, lanes, self.columns, count * length))
+                    build.call(tile, [self.at(a, (row, a_row)), self.panel, c, *steps, add])
+
+    def run_start(self, image: Any, number: Any) -> Any:
+        """Where a run of the kernel's values starts in an image."""
+        terms = []
+        for n, step in reversed(list(zip(self.window, self.layout.strides, strict=True))[:-1]):
+            terms.append((self.builder.urem(number, size(n)), step))
+            number = self.builder.udiv(number, size(n))
+        return self.at(image, *terms)
+
+    def merge(self, n_chunks: int) -> None:
+        """Add the sums of the chunks in order."""
+        kernel, build = self.kernel, self.builder
+        kernel.n_chunks = n_chunks
+        sums, real = self.sums(), self.tiles.real
+        n_positions = math.prod(self.positions)
+        n_filters = self.groups * self.n_out
+        step = self.lines(n_filters * self.columns)
+        total = build.alloca(real)
+        with loops(build, (self.n_rows, n_filters, n_positions)) as (n, o, q):
+            place = self.at(sums, (o, self.columns), (n, n_positions), (q, 1))
+            build.store(ir.Constant(real, 0), total)
+            with loop(build, n_chunks) as chunk:
+                part = build.load(self.at(place, (chunk, step)), typ=real)
+                build.store(build.fadd(build.load(total, typ=real), part), total)
+            target = self.at(
+                self.pointer(self.out), (n, n_filters * n_positions), (o, n_positions), (q, 1)
+            )
+            build.store(build.load(total, typ=real), target)
+
+
+def tile_rows(builder: ir.IRBuilder, n: int) -> Any:
+    """Loops over the tiles of ``n`` rows: (first row, rows)."""
+    for start, count, height in split(n, HEIGHT):
+        with loop(builder, count) as number:
+            yield builder.add(size(start), builder.mul(number, size(height))), height

@@ -1,0 +1,223 @@
+"""Reductions: loops that fold axes of one operand, with the arithmetic of its maker fused in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from pullback.compile.ir import I8, I64, ZERO, ir, loop, loops
+from pullback.compile.kernels import Index, Kernel, Part
+from pullback.compile.llvm import Scalar, ScalarEmitter
+from pullback.compile.schedule import aligned, is_plain
+from pullback.errors import CompileError
+
+__all__ = ["emit_reduction"]
+
+BLOCK = 1024  # elements that are folded before their sum is added to the others
+
+
+def emit_reduction(kernel: Kernel) -> None:
+    """Fold the reduced axes, innermost where possible, else row by row into the output."""
+    Reduction(kernel).run()
+
+
+class Reduction:
+    """A fold of axes of one operand. One flat loop if all axes of a plain operand go."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+        equation = kernel.equation
+        (self.x,), (self.out,) = equation.inputs, equation.outputs
+        self.axis = equation.params["axis"]
+        self.params = {k: v for k, v in equation.params.items() if k != "axis"}
+        self.fold = equation.primitive.scalar
+        x, out = self.x.type, self.out.type
+        self.n = int(np.prod([x.shape[i] for i in self.axis]))
+        if self.n == 0 and equation.primitive.name in ("max", "min", "argmax", "argmin"):
+            raise CompileError(f"{equation.primitive.name} of no elements")  # an error in NumPy
+        self.dtype = out.dtype if np.can_cast(x.dtype, out.dtype) else x.dtype
+        self.emit = ScalarEmitter(kernel.builder, fold=True)
+        self.kept = [i for i in range(x.ndim) if i not in self.axis]
+        self.start = self.fold.start(self.emit, self.emit.constant(0, self.dtype))
+        self.total_start = self.start
+        kernel.is_flat = not self.kept and is_plain(kernel.plan, self.x)
+        self.along = [self.n] if kernel.is_flat else [x.shape[i] for i in self.axis]
+        self.has_blocks = bool(self.along) and self.along[-1] > 2 * BLOCK
+        if self.has_blocks and self.dtype == np.float32:  # many blocks are joined in more digits
+            self.total_start = self.fold.start(self.emit, self.emit.constant(0, np.float64))
+
+    def run(self) -> None:
+        x, out = self.x.type, self.out.type
+        rows_last = self.kept and self.kept[-1] == x.ndim - 1 and x.shape[-1] > 1
+        if rows_last and len(self.start) == 1 and self.start[0].dtype == out.dtype:
+            self.into_rows()
+            return
+        kernel = self.kernel
+        if not self.kept:
+            kernel.split(self.along)
+            if kernel.n_chunks > 1:
+                self.into_parts()
+                return
+        kernel.split(out.shape)
+        with loops(kernel.builder, out.shape, kernel.part) as outer:
+            state = self.over_all(outer, None)
+            kernel.store(self.out, outer, self.fold.finish(self.emit, state, self.n, **self.params))
+
+    def into_parts(self) -> None:
+        """Every chunk folds its part of the operand; in the end the parts are merged in order."""
+        kernel = self.kernel
+        n = kernel.n_chunks
+        parts = self.parts(n, kernel.chunk)
+        for s, place in zip(self.over_all([], kernel.part), parts, strict=True):
+            self.emit.store(s, place, ZERO)
+        kernel.finish = lambda last: Reduction(last).merge_parts(n)
+
+    def parts(self, n_chunks: int, chunk: Any) -> list[Any]:
+        """Memory for the state of a chunk."""
+        kernel, build, n = self.kernel, self.kernel.builder, len(self.total_start)
+        memory = kernel.scratch(8 * n * n_chunks)
+        first = build.mul(chunk, ir.Constant(I64, n))
+        places = [build.add(first, ir.Constant(I64, k)) for k in range(n)]
+        return [build.gep(memory, [place], source_etype=I64) for place in places]
+
+    def merge_parts(self, n_chunks: int) -> None:
+        kernel = self.kernel
+        total = kernel.state(self.total_start)
+        with loop(kernel.builder, n_chunks) as chunk:
+            before = kernel.read_state(total, self.total_start)
+            found = [
+                self.emit.load(place, ZERO, s.dtype)
+                for place, s in zip(self.parts(n_chunks, chunk), before, strict=True)
+            ]
+            self.write(total, self.fold.merge(self.emit, before, found))
+        state = kernel.read_state(total, self.total_start)
+        kernel.store(self.out, [], self.fold.finish(self.emit, state, self.n, **self.params))
+
+    def over_all(self, outer: Index, part: Part) -> tuple[Scalar, ...]:
+        """The state after all elements that go into one number, or those of a part."""
+        kernel = self.kernel
+        total = kernel.state(self.total_start)
+        *others, last = self.along or [1]
+        ends = (ZERO, ir.Constant(I64, last))
+        if part is not None and part[0] == len(others):
+            ends, part = part[1:], None
+        with loops(kernel.builder, others, part) as inner:
+            self.over_last(total, outer, inner, *ends)
+        kernel.forget()
+        return kernel.read_state(total, self.total_start)
+
+    def over_last(
+        self, total: list[Any], outer: Index, inner: Index, start: Any, stop: Any
+    ) -> None:
+        """Fold the last axis, in blocks that are merged: less rounding than one by one."""
+        kernel, build = self.kernel, self.kernel.builder
+        if self.has_blocks:
+            n_blocks = build.udiv(build.sub(stop, start), ir.Constant(I64, BLOCK))
+            with loop(build, n_blocks) as block:
+                part = kernel.state(self.start)
+                first = build.add(start, build.mul(block, ir.Constant(I64, BLOCK)))
+                with loop(build, BLOCK) as i:
+                    position = build.add(first, i, flags=("nsw",))
+                    self.fold_in(part, self.start, outer, [*inner, position])
+                kernel.forget()
+                before = kernel.read_state(total, self.total_start)
+                found = [
+                    self.emit.cast(s, t.dtype)
+                    for s, t in zip(kernel.read_state(part, self.start), before, strict=True)
+                ]
+                self.write(total, self.fold.merge(self.emit, before, found))
+            start = build.add(start, build.mul(n_blocks, ir.Constant(I64, BLOCK)))
+        with loop(build, stop, start=start) as i:
+            self.fold_in(total, self.total_start, outer, [*inner, i])
+        kernel.forget()
+
+    def fold_in(
+        self, places: list[Any], like: Sequence[Scalar], outer: Index, inner: Index
+    ) -> None:
+        state = self.kernel.read_state(places, like)
+        self.write(places, self.step(state, outer, inner))
+
+    def write(self, places: list[Any], state: Sequence[Scalar]) -> None:
+        for place, s in zip(places, state, strict=True):
+            self.kernel.builder.store(s.value, place)
+
+    def step(self, state: tuple[Scalar, ...], outer: Index, inner: Index) -> tuple[Scalar, ...]:
+        """The state after the element at ``outer`` of the kept axes and ``inner`` of the others."""
+        build = self.kernel.builder
+        number: Any = ZERO
+        for length, i in zip(self.along, inner, strict=False):
+            number = build.add(build.mul(number, ir.Constant(I64, length)), i)
+        index: Index = list(inner)
+        if not self.kernel.is_flat:
+            index = [None] * self.x.type.ndim
+            for i, value in zip((*self.kept, *self.axis), (*outer, *inner), strict=False):
+                index[i] = value
+        element = self.emit.cast(self.kernel.value(self.x, index), state[0].dtype)
+        result: tuple[Scalar, ...] = self.fold.step(
+            self.emit, state, element, Scalar(number, np.int64)
+        )
+        return result
+
+    def into_rows(self) -> None:
+        """The last axis stays: fold row after row, into the output or for each chunk apart."""
+        kernel, out = self.kernel, self.out.type
+        kernel.split(self.along)
+        n = kernel.n_chunks
+        if n > 1 and 8 * n * out.size <= self.x.type.size:
+            self.fold_rows(self.rows(n)(kernel.chunk), kernel.part, None)
+            kernel.finish = lambda last: Reduction(last).merge_rows(n)
+            return
+        kernel.split(out.shape)
+        target = kernel.pointers[self.out]
+        self.fold_rows(target, None, kernel.part)
+        self.finish_rows(target, kernel.part)
+
+    def rows(self, n_chunks: int) -> Callable[[Any], Any]:
+        """Memory of the size of the output for every chunk."""
+        n_bytes = aligned(self.out.type.nbytes)
+        memory, build = self.kernel.scratch(n_bytes * n_chunks), self.kernel.builder
+
+        def of(chunk: Any) -> Any:
+            return build.gep(memory, [build.mul(chunk, ir.Constant(I64, n_bytes))], source_etype=I8)
+
+        return of
+
+    def fold_rows(self, target: Any, rows: Part, columns: Part) -> None:
+        """Fold rows, or part of them, into memory of the size of the output, or part of it."""
+        kernel, out = self.kernel, self.out.type
+        with loops(kernel.builder, out.shape, columns) as outer:
+            self.emit.store(self.start[0], target, kernel.position(out, outer))
+        with (
+            loops(kernel.builder, self.along, rows) as inner,
+            loops(kernel.builder, out.shape, columns) as outer,
+        ):
+            before = self.row_element(target, outer)
+            self.emit.store(
+                self.step((before,), outer, inner)[0], target, kernel.position(out, outer)
+            )
+        kernel.forget()
+
+    def row_element(self, target: Any, outer: Index) -> Scalar:
+        out = self.out.type
+        return self.emit.load(target, self.kernel.position(out, outer), out.dtype)
+
+    def finish_rows(self, source: Any, columns: Part) -> None:
+        kernel = self.kernel
+        with loops(kernel.builder, self.out.type.shape, columns) as outer:
+            state = (self.row_element(source, outer),)
+            kernel.store(self.out, outer, self.fold.finish(self.emit, state, self.n, **self.params))
+
+    def merge_rows(self, n_chunks: int) -> None:
+        """Merge the rows of the chunks into those of the first, in order."""
+        kernel, out = self.kernel, self.out.type
+        rows_of = self.rows(n_chunks)
+        first = rows_of(ZERO)
+        with loop(kernel.builder, n_chunks, start=ir.Constant(I64, 1)) as chunk:
+            rows = rows_of(chunk)
+            with loops(kernel.builder, out.shape) as outer:
+                pair = (self.row_element(first, outer),), (self.row_element(rows, outer),)
+                (total,) = self.fold.merge(self.emit, *pair)
+                self.emit.store(total, first, kernel.position(out, outer))
+        self.finish_rows(first, None)

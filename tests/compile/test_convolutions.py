@@ -1,0 +1,82 @@
+"""Native convolutions against SciPy and against NumPy's evaluation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from scipy.signal import correlate
+
+import pullback as pb
+from pullback.ops.conv import conv
+
+rng = np.random.default_rng(0)
+STEP = st.sampled_from([1, 1, 2, 3])
+
+
+@st.composite
+def geometries(draw):
+    """Shapes and parameters with every combination of strides, gaps, zeros around and cuts."""
+    n = draw(st.sampled_from([1, 2, 2, 3]))
+    groups = draw(st.sampled_from([1, 1, 2, 3]))
+    n_in, n_out = draw(st.integers(1, 5)), draw(st.sampled_from([1, 2, 7]))
+    most = 9 if n == 3 else 35
+    axes = st.tuples(st.integers(1, most), st.integers(1, 8), *[st.integers(-1, 3)] * 2)
+    drawn = [draw(axes) for _ in range(n)]
+    x = (draw(st.integers(1, 9)), groups * n_in, *(size for size, *_ in drawn))
+    w = (groups * n_out, n_in, *(size for _, size, *_ in drawn))
+    params = {name: tuple(draw(STEP) for _ in range(n)) for name in ("stride", "dilation")}
+    params["input_dilation"] = tuple(draw(st.sampled_from([1, 1, 2])) for _ in range(n))
+    params["padding"] = tuple((low, high) for *_, low, high in drawn)
+    for axis in range(n):
+        reach = (w[2 + axis] - 1) * params["dilation"][axis] + 1
+        spread = (x[2 + axis] - 1) * params["input_dilation"][axis] + 1
+        assume(spread + sum(params["padding"][axis]) >= reach)
+    return x, w, {**params, "groups": groups}
+
+
+@settings(max_examples=60, deadline=None)
+@given(geometries(), st.sampled_from(["float32", "float64"]))
+def test_any_geometry(geometry, dtype):
+    x_shape, w_shape, params = geometry
+    x, w = rng.normal(size=x_shape).astype(dtype), rng.normal(size=w_shape).astype(dtype)
+    expected = conv(x.astype(np.float64), w.astype(np.float64), **params)
+    got = pb.compile(lambda x, w: conv(x, w, **params), callbacks=False)(x, w)
+    assert got.dtype == dtype
+    tolerance = 1e-5 if dtype == "float32" else 1e-13
+    np.testing.assert_allclose(got, expected, rtol=tolerance, atol=tolerance * abs(w).sum())
+
+
+@pytest.mark.parametrize("shape", [(3, 20, 37), (1, 5, 300)])
+def test_valid_positions_are_those_of_scipy(shape):
+    """Without padding the image is read in place."""
+    channels = shape[0]
+    x, w = rng.normal(size=(1, *shape)), rng.normal(size=(1, channels, 4, 3))
+    plain = {"stride": (1, 1), "dilation": (1, 1), "input_dilation": (1, 1), "groups": 1}
+    got = pb.compile(lambda x, w: conv(x, w, padding=((0, 0),) * 2, **plain))(x, w)
+    np.testing.assert_allclose(got[0], correlate(x[0], w[0], "valid"), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_threads_do_not_change_results(stride):
+    x = rng.normal(size=(33, 16, 24, 24)).astype(np.float32)
+    w = rng.normal(size=(32, 16, 3, 3)).astype(np.float32)
+    params = {"stride": (stride,) * 2, "padding": ((1, 1),) * 2, "dilation": (1, 1)}
+
+    def loss(x, w):
+        return np.sum(np.tanh(conv(x, w, input_dilation=(1, 1), groups=1, **params)))
+
+    step = pb.value_and_grad(loss, argnums=(0, 1))
+    one, many = pb.compile(step, threads=1)(x, w), pb.compile(step, threads=3)(x, w)
+    for a, b, e in zip(*map(pb.tree.leaves, (one, many, step(x, w))), strict=True):
+        np.testing.assert_array_equal(a, b)
+        np.testing.assert_allclose(a, e, rtol=1e-3, atol=2e-3)
+
+
+def test_integers_are_left_to_numpy():
+    x, w = np.arange(12).reshape(1, 2, 6), np.ones((1, 2, 3), int)
+    params = {"stride": (1,), "padding": ((0, 0),), "dilation": (1,), "input_dilation": (1,)}
+    f = pb.compile(lambda x, w: conv(x, w, groups=1, **params))
+    np.testing.assert_array_equal(f(x, w), [[[24, 30, 36, 42]]])
+    assert "in NumPy: conv" in f.show("loops", x, w)

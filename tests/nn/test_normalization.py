@@ -1,0 +1,83 @@
+"""Normalization: what comes out has mean 0 and variance 1; running statistics; derivatives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import pullback as pb
+from pullback import nn
+from pullback.errors import ShapeError
+from pullback.testing.grads import check_grads
+
+
+@pytest.mark.parametrize("shape", [(6, 3), (4, 3, 5), (2, 3, 4, 5)])
+def test_a_channel_has_the_shift_as_mean_and_the_scale_as_deviation(shape: Any, rng: Any) -> None:
+    x = rng.normal(3, 2, size=shape)
+    scale, shift = np.array([1.0, 2.0, -3.0]), np.array([0.0, 5.0, 7.0])
+    y = nn.batch_norm(x, scale, shift, *nn.batch_statistics(x), eps=0)
+    for c in range(3):
+        np.testing.assert_allclose(y[:, c].mean(), shift[c], atol=1e-12)
+        np.testing.assert_allclose(y[:, c].std(), abs(scale[c]), rtol=1e-12)
+        np.testing.assert_allclose(nn.batch_statistics(x)[0][c], x[:, c].mean(), rtol=1e-12)
+        np.testing.assert_allclose(nn.batch_statistics(x)[1][c], x[:, c].var(), rtol=1e-12)
+
+
+def test_the_gradient_flows_through_the_statistics(rng: Any) -> None:
+    x, scale, shift = rng.normal(size=(4, 2, 3)), rng.normal(size=2), rng.normal(size=2)
+
+    def f(x: Any, scale: Any, shift: Any) -> Any:
+        return np.sum(np.sin(nn.batch_norm(x, scale, shift, *nn.batch_statistics(x))))
+
+    check_grads(f, (x, scale, shift))
+    compiled = pb.compile(pb.grad(f))(x, scale, shift)
+    np.testing.assert_allclose(compiled, pb.grad(f)(x, scale, shift), rtol=1e-11, atol=1e-13)
+
+
+def test_training_moves_the_running_statistics_of_a_new_layer(rng: Any) -> None:
+    first = nn.BatchNorm.init(2, momentum=0.5, eps=0.0, dtype=np.float32)
+    x = rng.normal(4, 3, size=(500, 2)).astype(np.float32)
+    layer = first
+    for _ in range(20):
+        y, layer = layer.train(x)
+    assert y.dtype == layer.mean.dtype == np.float32
+    np.testing.assert_allclose(layer.mean, x.mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(layer.variance, x.var(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(layer(x), y, rtol=1e-4, atol=1e-4)
+    assert first.mean.tolist() == [0, 0]
+    assert first.variance.tolist() == [1, 1]
+
+
+def test_running_statistics_have_no_gradient(rng: Any) -> None:
+    x = rng.normal(size=(5, 2))
+    layer = nn.BatchNorm.init(2)
+    grads = pb.grad(lambda layer: np.sum(layer(x) ** 2))(layer)
+    assert not grads.mean.any()
+    assert not grads.variance.any()
+    np.testing.assert_allclose(grads.shift, 2 * layer(x).sum(axis=0))
+
+    def loss(layer: Any) -> Any:
+        y, moved = layer.train(x)
+        return np.sum(y**4), moved
+
+    grads, moved = pb.grad(loss, has_aux=True)(layer)
+    assert not grads.mean.any()
+    assert not grads.variance.any()
+    np.testing.assert_allclose(moved.mean, 0.1 * x.mean(axis=0))
+
+
+def test_wrong_channels_are_refused() -> None:
+    with pytest.raises(ShapeError, match=r"shape \(4, 3\), the scale \(2,\)"):
+        nn.BatchNorm.init(2)(np.ones((4, 3)))
+    with pytest.raises(ShapeError, match=r"shape \(2,\)"):
+        nn.BatchNorm.init(2)(np.ones(2))
+
+
+def test_layer_norm_treats_each_example_by_itself(rng: Any) -> None:
+    x, scale, shift = rng.normal(2, 5, size=(3, 4, 6)), rng.normal(size=6), rng.normal(size=6)
+    y = (nn.layer_norm(x, scale, shift, eps=0) - shift) / scale
+    np.testing.assert_allclose(y.mean(axis=-1), 0, atol=1e-12)
+    np.testing.assert_allclose(y.std(axis=-1), 1, rtol=1e-12)
+    check_grads(lambda *args: np.sum(np.sin(nn.layer_norm(*args))), (x, scale, shift))
