@@ -15,7 +15,7 @@ from pullback.compile.chunks import bounds, cut
 from pullback.compile.ir import I8, I32, I64, ZERO, ir, loop, loops
 from pullback.compile.llvm import Scalar, ScalarEmitter
 from pullback.compile.scalars import scalar_form
-from pullback.compile.schedule import Schedule, Step, aligned, is_flat, is_squeeze
+from pullback.compile.schedule import Schedule, Step, aligned, is_squeeze
 from pullback.core.graph import Equation, Literal, Variable
 from pullback.core.types import ArrayType
 
@@ -56,7 +56,8 @@ class Kernel:
         self.builder = builder
         self.pointers = pointers
         self.emit = ScalarEmitter(builder)
-        self.fail = fail
+        self.report = fail
+        self.may_fail = False
         self.working_memory = working_memory
         self.scratch_bytes = 0
         self.chunk = chunk
@@ -154,6 +155,11 @@ class Kernel:
             axis += 1
         return result
 
+    def fail(self, builder: ir.IRBuilder) -> None:
+        """Report that the equation has failed."""
+        self.may_fail = True
+        self.report(builder)
+
     # -- chunks -------------------------------------------------------------------------------
     def split(self, shape: Sequence[int]) -> None:
         """Let each chunk run over a part of ``shape`` only, if there is enough work."""
@@ -225,7 +231,7 @@ def emit_map(kernel: Kernel) -> None:
     """``out[i] = expression(i)`` for every element."""
     equation = kernel.equation
     (out,) = equation.outputs
-    if all(is_flat(kernel.plan, e) for e in kernel.equations):
+    if kernel.step.is_flat:
         kernel.is_flat = True
         kernel.split([out.type.size])
         kernel.checked(lambda: kernel.map_over([out.type.size]))

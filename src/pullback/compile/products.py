@@ -7,21 +7,19 @@ at large strides is copied first.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Hashable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from pullback.compile.chunks import bounds, chunk_length
-from pullback.compile.ir import I8, I64, POINTER, ZERO, ir, loop
-from pullback.compile.schedule import aligned
+from pullback.compile.ir import I8, ZERO, ir, loop
+from pullback.compile.schedule import Schedule, aligned
+from pullback.compile.steps import CHUNK, operands_of
 from pullback.compile.tiles import Tiles, size
-from pullback.core.graph import Equation, Literal, Variable
+from pullback.core.graph import Equation, Variable
 
-if TYPE_CHECKING:
-    from pullback.compile.program import FunctionEmitter
-
-__all__ = ["emit_matmul"]
+__all__ = ["Stack"]
 
 INNER = 256  # numbers of the inner dimension in a block: a panel takes 16 KiB
 HEIGHT = 6  # rows of a tile
@@ -224,22 +222,18 @@ def panel_width(tiles: Tiles, m: int) -> int:
 
 
 # -- equations --------------------------------------------------------------------------------
-def emit_matmul(emitter: FunctionEmitter, equation: Equation) -> None:
-    """A product for every matrix of the stack; transposed operands are read in place."""
-    if equation.outputs[0].type.size:
-        Stack(emitter, equation).emit()
-
-
 class Stack:
-    """The products of an equation: ``count`` of them, of the same sizes."""
+    """The products of an equation: ``count`` of them, of the same sizes.
 
-    def __init__(self, emitter: FunctionEmitter, equation: Equation) -> None:
-        self.emitter = emitter
+    A transposed operand that has no memory is read in place, from what it transposes.
+    """
+
+    def __init__(self, module: ir.Module, equation: Equation, plan: Schedule) -> None:
         x1, x2 = equation.inputs
         (self.out,) = equation.outputs
-        self.tiles = Tiles(emitter.program.module, self.out.type.dtype)
-        left, a_transposed = matrix(emitter, x1)
-        right, b_transposed = matrix(emitter, x2)
+        self.tiles = Tiles(module, self.out.type.dtype)
+        left, a_transposed = matrix(plan, x1)
+        right, b_transposed = matrix(plan, x2)
         m, k = (1, x1.type.shape[0]) if x1.type.ndim == 1 else x1.type.shape[-2:]
         n = 1 if x2.type.ndim == 1 else x2.type.shape[-1]
         self.shape = np.broadcast_shapes(x1.type.shape[:-2], x2.type.shape[:-2])
@@ -256,7 +250,7 @@ class Stack:
             )
             x1, x2, m, n = x2, x1, n, m
         self.types = x1.type, x2.type
-        self.operands = left, right
+        self.operands = [left, right]
         self.sizes = m, n, k
         self.layout = Layout(
             m if a_transposed else k, k if b_transposed else n, n, a_transposed, b_transposed
@@ -265,30 +259,35 @@ class Stack:
         self.height = -(-m // self.pieces.rows)
         self.width = -(-n // self.pieces.columns)
         self.n_pieces = self.count * self.height * self.width
+        self.n_chunks = -(-self.n_pieces // self.pieces.in_chunk)
+        self.products = self.kinds_of_pieces()
+        self.chunk_bytes = aligned(max(p.scratch_bytes for p, *_ in self.products))
+        self.scratch_bytes = self.chunk_bytes * self.n_chunks
 
-    def emit(self) -> None:
-        emitter, module = self.emitter, self.emitter.program.module
-        n_chunks = -(-self.n_pieces // self.pieces.in_chunk)
-        kind = ir.FunctionType(ir.VoidType(), [POINTER] * 4 + [I64])
-        function = ir.Function(module, kind, module.get_unique_name("products"))
+    @property
+    def key(self) -> Hashable:
+        """Equal for two equations if their functions are."""
+        return "product", self.types, self.sizes, self.layout
+
+    def function(self) -> Any:
+        """The function of a job (two operands, result, working memory) and of a chunk of it."""
+        module = self.tiles.module
+        function = ir.Function(module, CHUNK, module.get_unique_name("products"))
         function.linkage = "internal"
         self.builder = ir.IRBuilder(function.append_basic_block("entry"))
-        *self.places, scratch, chunk = function.args
-        products = self.products()
-        scratch_bytes = aligned(max(p.scratch_bytes for p, *_ in products))
-        start = self.builder.mul(chunk, size(scratch_bytes))
+        job, chunk = function.args
+        _, *self.places, scratch = operands_of(self.builder, job, 4)
+        start = self.builder.mul(chunk, size(self.chunk_bytes))
         self.scratch = self.builder.gep(scratch, [start], source_etype=I8)
         first, stop = bounds(self.builder, self.n_pieces, self.pieces.in_chunk, chunk)
-        if n_chunks == 1:
+        if self.n_chunks == 1:
             first, stop = ZERO, self.n_pieces
         with loop(self.builder, stop, start=first) as number:
-            self.emit_piece(number, products)
+            self.emit_piece(number)
         self.builder.ret_void()
-        operands = [*self.operands, emitter.address(self.out)]
-        working_memory = emitter.scratch(scratch_bytes * n_chunks)
-        emitter.emit_chunks(emitter.program.unique(function), [*operands, working_memory], n_chunks)
+        return function
 
-    def products(self) -> list[tuple[Product, bool, bool]]:
+    def kinds_of_pieces(self) -> list[tuple[Product, bool, bool]]:
         """The products of whole pieces and of those at the ends: (product, last row, column)."""
         m, n, k = self.sizes
         rows, columns, _ = self.pieces
@@ -300,7 +299,7 @@ class Stack:
             for width, is_right in widths
         ]
 
-    def emit_piece(self, number: Any, products: list[tuple[Product, bool, bool]]) -> None:
+    def emit_piece(self, number: Any) -> None:
         build, (m, n, k), layout = self.builder, self.sizes, self.layout
         item = self.tiles.dtype.itemsize
         i, piece = self.divided(number, self.height * self.width)
@@ -315,7 +314,7 @@ class Stack:
         c = self.tiles.at(build, self.at(c, first_row, layout.c_row), first_column)
         is_bottom = build.icmp_signed("==", row, size(self.height - 1))
         is_right = build.icmp_signed("==", column, size(self.width - 1))
-        for product, bottom, right in products:
+        for product, bottom, right in self.products:
             flags = [
                 is_last if wanted else build.not_(is_last)
                 for is_last, wanted in ((is_bottom, bottom), (is_right, right))
@@ -351,9 +350,8 @@ class Stack:
         return builder.gep(base, [builder.mul(position, size(n_bytes))], source_etype=I8)
 
 
-def matrix(emitter: FunctionEmitter, operand: Variable | Literal) -> tuple[Any, bool]:
-    """Memory of an operand, and whether it holds the transposed matrix."""
-    plan = emitter.plan
-    if isinstance(operand, Variable) and operand not in plan.in_memory:
-        return emitter.address(plan.makers[operand].inputs[0]), True
-    return emitter.address(operand), False
+def matrix(plan: Schedule, operand: Variable) -> tuple[Variable, bool]:
+    """Where an operand is in memory, and whether that is the transposed matrix."""
+    if operand in plan.in_memory:
+        return operand, False
+    return plan.makers[operand].inputs[0], True

@@ -1,28 +1,27 @@
-"""Programs: a graph as one LLVM function that runs its kernels in order over one arena.
+"""Programs: a graph as a table of steps that run in order over one arena.
 
-Every function has the signature ``void f(pointers, arena, status)``: a table of pointers to inputs
-and outputs, working memory, and a place for the number of an equation that failed, followed by the
+A program is a function ``void f(pointers, arena, status)``: a table of pointers to inputs and
+outputs, working memory, and a place for the number of an equation that failed, followed by the
 addresses of the pool's ``run``, of the pool and of the callbacks. Bodies of loops and branches are
-functions of the same kind, called with tables of their own. Nothing of the running process is
-written into the text, so that its object code can be kept and used again.
+programs too, called with tables of their own. Nothing of the running process is written into the
+text, so that its object code can be kept and used again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Hashable
+from typing import Any, NamedTuple
 
-import numpy as np
-
-from pullback.compile.entry import HEAD_WORDS, MAIN, Callee
+from pullback.compile.control import CONTROL, Code, emit_callback, emit_copies
+from pullback.compile.entry import MAIN
 from pullback.compile.forms import kernel_for
-from pullback.compile.ir import I8, I32, I64, POINTER, ZERO, ir, loop, scalar_type
+from pullback.compile.ir import I32, I64, POINTER, ir
 from pullback.compile.kernels import Kernel
-from pullback.compile.llvm import ScalarEmitter
-from pullback.compile.products import emit_matmul
-from pullback.compile.schedule import Schedule, Step, aligned, is_float_product, schedule
+from pullback.compile.products import Stack
+from pullback.compile.schedule import Step, is_float_product, schedule
+from pullback.compile.steps import CHUNK, Row, at_entry, emit_rows, operands_of
+from pullback.compile.structure import structure
 from pullback.core.graph import Equation, Graph, Literal, Variable
-from pullback.core.types import ArrayType
 from pullback.errors import CompileError
 from pullback.transforms.passes.expand import expand
 from pullback.transforms.passes.fission import fission
@@ -30,9 +29,14 @@ from pullback.transforms.passes.pipeline import optimize
 
 __all__ = ["Program", "emit_program"]
 
-CALLBACK = ir.FunctionType(ir.VoidType(), [POINTER, POINTER])
-CHUNK = ir.FunctionType(ir.VoidType(), [POINTER, I64])
-RUN = ir.FunctionType(ir.VoidType(), [POINTER, POINTER, POINTER, I64])
+
+class Compiled(NamedTuple):
+    """The functions of a kernel, which equal steps share; ``after`` follows all chunks."""
+
+    function: Any
+    after: Any
+    n_chunks: int
+    scratch_bytes: int
 
 
 class Program:
@@ -42,26 +46,20 @@ class Program:
     that NumPy evaluates, which the program reaches through the addresses behind the status.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, graph: Graph, allow_callbacks: bool) -> None:
         self.module = ir.Module("pullback")
+        self.allow_callbacks = allow_callbacks
         self.checked: list[Equation] = []
         self.callbacks: list[Equation] = []
-        self.kernels: dict[str, Any] = {}  # by the text of their bodies
+        self.kernels: dict[Hashable, Compiled] = {}
         self.has_jobs = False  # for several threads
-        self.arena_bytes = 0
-        self.schedule: Schedule | None = None
+        main = FunctionEmitter(self, graph, "main")
+        self.arena_bytes = main.arena_bytes
+        self.schedule = main.plan
 
     @property
     def text(self) -> str:
         return str(self.module)
-
-    def unique(self, function: Any) -> Any:
-        """The first kernel with the same body, which replaces ``function``: layers share code."""
-        body = str(function).replace(function.name, "", 1)
-        first = self.kernels.setdefault(body, function)
-        if first is not function:
-            del self.module.globals[function.name]
-        return first
 
 
 def emit_program(graph: Graph, allow_callbacks: bool = True) -> Program:
@@ -70,132 +68,139 @@ def emit_program(graph: Graph, allow_callbacks: bool = True) -> Program:
     Raises:
         CompileError: if an equation has no native form and ``allow_callbacks`` is false.
     """
-    program = Program()
-    graph = optimize(fission(optimize(expand(graph))))
-    function = FunctionEmitter(program, graph, "main", allow_callbacks)
-    program.arena_bytes = function.arena_bytes
-    program.schedule = function.plan
-    return program
+    return Program(optimize(fission(optimize(expand(graph)))), allow_callbacks)
 
 
 class FunctionEmitter:
-    """Emits one graph as one function; ``arena_bytes`` is its working memory, callees included."""
+    """Emits one graph as one program; ``arena_bytes`` is its working memory, callees included."""
 
-    def __init__(self, program: Program, graph: Graph, name: str, allow_callbacks: bool) -> None:
+    def __init__(self, program: Program, graph: Graph, name: str) -> None:
         self.program = program
         self.graph = graph
         self.plan = schedule(graph)
-        self.allow_callbacks = allow_callbacks
         self.function = ir.Function(program.module, MAIN, name)
         if name != "main":
             self.function.linkage = "internal"
-        self.builder = ir.IRBuilder(self.function.append_basic_block("entry"))
-        self.table, self.arena, self.status = self.function.args
         self.own_bytes = self.plan.arena_bytes
         self.nested_bytes = 0
-        self.pointers = self.bind_memory()
+        self.places = self.bind_memory()
+        self.rows: list[Row] = []
         for step in self.plan.steps:
             self.emit_step(step)
         self.copy_outputs()
-        self.builder.ret_void()
+        emit_rows(program.module, self.function, self.rows)
         self.arena_bytes = self.own_bytes + self.nested_bytes
 
     # -- memory -------------------------------------------------------------------------------
-    def offset(self, pointer: Any, n_bytes: int | Any) -> Any:
-        n = ir.Constant(I64, n_bytes) if isinstance(n_bytes, int) else n_bytes
-        return self.builder.gep(pointer, [n], source_etype=I8)
-
-    def entry(self, i: int) -> Any:
-        address = self.builder.gep(self.table, [ir.Constant(I64, i)], source_etype=POINTER)
-        return self.builder.load(address, typ=POINTER)
-
-    def bind_memory(self) -> dict[Variable, Any]:
-        pointers: dict[Variable, Any] = {v: self.entry(i) for i, v in enumerate(self.graph.inputs)}
+    def bind_memory(self) -> dict[Variable, int]:
+        """Where values are, as operands of rows."""
+        places = {v: at_entry(i) for i, v in enumerate(self.graph.inputs)}
         n = len(self.graph.inputs)
-        self.direct: set[int] = set()
+        self.copies: list[tuple[Variable | Literal, int]] = []  # from an operand to an entry
         for i, v in enumerate(self.graph.outputs):
-            if isinstance(v, Variable) and v not in pointers:
-                pointers[v] = self.entry(n + i)
-                self.direct.add(i)
-        for v, place in self.plan.offsets.items():
-            pointers[v] = self.offset(self.arena, place)
-        return pointers
+            if isinstance(v, Variable) and v not in places:
+                places[v] = at_entry(n + i)
+            else:
+                self.copies.append((v, n + i))
+        return {**places, **self.plan.offsets}
 
-    def copy(self, source: Any, target: Any, n_bytes: int) -> None:
-        """``memcpy`` of a fixed number of bytes."""
-        if n_bytes:
-            module = self.program.module
-            name = "llvm.memcpy.p0.p0.i64"
-            kind = ir.FunctionType(ir.VoidType(), [POINTER, POINTER, I64, ir.IntType(1)])
-            move = module.globals.get(name) or ir.Function(module, kind, name)
-            self.builder.call(
-                move, [target, source, ir.Constant(I64, n_bytes), ir.Constant(ir.IntType(1), 0)]
-            )
+    def place(self, variable: Variable) -> int:
+        return self.places[self.plan.owner(variable)]
 
-    def copy_outputs(self) -> None:
-        """Outputs that are inputs, literals or repeated."""
-        for i, v in enumerate(self.graph.outputs):
-            if i not in self.direct:
-                self.copy(self.address(v), self.entry(len(self.graph.inputs) + i), v.type.nbytes)
+    def reserve(self, n_bytes: int) -> int:
+        """Working memory behind our own arena, free after the step that takes it."""
+        self.nested_bytes = max(self.nested_bytes, n_bytes)
+        return self.own_bytes
 
-    def address(self, operand: Variable | Literal) -> Any:
-        """Memory that holds an operand; a literal gets a place at the head of the function."""
-        if isinstance(operand, Variable):
-            return self.pointers[self.plan.owner(operand)]
-        emit = ScalarEmitter(self.builder)
-        with self.builder.goto_entry_block():
-            place = self.builder.alloca(scalar_type(operand.type.dtype))
-        emit.store(emit.constant(operand.value, operand.type.dtype), place, ir.Constant(I64, 0))
-        return place
+    def nested(self, graph: Graph) -> tuple[Any, int]:
+        """A graph inside this one as a program; its function and how large its arena is."""
+        name = self.program.module.get_unique_name("body")
+        inner = FunctionEmitter(self.program, graph, name)
+        return inner.function, inner.arena_bytes
 
     # -- steps --------------------------------------------------------------------------------
     def emit_step(self, step: Step) -> None:
-        name = step.equation.primitive.name
-        emitter = kernel_for(step.equation)
+        equation = step.equation
         try:
-            if is_float_product(step.equation):
-                emit_matmul(self, step.equation)
-            elif emitter is not None:
+            if is_float_product(equation):
+                self.emit_product(equation)
+            elif emitter := kernel_for(equation):
                 self.emit_kernel(step, emitter)
-            elif name in CONTROL:
-                CONTROL[name](self, step.equation)
+            elif control := CONTROL.get(equation.primitive.name):
+                self.emit_code(lambda code: control(code, equation))
             else:
-                raise CompileError(f"{name} has no native form")
+                raise CompileError(f"{equation.primitive.name} has no native form")
         except CompileError as error:
-            if not self.allow_callbacks:
+            if not self.program.allow_callbacks:
                 raise CompileError(
                     error.headline,
-                    where=str(step.equation.source),
-                    details=[f"operands: {', '.join(str(v.type) for v in step.equation.inputs)}"],
+                    where=str(equation.source),
+                    details=[f"operands: {', '.join(str(v.type) for v in equation.inputs)}"],
                     fix="compile with callbacks=True, which evaluates this operation in NumPy",
                 ) from error
-            self.emit_callback(step.equation)
+            self.program.callbacks.append(equation)
+            number = len(self.program.callbacks) - 1
+            self.emit_code(lambda code: emit_callback(code, equation, number))
+
+    def copy_outputs(self) -> None:
+        """Outputs that are inputs, literals or repeated."""
+        if self.copies:
+            self.emit_code(lambda code: emit_copies(code, self.copies))
+
+    def emit_code(self, emit: Callable[[Code], None]) -> None:
+        """A step that is no kernel."""
+        code = Code(self)
+        try:
+            emit(code)
+        except CompileError:
+            del self.program.module.globals[code.function.name]
+            raise
+        code.builder.ret_void()
+        self.rows.append(Row(code.function, 0, []))
+
+    def emit_product(self, equation: Equation) -> None:
+        (out,) = equation.outputs
+        if not out.type.size:
+            return
+        stack = Stack(self.program.module, equation, self.plan)
+        function = self.program.kernels.get(stack.key)
+        if function is None:
+            function = Compiled(stack.function(), None, stack.n_chunks, stack.scratch_bytes)
+            self.program.kernels[stack.key] = function
+        self.add_rows(function, [*stack.operands, out])
 
     def emit_kernel(self, step: Step, emitter: Callable[[Kernel], None]) -> None:
-        """Functions of its own for the kernel: their pointers do not overlap, so loops vectorize.
-
-        The first computes a chunk, where there are several the second what follows all of them.
-        """
         variables = [*step.reads, *step.outputs]
-        body, function = self.kernel(step, variables, emitter)
-        if body.finish is not None:
-            _, after = self.kernel(step, variables, body.finish)
-        addresses = [self.pointers[v] for v in variables]
-        operands = [*addresses, self.status, self.scratch(body.scratch_bytes)]
-        self.emit_chunks(function, operands, body.n_chunks)
-        if body.finish is not None:
-            self.builder.call(after, [*operands, ZERO])
+        key = structure(self.plan, step)
+        kernel = self.program.kernels.get(key)
+        if kernel is None:
+            body, function = self.kernel(step, emitter)
+            after = None
+            if body.finish is not None:
+                _, after = self.kernel(step, body.finish)
+            kernel = Compiled(function, after, body.n_chunks, body.scratch_bytes)
+            if not body.may_fail:  # else its code names the equation
+                self.program.kernels[key] = kernel
+        self.add_rows(kernel, variables)
 
-    def kernel(
-        self, step: Step, variables: Sequence[Variable], emitter: Callable[[Kernel], None]
-    ) -> tuple[Kernel, Any]:
-        """A kernel, and its function of the variables' memory, status, scratch memory, chunk."""
-        module = self.program.module
+    def add_rows(self, kernel: Compiled, variables: list[Variable]) -> None:
+        operands = [*map(self.place, variables), self.reserve(kernel.scratch_bytes)]
+        self.rows.append(Row(kernel.function, kernel.n_chunks, operands))
+        self.program.has_jobs |= kernel.n_chunks > 1
+        if kernel.after is not None:
+            self.rows.append(Row(kernel.after, 1, operands))
+
+    def kernel(self, step: Step, emitter: Callable[[Kernel], None]) -> tuple[Kernel, Any]:
+        """A kernel, and its function of a job and the number of a chunk.
+
+        The loops are in a function of their own, whose pointers do not overlap: they vectorize.
+        """
+        module, variables = self.program.module, [*step.reads, *step.outputs]
         kind = ir.FunctionType(ir.VoidType(), [POINTER] * (len(variables) + 2) + [I64])
         function = ir.Function(module, kind, module.get_unique_name("kernel"))
-        function.linkage = "internal"  # and not a second time inside its caller
+        function.linkage = "internal"
         function.attributes.add("noinline")
-        *places, status, working_memory, chunk = function.args
+        status, *places, working_memory, chunk = function.args
         for argument in places:
             argument.add_attribute("noalias")
         builder = ir.IRBuilder(function.append_basic_block("entry"))
@@ -211,178 +216,19 @@ class FunctionEmitter:
             del module.globals[function.name]
             raise
         builder.ret_void()
-        return body, self.program.unique(function)
-
-    def emit_chunks(self, function: Any, operands: Sequence[Any], n_chunks: int) -> None:
-        """Call ``function(*operands, chunk)`` for every chunk, on the threads of the pool."""
-        if n_chunks == 1:
-            self.builder.call(function, [*operands, ZERO])
-            return
-        module = self.program.module
-        chunk = ir.Function(module, CHUNK, module.get_unique_name("chunk"))
-        chunk.linkage = "internal"
-        builder = ir.IRBuilder(chunk.append_basic_block("entry"))
-        table, number = chunk.args
-        places = [
-            builder.gep(table, [ir.Constant(I64, i)], source_etype=POINTER)
-            for i in range(len(operands))
-        ]
-        builder.call(function, [*(builder.load(p, typ=POINTER) for p in places), number])
+        run = ir.Function(module, CHUNK, module.get_unique_name("chunk"))
+        run.linkage = "internal"
+        builder = ir.IRBuilder(run.append_basic_block("entry"))
+        job, number = run.args
+        builder.call(function, [*operands_of(builder, job, len(variables) + 1), number])
         builder.ret_void()
-        run, pool = (
-            self.builder.load(self.offset(self.status, 8 * (1 + i)), typ=POINTER) for i in range(2)
-        )
-        job = [pool, self.program.unique(chunk), self.pointer_table(operands)]
-        self.builder.call(Callee(run, RUN), [*job, ir.Constant(I64, n_chunks)])
-        self.program.has_jobs = True
+        return body, run
 
     def store_status(self, builder: ir.IRBuilder, status: Any, equation: Equation) -> None:
         """Report a failure; what fails after it may do so for lack of its result."""
         if equation not in self.program.checked:
             self.program.checked.append(equation)
-        number = ir.Constant(I32, self.program.checked.index(equation) + 1)
+        number = I32(self.program.checked.index(equation) + 1)
         before = builder.load(status, typ=I32)
-        is_first = builder.icmp_signed("==", before, ir.Constant(I32, 0))
+        is_first = builder.icmp_signed("==", before, I32(0))
         builder.store(builder.select(is_first, number, before), status)
-
-    def emit_callback(self, equation: Equation) -> None:
-        """NumPy evaluates the equation, on arrays that share the program's memory."""
-        number = len(self.program.callbacks)
-        self.program.callbacks.append(equation)
-        place = self.offset(self.status, 8 * (HEAD_WORDS + number))
-        target = Callee(self.builder.load(place, typ=POINTER), CALLBACK)
-        operands = [v for v in equation.inputs if isinstance(v, Variable)]
-        table = self.pointer_table(
-            [*map(self.address, operands), *(self.pointers[v] for v in equation.outputs)]
-        )
-        self.builder.call(target, [table, self.status])
-
-    def pointer_table(self, addresses: Sequence[Any]) -> Any:
-        with self.builder.goto_entry_block():
-            table = self.builder.alloca(POINTER, max(len(addresses), 1))
-        for i, address in enumerate(addresses):
-            place = self.builder.gep(table, [ir.Constant(I64, i)], source_etype=POINTER)
-            self.builder.store(address, place)
-        return table
-
-    # -- graphs inside graphs -----------------------------------------------------------------
-    def nested(self, graph: Graph, local_bytes: int = 0) -> tuple[Any, Any]:
-        """Emit a body; returns its function and its arena, behind ``local_bytes`` of ours."""
-        name = self.program.module.get_unique_name("body")
-        inner = FunctionEmitter(self.program, graph, name, self.allow_callbacks)
-        self.nested_bytes = max(self.nested_bytes, local_bytes + inner.arena_bytes)
-        return inner.function, self.offset(self.arena, self.own_bytes + local_bytes)
-
-    def scratch(self, n_bytes: int) -> Any:
-        """Memory behind our own arena, free after the equation that takes it."""
-        self.nested_bytes = max(self.nested_bytes, n_bytes)
-        return self.offset(self.arena, self.own_bytes)
-
-    def run(self, function: Any, arena: Any, addresses: Sequence[Any]) -> None:
-        self.builder.call(function, [self.pointer_table(addresses), arena, self.status])
-
-    def local(self, types: Sequence[ArrayType], start: int = 0) -> tuple[list[Any], int]:
-        """Places behind our own arena for values of these types; returns the end."""
-        places = []
-        for type in types:
-            places.append(self.offset(self.arena, self.own_bytes + start))
-            start += aligned(type.nbytes)
-        return places, start
-
-    def row(self, operand: Variable | Literal, i: Any) -> Any:
-        """Pointer to element ``i`` along the leading axis."""
-        n_bytes = operand.type.nbytes // max(operand.type.shape[0], 1)
-        return self.offset(self.address(operand), self.builder.mul(i, ir.Constant(I64, n_bytes)))
-
-
-def emit_call(emitter: FunctionEmitter, equation: Equation) -> None:
-    function, arena = emitter.nested(equation.params["graph"])
-    emitter.run(
-        function,
-        arena,
-        [*map(emitter.address, equation.inputs), *(emitter.pointers[v] for v in equation.outputs)],
-    )
-
-
-def emit_scan(emitter: FunctionEmitter, equation: Equation) -> None:
-    """Each step reads the carry at one place and writes it to another, then it is copied back."""
-    params = equation.params
-    body, n_constants, n_carry = params["body"], params["n_constants"], params["n_carry"]
-    types = body.input_types[n_constants : n_constants + n_carry]
-    before, end = emitter.local(types)
-    after, end = emitter.local(types, end)
-    function, arena = emitter.nested(body, end)
-    inputs, outputs = equation.inputs, equation.outputs
-    constants = [emitter.address(v) for v in inputs[:n_constants]]
-    for v, place, type in zip(inputs[n_constants:], before, types, strict=False):
-        emitter.copy(emitter.address(v), place, type.nbytes)
-    if params["length"]:
-        with loop(emitter.builder, params["length"], params["reverse"]) as i:
-            rows = [emitter.row(v, i) for v in inputs[n_constants + n_carry :]]
-            emitter.run(
-                function,
-                arena,
-                [
-                    *constants,
-                    *before,
-                    *rows,
-                    *after,
-                    *(emitter.row(v, i) for v in outputs[n_carry:]),
-                ],
-            )
-            for source, target, type in zip(after, before, types, strict=True):
-                emitter.copy(source, target, type.nbytes)
-    for v, place, type in zip(outputs, before, types, strict=False):
-        emitter.copy(place, emitter.pointers[v], type.nbytes)
-
-
-def emit_cond(emitter: FunctionEmitter, equation: Equation) -> None:
-    pred, *operands = equation.inputs
-    on_false, on_true = equation.params["branches"]
-    addresses = [*map(emitter.address, operands), *(emitter.pointers[v] for v in equation.outputs)]
-    emit = ScalarEmitter(emitter.builder)
-    flag = emit.truth(emit.load(emitter.address(pred), ir.Constant(I64, 0), pred.type.dtype))
-    functions = [emitter.nested(graph) for graph in (on_true, on_false)]
-    table = emitter.pointer_table(addresses)
-    with emitter.builder.if_else(flag.value) as (then, otherwise):
-        for branch, (function, arena) in zip((then, otherwise), functions, strict=True):
-            with branch:
-                emitter.builder.call(function, [table, arena, emitter.status])
-
-
-def emit_while(emitter: FunctionEmitter, equation: Equation) -> None:
-    params = equation.params
-    test, body, n_test, n_body = (params[k] for k in ("test", "body", "n_test", "n_body"))
-    types = body.input_types[n_body:]
-    before, end = emitter.local(types)
-    after, end = emitter.local(types, end)
-    (verdict,), end = emitter.local([ArrayType((), np.bool_)], end)
-    run_test, test_arena = emitter.nested(test, end)
-    run_body, body_arena = emitter.nested(body, end)
-    inputs = [emitter.address(v) for v in equation.inputs]
-    for source, place, type in zip(inputs[n_test + n_body :], before, types, strict=True):
-        emitter.copy(source, place, type.nbytes)
-    builder = emitter.builder
-    check, step, done = (builder.append_basic_block(name) for name in ("check", "step", "done"))
-    builder.branch(check)
-    builder.position_at_end(check)
-    emitter.run(run_test, test_arena, [*inputs[:n_test], *before, verdict])
-    flag = ScalarEmitter(builder).load(verdict, ir.Constant(I64, 0), np.dtype(bool))
-    builder.cbranch(flag.value, step, done)
-    builder.position_at_end(step)
-    emitter.run(run_body, body_arena, [*inputs[n_test : n_test + n_body], *before, *after])
-    for source, place, type in zip(after, before, types, strict=True):
-        emitter.copy(source, place, type.nbytes)
-    builder.branch(check)
-    builder.position_at_end(done)
-    for v, place, type in zip(equation.outputs, before, types, strict=True):
-        emitter.copy(place, emitter.pointers[v], type.nbytes)
-
-
-CONTROL: dict[str, Callable[[FunctionEmitter, Equation], None]] = {
-    "call": emit_call,
-    "checkpoint": emit_call,
-    "scan": emit_scan,
-    "cond": emit_cond,
-    "while_loop": emit_while,
-}

@@ -74,6 +74,7 @@ class Step:
     equations: list[Equation]
     reads: list[Variable]
     map_shape: tuple[int, ...] | None = None  # if it is a map
+    is_flat: bool = False  # the map is one loop over all elements
 
     @property
     def equation(self) -> Equation:
@@ -158,7 +159,8 @@ def schedule(graph: Graph) -> Schedule:
                 plan.alias[equation.outputs[0]] = source
                 continue
         shape = written[0].type.shape if is_inline(equation) else None
-        plan.steps.append(Step([equation], _reads(plan, equation), shape))
+        is_loop = shape is not None and is_flat(plan, equation)
+        plan.steps.append(Step([equation], _reads(plan, equation), shape, is_loop))
     plan.steps = _merged(plan)
     _place(plan)
     return plan
@@ -280,9 +282,8 @@ def _merged(plan: Schedule) -> list[Step]:
     """
     steps: list[Step] = []
     for step in plan.steps:
-        shape = step.map_shape
-        candidates = (i for i in range(len(steps) - 1, -1, -1) if steps[i].map_shape == shape)
-        place = next((i for i in candidates if shape and _mergeable(plan, steps[i], step)), None)
+        places = range(len(steps) - 1, -1, -1) if step.map_shape else ()
+        place = next((i for i in places if _mergeable(plan, steps[i], step)), None)
         if place is None:
             steps.append(step)
             continue
@@ -303,15 +304,15 @@ def _joined(first: Step, second: Step) -> Step:
     reads = dict.fromkeys([*first.reads, *second.reads])
     outputs = first.outputs
     kept = [v for v in reads if v not in outputs]
-    return Step([*first.equations, *second.equations], kept, first.map_shape)
+    return Step([*first.equations, *second.equations], kept, first.map_shape, first.is_flat)
 
 
 def _mergeable(plan: Schedule, first: Step, second: Step) -> bool:
     """Whether two maps over elements of the same shape can share a loop, and gain by it."""
     shape = second.map_shape
-    if len(first.equations) >= MAX_MAPS:
+    if first.map_shape != shape or first.is_flat != second.is_flat:
         return False
-    if is_flat(plan, first.equation) != is_flat(plan, second.equation):
+    if len(first.equations) >= MAX_MAPS:
         return False
     shared = {v for v in second.reads if v.type.shape == shape}
     if shared.isdisjoint(first.reads) and shared.isdisjoint(first.outputs):

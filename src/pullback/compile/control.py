@@ -1,0 +1,192 @@
+"""Steps that are no kernels: loops and branches, calls of NumPy, copies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pullback.compile.entry import HEAD_WORDS, MAIN, Callee
+from pullback.compile.ir import I1, I8, I64, POINTER, ir, loop, scalar_type
+from pullback.compile.llvm import ScalarEmitter
+from pullback.compile.schedule import aligned
+from pullback.core.graph import Equation, Graph, Literal, Variable
+from pullback.core.types import ArrayType
+
+if TYPE_CHECKING:
+    from pullback.compile.program import FunctionEmitter
+
+__all__ = ["CONTROL", "Code", "emit_callback", "emit_copies"]
+
+CALLBACK = ir.FunctionType(ir.VoidType(), [POINTER, POINTER])
+
+
+class Code:
+    """A function of its own for one step: ``void f(pointers, arena, status)``."""
+
+    def __init__(self, emitter: FunctionEmitter) -> None:
+        self.emitter = emitter
+        module = emitter.program.module
+        self.function = ir.Function(module, MAIN, module.get_unique_name("step"))
+        self.function.linkage = "internal"
+        self.builder = ir.IRBuilder(self.function.append_basic_block("entry"))
+        self.table, self.arena, self.status = self.function.args
+
+    # -- memory -------------------------------------------------------------------------------
+    def offset(self, pointer: Any, n_bytes: int | Any) -> Any:
+        n = I64(n_bytes) if isinstance(n_bytes, int) else n_bytes
+        return self.builder.gep(pointer, [n], source_etype=I8)
+
+    def entry(self, i: int) -> Any:
+        address = self.builder.gep(self.table, [I64(i)], source_etype=POINTER)
+        return self.builder.load(address, typ=POINTER)
+
+    def address(self, operand: Variable | Literal) -> Any:
+        """Memory that holds an operand; a literal gets a place at the head of the function."""
+        if isinstance(operand, Variable):
+            place = self.emitter.place(operand)
+            return self.entry(~place) if place < 0 else self.offset(self.arena, place)
+        emit = ScalarEmitter(self.builder)
+        with self.builder.goto_entry_block():
+            memory = self.builder.alloca(scalar_type(operand.type.dtype))
+        emit.store(emit.constant(operand.value, operand.type.dtype), memory, I64(0))
+        return memory
+
+    def addresses(self, operands: Sequence[Variable | Literal]) -> list[Any]:
+        return [self.address(v) for v in operands]
+
+    def row(self, operand: Variable | Literal, i: Any) -> Any:
+        """Pointer to element ``i`` along the leading axis."""
+        n_bytes = operand.type.nbytes // max(operand.type.shape[0], 1)
+        return self.offset(self.address(operand), self.builder.mul(i, I64(n_bytes)))
+
+    def local(self, types: Sequence[ArrayType], start: int = 0) -> tuple[list[Any], int]:
+        """Places behind the arena of the program for values of these types; returns the end."""
+        places = []
+        for type in types:
+            places.append(self.offset(self.arena, self.emitter.own_bytes + start))
+            start += aligned(type.nbytes)
+        self.emitter.reserve(start)
+        return places, start
+
+    def copy(self, source: Any, target: Any, n_bytes: int) -> None:
+        """``memcpy`` of a fixed number of bytes."""
+        if n_bytes:
+            module = self.emitter.program.module
+            name = "llvm.memcpy.p0.p0.i64"
+            kind = ir.FunctionType(ir.VoidType(), [POINTER, POINTER, I64, I1])
+            move = module.globals.get(name) or ir.Function(module, kind, name)
+            self.builder.call(move, [target, source, I64(n_bytes), I1(0)])
+
+    def pointer_table(self, addresses: Sequence[Any]) -> Any:
+        with self.builder.goto_entry_block():
+            table = self.builder.alloca(POINTER, max(len(addresses), 1))
+        for i, address in enumerate(addresses):
+            place = self.builder.gep(table, [I64(i)], source_etype=POINTER)
+            self.builder.store(address, place)
+        return table
+
+    # -- graphs inside graphs -----------------------------------------------------------------
+    def nested(self, graph: Graph, local_bytes: int = 0) -> tuple[Any, Any]:
+        """Emit a body; returns its function and its arena, behind ``local_bytes`` of ours."""
+        function, n_bytes = self.emitter.nested(graph)
+        self.emitter.reserve(local_bytes + n_bytes)
+        return function, self.offset(self.arena, self.emitter.own_bytes + local_bytes)
+
+    def run(self, function: Any, arena: Any, addresses: Sequence[Any]) -> None:
+        self.builder.call(function, [self.pointer_table(addresses), arena, self.status])
+
+
+def emit_copies(code: Code, copies: Sequence[tuple[Variable | Literal, int]]) -> None:
+    """Copy operands to entries of the table of pointers."""
+    for operand, entry in copies:
+        code.copy(code.address(operand), code.entry(entry), operand.type.nbytes)
+
+
+def emit_callback(code: Code, equation: Equation, number: int) -> None:
+    """NumPy evaluates the equation, on arrays that share the program's memory."""
+    place = code.offset(code.status, 8 * (HEAD_WORDS + number))
+    target = Callee(code.builder.load(place, typ=POINTER), CALLBACK)
+    operands = [v for v in (*equation.inputs, *equation.outputs) if isinstance(v, Variable)]
+    code.builder.call(target, [code.pointer_table(code.addresses(operands)), code.status])
+
+
+def emit_call(code: Code, equation: Equation) -> None:
+    function, arena = code.nested(equation.params["graph"])
+    code.run(function, arena, code.addresses((*equation.inputs, *equation.outputs)))
+
+
+def emit_scan(code: Code, equation: Equation) -> None:
+    """Each step reads the carry at one place and writes it to another, then it is copied back."""
+    params = equation.params
+    body, n_constants, n_carry = params["body"], params["n_constants"], params["n_carry"]
+    types = body.input_types[n_constants : n_constants + n_carry]
+    before, end = code.local(types)
+    after, end = code.local(types, end)
+    function, arena = code.nested(body, end)
+    inputs, outputs = equation.inputs, equation.outputs
+    constants = code.addresses(inputs[:n_constants])
+    for v, place, type in zip(inputs[n_constants:], before, types, strict=False):
+        code.copy(code.address(v), place, type.nbytes)
+    if params["length"]:
+        with loop(code.builder, params["length"], params["reverse"]) as i:
+            rows = [code.row(v, i) for v in inputs[n_constants + n_carry :]]
+            stacked = [code.row(v, i) for v in outputs[n_carry:]]
+            code.run(function, arena, [*constants, *before, *rows, *after, *stacked])
+            for source, target, type in zip(after, before, types, strict=True):
+                code.copy(source, target, type.nbytes)
+    for v, place, type in zip(outputs, before, types, strict=False):
+        code.copy(place, code.address(v), type.nbytes)
+
+
+def emit_cond(code: Code, equation: Equation) -> None:
+    pred, *operands = equation.inputs
+    on_false, on_true = equation.params["branches"]
+    addresses = code.addresses((*operands, *equation.outputs))
+    emit = ScalarEmitter(code.builder)
+    flag = emit.truth(emit.load(code.address(pred), I64(0), pred.type.dtype))
+    functions = [code.nested(graph) for graph in (on_true, on_false)]
+    table = code.pointer_table(addresses)
+    with code.builder.if_else(flag.value) as (then, otherwise):
+        for branch, (function, arena) in zip((then, otherwise), functions, strict=True):
+            with branch:
+                code.builder.call(function, [table, arena, code.status])
+
+
+def emit_while(code: Code, equation: Equation) -> None:
+    params = equation.params
+    test, body, n_test, n_body = (params[k] for k in ("test", "body", "n_test", "n_body"))
+    types = body.input_types[n_body:]
+    before, end = code.local(types)
+    after, end = code.local(types, end)
+    (verdict,), end = code.local([ArrayType((), np.bool_)], end)
+    run_test, test_arena = code.nested(test, end)
+    run_body, body_arena = code.nested(body, end)
+    inputs = code.addresses(equation.inputs)
+    for source, place, type in zip(inputs[n_test + n_body :], before, types, strict=True):
+        code.copy(source, place, type.nbytes)
+    builder = code.builder
+    check, step, done = (builder.append_basic_block(name) for name in ("check", "step", "done"))
+    builder.branch(check)
+    builder.position_at_end(check)
+    code.run(run_test, test_arena, [*inputs[:n_test], *before, verdict])
+    flag = ScalarEmitter(builder).load(verdict, I64(0), np.dtype(bool))
+    builder.cbranch(flag.value, step, done)
+    builder.position_at_end(step)
+    code.run(run_body, body_arena, [*inputs[n_test : n_test + n_body], *before, *after])
+    for source, place, type in zip(after, before, types, strict=True):
+        code.copy(source, place, type.nbytes)
+    builder.branch(check)
+    builder.position_at_end(done)
+    for v, place, type in zip(equation.outputs, before, types, strict=True):
+        code.copy(place, code.address(v), type.nbytes)
+
+
+CONTROL: dict[str, Callable[[Code, Equation], None]] = {
+    "call": emit_call,
+    "checkpoint": emit_call,
+    "scan": emit_scan,
+    "cond": emit_cond,
+    "while_loop": emit_while,
+}

@@ -1,0 +1,100 @@
+"""Programs as tables: a row of words for each step, and one native loop that runs the rows.
+
+Code for every step would have to be compiled. A table costs nothing, so that a hundred layers,
+which share their kernels, compile like one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from pullback.compile.entry import MAIN, Callee
+from pullback.compile.ir import I8, I64, POINTER, ZERO, ir, loop
+
+__all__ = ["CHUNK", "Row", "at_entry", "emit_rows", "operands_of"]
+
+CHUNK = ir.FunctionType(ir.VoidType(), [POINTER, I64])
+RUN = ir.FunctionType(ir.VoidType(), [POINTER, POINTER, POINTER, I64])
+ROWS = ir.FunctionType(ir.VoidType(), [POINTER, I64, *MAIN.args, POINTER])
+
+
+class Row(NamedTuple):
+    """A step. ``function(job, chunk)`` is run for each chunk, on the threads of the pool.
+
+    The job holds the status and the operands. An operand is a place in the arena or, if it is
+    negative, an entry of the table of pointers. Without chunks, ``function`` has the signature of
+    a program and is called once.
+    """
+
+    function: Any
+    n_chunks: int
+    operands: Sequence[int]
+
+
+def at_entry(i: int) -> int:
+    """The operand that entry ``i`` of the table of pointers points to."""
+    return ~i
+
+
+def operands_of(builder: ir.IRBuilder, job: Any, n: int) -> list[Any]:
+    """The status and ``n`` operands of a job."""
+    places = [builder.gep(job, [I64(i)], source_etype=POINTER) for i in range(n + 1)]
+    return [builder.load(place, typ=POINTER) for place in places]
+
+
+def emit_rows(module: ir.Module, function: Any, rows: Sequence[Row]) -> None:
+    """Let ``function``, which has the signature of a program, run these steps in order."""
+    words: list[Any] = []
+    for row in rows:
+        words += [row.function.ptrtoint(I64), row.n_chunks, len(row.operands), *row.operands]
+    kind = ir.ArrayType(I64, len(words))
+    table = ir.GlobalVariable(module, kind, module.get_unique_name("rows"))
+    table.linkage, table.global_constant = "internal", True
+    table.initializer = kind(words)
+    builder = ir.IRBuilder(function.append_basic_block("entry"))
+    job = builder.alloca(POINTER, 1 + max((len(row.operands) for row in rows), default=0))
+    run = module.globals.get("run_rows") or emit_run(module)
+    builder.call(run, [table, I64(len(rows)), *function.args, job])
+    builder.ret_void()
+
+
+def emit_run(module: ir.Module) -> Any:
+    """``run_rows(rows, n, pointers, arena, status, job)``; any row finds room in ``job``."""
+    function = ir.Function(module, ROWS, "run_rows")
+    function.linkage = "internal"
+    rows, n, table, arena, status, job = function.args
+    builder = ir.IRBuilder(function.append_basic_block("entry"))
+
+    def at(pointer: Any, i: Any) -> Any:
+        return builder.gep(pointer, [i if hasattr(i, "type") else I64(i)], source_etype=I64)
+
+    def pointer_at(pointer: Any, i: Any) -> Any:
+        return builder.load(at(pointer, i), typ=POINTER)
+
+    cursor = builder.alloca(POINTER)
+    builder.store(rows, cursor)
+    builder.store(status, job)
+    run, pool = pointer_at(status, 1), pointer_at(status, 2)
+    with loop(builder, n):
+        row = builder.load(cursor, typ=POINTER)
+        n_chunks, n_operands = (builder.load(at(row, i), typ=I64) for i in (1, 2))
+        operands = at(row, 3)
+        with loop(builder, n_operands) as k:
+            word = builder.load(at(operands, k), typ=I64)
+            is_entry = builder.icmp_signed("<", word, ZERO)
+            entry = pointer_at(table, builder.select(is_entry, builder.not_(word), ZERO))
+            place = builder.gep(arena, [word], source_etype=I8)
+            builder.store(builder.select(is_entry, entry, place), at(at(job, 1), k))
+        builder.store(at(operands, n_operands), cursor)
+        target = pointer_at(row, 0)
+        with builder.if_else(builder.icmp_signed(">", n_chunks, I64(1))) as (several, one):
+            with several:
+                builder.call(Callee(run, RUN), [pool, target, job, n_chunks])
+            with one, builder.if_else(builder.icmp_signed("==", n_chunks, I64(1))) as (do, main):
+                with do:
+                    builder.call(Callee(target, CHUNK), [job, ZERO])
+                with main:
+                    builder.call(Callee(target, MAIN), [table, arena, status])
+    builder.ret_void()
+    return function
