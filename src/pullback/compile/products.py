@@ -17,7 +17,7 @@ from pullback.compile.ir import I8, ZERO, ir, loop
 from pullback.compile.schedule import Schedule, aligned
 from pullback.compile.steps import CHUNK, operands_of
 from pullback.compile.tiles import Tiles, size
-from pullback.core.graph import Equation, Variable
+from pullback.core.graph import Equation, Operand, Variable
 
 __all__ = ["Stack"]
 
@@ -350,8 +350,11 @@ class Stack:
         return builder.gep(base, [builder.mul(position, size(n_bytes))], source_etype=I8)
 
 
-def matrix(plan: Schedule, operand: Variable) -> tuple[Variable, bool]:
+def matrix(plan: Schedule, operand: Operand) -> tuple[Variable, bool]:
     """Where an operand is in memory, and whether that is the transposed matrix."""
+    assert isinstance(operand, Variable), "literals are scalars"
     if operand in plan.in_memory:
         return operand, False
-    return plan.makers[operand].inputs[0], True
+    source = plan.makers[operand].inputs[0]
+    assert isinstance(source, Variable), "literals are scalars"
+    return source, True
