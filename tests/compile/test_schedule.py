@@ -70,3 +70,126 @@ def test_an_operation_without_native_form_leaves_the_others_native():
 
     n = np.arange(16, dtype=np.uint8).reshape(4, 4)
     same(mixed, X, n)
+
+
+def arena(fun, *args):
+    """Bytes of working memory."""
+    return int(pb.compile(fun).show("memory", *args).split()[1])
+
+
+W = np.linspace(-1.0, 1.0, 16).reshape(4, 4)
+
+
+def test_a_map_of_a_product_is_computed_where_the_product_is():
+    def layer(x, w, b):
+        return np.tanh(x @ w + b)
+
+    (line,) = kernels(layer, X, W, X[0])
+    assert "matmul" in line
+    assert "then: float64[4,4] = tanh of (add)" in pb.compile(layer).show("loops", X, W, X[0])
+    assert arena(layer, X, W, X[0]) == 0  # the product is written where the result will be
+    np.testing.assert_allclose(pb.compile(layer)(X, W, X[0]), layer(X, W, X[0]), rtol=1e-14)
+
+
+def test_a_gradient_is_consumed_where_it_is_computed():
+    """Of a step of gradient descent with momentum no gradient of the weights is ever stored."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(8, 300)), rng.normal(size=(8, 400))
+    w, m = rng.normal(size=(300, 400)), np.zeros((300, 400))
+
+    def step(w, m, x, y):
+        g = pb.grad(lambda w: np.mean((x @ w - y) ** 2))(w)
+        m = 0.9 * m + g
+        return w - 0.1 * m, m
+
+    assert arena(step, w, m, x, y) < w.nbytes / 10
+    g = 2 * x.T @ (x @ w - y) / y.size
+    got = pb.compile(step)(w, m, x, y)
+    np.testing.assert_allclose(got[1], g, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(got[0], w - 0.1 * g, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        [(300, 64), (64, 130)],  # pieces of rows, whose last one is smaller
+        [(40, 64), (64, 700)],  # of columns
+        [(7, 33, 21), (7, 21, 19)],  # a stack
+        [(5, 1, 3, 4), (6, 4, 5)],  # a broadcast one
+        [(3, 50, 64), (64, 130)],  # a stack that is one matrix
+        [(300, 64), (64, 1)],  # a column
+        [(300, 64), (64,)],  # a vector
+        [(64,), (64, 300)],
+        [(2, 4), (4, 1000)],
+    ],
+)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_tails_of_products_of_all_shapes(shapes, dtype):
+    rng = np.random.default_rng(1)
+    a, b = (rng.normal(size=shape).astype(dtype) for shape in shapes)
+    c = a @ b
+    bias = rng.normal(size=c.shape[-1:]).astype(dtype)
+
+    def tail(a, b, bias, other):
+        return np.maximum(a @ b + bias, 0.0), other
+
+    def residual(a, b, bias, other):
+        c = a @ b
+        other = 0.5 * other + c
+        return other, np.tanh(other) - bias
+
+    for fun in (tail, residual):
+        assert "then:" in pb.compile(fun).show("loops", a, b, bias, c)
+        for got, want in zip(pb.compile(fun)(a, b, bias, c), fun(a, b, bias, c), strict=True):
+            rtol = 1e-12 if dtype is np.float64 else 2e-5
+            np.testing.assert_allclose(got, want, rtol=rtol, atol=rtol)
+
+
+def test_a_product_that_is_read_elsewhere_too_keeps_its_memory():
+    def both(x, w):
+        z = x @ w
+        a = np.exp(z / 100)
+        return a, z.T @ a, z[::-1] * a
+
+    same(both, X, W)
+
+
+def test_a_tail_waits_for_what_needs_the_product():
+    def clipped(x, w, g):
+        z = x @ w
+        scale = np.sqrt(np.sum(z * z))  # the first reader is a sum
+        return z / scale + g, (x @ g - np.sum(g)) * scale
+
+    same(clipped, X, W, X + 1)
+
+
+def test_maps_write_over_what_nobody_reads_later():
+    def chain(x):
+        a = np.cumsum(x, axis=0)
+        b = np.cumsum(np.exp(a / 100), axis=1)
+        c = np.cumsum(b * b + a, axis=0)
+        return np.sum(c / 2, axis=0) + b[0]
+
+    big = np.linspace(0.0, 1.0, 10_000).reshape(100, 100)
+    assert arena(chain, big) <= 3 * big.nbytes + 1000
+    np.testing.assert_allclose(pb.compile(chain)(big), chain(big), rtol=1e-12)
+
+
+@pytest.mark.parametrize("function", [np.sin, np.cos, np.tan])
+def test_loops_that_may_be_run_again_keep_their_operands(function):
+    def waves(x):
+        return function(np.cumsum(x)) + 1.0
+
+    x = np.full(100, 1e7)  # beyond the quick reduction of the argument
+    np.testing.assert_allclose(pb.compile(waves)(x), waves(x), rtol=1e-12)
+
+
+def test_what_only_its_own_loop_reads_is_not_stored():
+    def step(p, m):
+        m = 0.9 * m + p
+        u = np.sqrt(m * m + 1.0)
+        return p - m * u + u / 3.0, m
+
+    big = np.linspace(0.0, 1.0, 1000)
+    assert arena(step, big, big) == 0
+    same(step, X, X + 1)

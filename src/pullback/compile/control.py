@@ -10,7 +10,7 @@ import numpy as np
 from pullback.compile.entry import HEAD_WORDS, MAIN, Callee
 from pullback.compile.ir import I1, I8, I64, POINTER, ir, loop, scalar_type
 from pullback.compile.llvm import ScalarEmitter
-from pullback.compile.schedule import aligned
+from pullback.compile.plan import aligned
 from pullback.core.graph import Equation, Graph, Literal, Variable
 from pullback.core.types import ArrayType
 

@@ -98,6 +98,7 @@ class Convolution:
         self.builder = kernel.builder
         self.x, self.w = kernel.equation.inputs
         (self.out,) = kernel.equation.outputs
+        self.image, self.filters, self.result = map(kernel.pointer, (self.x, self.w, self.out))
         self.params = kernel.equation.params
         self.tiles = Tiles(kernel.builder.module, self.out.type.dtype)
         self.item = self.out.type.dtype.itemsize
@@ -110,9 +111,6 @@ class Convolution:
         self.positions: Ints = self.out.type.shape[2:]
 
     # -- memory -------------------------------------------------------------------------------
-    def pointer(self, operand: Any) -> Any:
-        return self.kernel.pointers[self.kernel.plan.owner(operand)]
-
     def scratch(self, n: int) -> Any:
         """Memory for ``n`` numbers of every chunk; that of this one."""
         n = self.lines(n)
@@ -211,10 +209,10 @@ class Slide(Convolution):
         filters = self.n_out * reads
         first, stop = bounds(self.builder, n_images, in_chunk, kernel.chunk)
         with loop(self.builder, stop, start=first) as number:
-            source = self.at(self.pointer(self.x), (number, self.n_in * math.prod(self.space)))
-            target = self.at(self.pointer(self.out), (number, self.n_out * n_positions))
+            source = self.at(self.image, (number, self.n_in * math.prod(self.space)))
+            target = self.at(self.result, (number, self.n_out * n_positions))
             group = self.builder.urem(number, size(self.groups))
-            weights = self.at(self.pointer(self.w), (group, filters))
+            weights = self.at(self.filters, (group, filters))
             if image is not None:
                 self.copy_images(layout, source, image, self.n_in, math.prod(self.space))
                 source = image
@@ -288,11 +286,11 @@ class Fold(Convolution):
         first, stop = bounds(build, self.n_in, in_chunk, kernel.chunk)
         with loop(build, stop, start=first) as c, loop(build, self.groups) as group:
             channel = build.add(build.mul(group, size(self.n_in)), c)
-            source = self.at(self.pointer(self.x), (channel, volume))
+            source = self.at(self.image, (channel, volume))
             if image is not None:
                 self.copy_images(self.layout, source, image, self.n_rows, distance)
             row = build.mul(group, size(self.n_out))
-            a = self.at(self.pointer(self.w), (row, inner), (c, self.reads))
+            a = self.at(self.filters, (row, inner), (c, self.reads))
             target = self.at(sums, (row, self.columns))
             self.add_channel(a, image or source, target, build.icmp_signed(">", c, first))
         kernel.finish = lambda last: Fold(last).merge(n_chunks)
@@ -361,7 +359,10 @@ class Fold(Convolution):
                 part = build.load(self.at(place, (chunk, step)), typ=real)
                 build.store(build.fadd(build.load(total, typ=real), part), total)
             target = self.at(
-                self.pointer(self.out), (n, n_filters * n_positions), (o, n_positions), (q, 1)
+                self.result,
+                (n, n_filters * n_positions),
+                (o, n_positions),
+                (q, 1),
             )
             build.store(build.load(total, typ=real), target)
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from pullback.compile.ir import I32, I64, POINTER, ir, loop
-from pullback.compile.schedule import ALIGNMENT
+from pullback.compile.plan import ALIGNMENT
 from pullback.core.types import ArrayType
 from pullback.errors import CompileError
 

@@ -18,8 +18,8 @@ from pullback.compile.kernels import (
 from pullback.compile.linalg import emit_cholesky, emit_determinant, emit_solve
 from pullback.compile.philox import emit_random_bits
 from pullback.compile.plain_products import emit_plain_product
+from pullback.compile.plan import is_inline
 from pullback.compile.reductions import emit_reduction
-from pullback.compile.schedule import is_inline
 from pullback.compile.sorting import emit_argsort, emit_searchsorted
 from pullback.core.graph import Equation
 

@@ -14,9 +14,9 @@ import numpy as np
 from pullback.compile.chunks import bounds, cut
 from pullback.compile.ir import I8, I32, I64, ZERO, ir, loop, loops
 from pullback.compile.llvm import Scalar, ScalarEmitter
+from pullback.compile.plan import Schedule, Step, aligned, is_squeeze
 from pullback.compile.scalars import scalar_form
-from pullback.compile.schedule import Schedule, Step, aligned, is_squeeze
-from pullback.core.graph import Equation, Literal, Variable
+from pullback.core.graph import Equation, Literal, Operand, Variable
 from pullback.core.types import ArrayType
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "emit_map",
     "emit_place",
     "emit_scatter",
+    "emit_tail",
     "emit_update",
 ]
 
@@ -46,8 +47,8 @@ class Kernel:
         builder: ir.IRBuilder,
         pointers: dict[Variable, Any],
         fail: Callable[[ir.IRBuilder], None],
-        working_memory: Any,
-        chunk: Any,
+        working_memory: Any = None,
+        chunk: Any = None,
     ) -> None:
         self.plan = plan
         self.step = step
@@ -67,6 +68,11 @@ class Kernel:
         self.is_flat = False
         self.known: dict[tuple[int, ...], Scalar] = {}
 
+    def pointer(self, operand: Operand) -> Any:
+        """The memory in which a value is."""
+        assert isinstance(operand, Variable), "a literal has no memory"
+        return self.pointers[self.plan.owner(operand)]
+
     # -- reading ------------------------------------------------------------------------------
     def value(self, operand: Variable | Literal, index: Index) -> Scalar:
         """The element of ``operand`` at ``index``: loaded, or computed on the spot."""
@@ -76,7 +82,7 @@ class Kernel:
         if key not in self.known:
             if operand in self.plan.in_memory:
                 self.known[key] = self.emit.load(
-                    self.pointers[self.plan.owner(operand)],
+                    self.pointer(operand),
                     self.position(operand.type, index),
                     operand.type.dtype,
                 )
@@ -171,20 +177,29 @@ class Kernel:
     # -- writing ------------------------------------------------------------------------------
     def store(self, variable: Variable, index: Index, value: Scalar) -> None:
         value = self.emit.cast(value, variable.type.dtype)
-        self.emit.store(value, self.pointers[variable], self.position(variable.type, index))
+        self.emit.store(value, self.pointer(variable), self.position(variable.type, index))
 
     def map_over(self, shape: Sequence[int]) -> None:
         """Compute and store every element of every output."""
         with loops(self.builder, shape, self.part) as index:
-            for equation in self.equations:
-                (out,) = equation.outputs
-                value = self.emit.cast(self.expression(equation, index), out.type.dtype)
-                self.known[(id(out), *map(id, index))] = value
-                self.store(out, index, value)
+            self.map_at(index)
+
+    def map_at(self, index: Index) -> None:
+        for equation in self.equations:
+            (out,) = equation.outputs
+            value = self.emit.cast(self.expression(equation, index), out.type.dtype)
+            self.known[(id(out), *map(id, index))] = value
+            self.store(out, index, value)
         self.forget()
 
     def checked(self, emit_loops: Callable[[], None]) -> None:
-        """Loops; again with functions that are right everywhere if an argument was too large."""
+        """Loops; again with functions that are right everywhere if an argument was too large.
+
+        Loops that write over their operands cannot be run again: they have these functions at once.
+        """
+        if len(self.pointers) < len(self.step.reads) + len(self.step.outputs):
+            emit_loops()
+            return
         with self.builder.goto_entry_block():
             doubt = self.builder.alloca(I32)
         self.builder.store(ir.Constant(I32, 0), doubt)
@@ -245,6 +260,33 @@ def emit_map(kernel: Kernel) -> None:
         return
     kernel.split(out.type.shape)
     kernel.checked(lambda: kernel.map_over(out.type.shape))
+
+
+def emit_tail(kernel: Kernel, rows: Sequence[Any], columns: Sequence[Any], length: int) -> None:
+    """A map over rows and columns, each from a first to before a last, of a matrix.
+
+    ``length`` is that of its rows; the axes but the last are those of the rows.
+    """
+    build, shape = kernel.builder, kernel.equation.outputs[0].type.shape
+    kernel.is_flat = kernel.step.is_flat
+
+    def index(row: Any, column: Any) -> Index:
+        if kernel.is_flat:
+            return [build.add(build.mul(row, I64(length)), column)]
+        found = [column]
+        for n in reversed(shape[1:-1]):
+            found.insert(0, build.urem(row, I64(n)))
+            row = build.udiv(row, I64(n))
+        return [row, *found]
+
+    def emit_loops() -> None:
+        with (
+            loop(build, rows[1], start=rows[0]) as row,
+            loop(build, columns[1], start=columns[0]) as column,
+        ):
+            kernel.map_at(index(row, column))
+
+    kernel.checked(emit_loops)
 
 
 def emit_cumsum(kernel: Kernel) -> None:
@@ -363,7 +405,7 @@ def emit_scatter(kernel: Kernel) -> None:
             value = kernel.emit.cast(kernel.value(v, [*at, *rest]), out.type.dtype)
             if add:
                 position = kernel.position(out.type, place)
-                before = kernel.emit.load(kernel.pointers[out], position, out.type.dtype)
+                before = kernel.emit.load(kernel.pointer(out), position, out.type.dtype)
                 value = kernel.emit.add(before, value)
             kernel.store(out, place, value)
         kernel.forget()

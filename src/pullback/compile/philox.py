@@ -43,7 +43,7 @@ def emit_random_bits(kernel: Kernel) -> None:
             number = build.add(number, ir.Constant(I128, 1))
             for k, word in enumerate(cipher(build, number, [key0, key1])[:length]):
                 place = build.add(first, ir.Constant(I64, k))
-                kernel.emit.store(Scalar(word, np.uint64), kernel.pointers[out], place)
+                kernel.emit.store(Scalar(word, np.uint64), kernel.pointer(out), place)
 
         with loop(build, n // BLOCK) as i:
             block(i, BLOCK)

@@ -32,6 +32,6 @@ def emit_plain_product(kernel: Kernel) -> None:
                 source = [k] if is_vector[1] else kernel.aligned(x2.type, [*at, k, j])
                 product = emit.mul(left, emit.cast(kernel.value(x2, source), dtype))
                 position = kernel.position(out.type, place)
-                before = emit.load(kernel.pointers[out], position, dtype)
+                before = emit.load(kernel.pointer(out), position, dtype)
                 kernel.store(out, place, emit.add(before, product))
         kernel.forget()

@@ -14,7 +14,7 @@ import numpy as np
 
 from pullback.compile.chunks import bounds, chunk_length
 from pullback.compile.ir import I8, ZERO, ir, loop
-from pullback.compile.schedule import Schedule, aligned
+from pullback.compile.plan import Schedule, Step, aligned
 from pullback.compile.steps import CHUNK, operands_of
 from pullback.compile.tiles import Tiles, size
 from pullback.core.graph import Equation, Operand, Variable
@@ -28,7 +28,9 @@ NEAR = 24 << 10  # bytes that are read at any stride without loss
 FAR = 256 << 10  # bytes of A that are read again and again
 GRAIN = 1 << 19  # multiplications of a chunk
 MAX_CHUNKS = 24  # each copies its parts of the operands
+ENOUGH = 8  # pieces of whole rows, which copies and tails prefer
 MOVE = 4  # multiplications in the time in which a number is moved
+MAP = 5  # and in that of an operation of a map
 LEAST_ROWS, LEAST_COLUMNS = 96, 128  # of a piece of many: what it copies must be worth it
 
 
@@ -191,7 +193,7 @@ class Pieces(NamedTuple):
 
 
 def cut_product(
-    count: int, sizes: tuple[int, int, int], tiles: Tiles, a_transposed: bool
+    count: int, sizes: tuple[int, int, int], tiles: Tiles, a_transposed: bool, tail_work: int = 0
 ) -> Pieces:
     """Pieces whose part of A stays in the second cache; chunks of some 10 us.
 
@@ -200,10 +202,12 @@ def cut_product(
     m, n, k = sizes
     item = tiles.dtype.itemsize
     work = m * n * k + MOVE * (m * k + k * n + m * n)
-    n_chunks = max(1, min(count * work // GRAIN, MAX_CHUNKS))
+    n_chunks = max(1, min((count * work + MAP * tail_work) // GRAIN, MAX_CHUNKS))
     wanted = -(-n_chunks // count)
     height = max(1, -(-m * min(k, INNER) * item // FAR))  # rows of pieces, and columns of them
     most = max(height, m // LEAST_ROWS), max(1, n // LEAST_COLUMNS)
+    if (a_transposed or tail_work) and most[0] >= ENOUGH:
+        most = most[0], 1
     if n >= m and not a_transposed:
         width = min(-(-wanted // height), most[1])
         height = max(height, min(-(-wanted // width), most[0]))
@@ -228,7 +232,9 @@ class Stack:
     A transposed operand that has no memory is read in place, from what it transposes.
     """
 
-    def __init__(self, module: ir.Module, equation: Equation, plan: Schedule) -> None:
+    def __init__(
+        self, module: ir.Module, equation: Equation, plan: Schedule, tail: Step | None
+    ) -> None:
         x1, x2 = equation.inputs
         (self.out,) = equation.outputs
         self.tiles = Tiles(module, self.out.type.dtype)
@@ -255,13 +261,16 @@ class Stack:
         self.layout = Layout(
             m if a_transposed else k, k if b_transposed else n, n, a_transposed, b_transposed
         )
-        self.pieces = cut_product(self.count, self.sizes, self.tiles, a_transposed)
+        tail_work = plan.work(tail) if tail else 0
+        self.pieces = cut_product(self.count, self.sizes, self.tiles, a_transposed, tail_work)
+        self.is_flat = tail is not None and tail.is_flat
         self.height = -(-m // self.pieces.rows)
         self.width = -(-n // self.pieces.columns)
         self.n_pieces = self.count * self.height * self.width
         self.n_chunks = -(-self.n_pieces // self.pieces.in_chunk)
         self.products = self.kinds_of_pieces()
-        self.chunk_bytes = aligned(max(p.scratch_bytes for p, *_ in self.products))
+        most = max(p.scratch_bytes for p, *_ in self.products)
+        self.chunk_bytes = aligned(most) if most else 0
         self.scratch_bytes = self.chunk_bytes * self.n_chunks
 
     @property
@@ -269,14 +278,18 @@ class Stack:
         """Equal for two equations if their functions are."""
         return "product", self.types, self.sizes, self.layout
 
-    def function(self) -> Any:
-        """The function of a job (two operands, result, working memory) and of a chunk of it."""
+    def function(self, tail: Any, n_tail: int) -> Any:
+        """The function of a chunk of a job: two operands, result, those of the tail, memory.
+
+        ``tail(status, *operands, first row, stop, first column, stop)`` follows each piece.
+        """
         module = self.tiles.module
         function = ir.Function(module, CHUNK, module.get_unique_name("products"))
         function.linkage = "internal"
         self.builder = ir.IRBuilder(function.append_basic_block("entry"))
         job, chunk = function.args
-        _, *self.places, scratch = operands_of(self.builder, job, 4)
+        status, *self.places, scratch = operands_of(self.builder, job, 4 + n_tail)
+        self.tail, self.tail_operands = tail, [status, *self.places[3:]]
         start = self.builder.mul(chunk, size(self.chunk_bytes))
         self.scratch = self.builder.gep(scratch, [start], source_etype=I8)
         first, stop = bounds(self.builder, self.n_pieces, self.pieces.in_chunk, chunk)
@@ -321,6 +334,19 @@ class Stack:
             ]
             with build.if_then(build.and_(*flags)):
                 build.call(product.function(), [a, b, c, self.scratch])
+                if self.tail is not None:
+                    top = build.add(build.mul(i, size(m)), first_row)
+                    self.follow(top, first_column, product.sizes[0], product.sizes[1])
+
+    def follow(self, row: Any, column: Any, height: int, width: int) -> None:
+        """Call the tail for a piece; whole rows are one, where the tail is flat."""
+        build, n = self.builder, self.sizes[1]
+        if self.is_flat and width == n:
+            row, column = ZERO, build.mul(row, size(n))
+            height, width = 1, height * n
+        rows = [row, build.add(row, size(height))]
+        columns = [column, build.add(column, size(width))]
+        build.call(self.tail, [*self.tail_operands, *rows, *columns])
 
     def divided(self, number: Any, divisor: int) -> tuple[Any, Any]:
         """Quotient and rest."""

@@ -16,9 +16,10 @@ from pullback.compile.control import CONTROL, Code, emit_callback, emit_copies
 from pullback.compile.entry import MAIN
 from pullback.compile.forms import kernel_for
 from pullback.compile.ir import I32, I64, POINTER, ir
-from pullback.compile.kernels import Kernel
+from pullback.compile.kernels import Kernel, emit_tail
+from pullback.compile.plan import Step, is_float_product
 from pullback.compile.products import Stack
-from pullback.compile.schedule import Step, is_float_product, schedule
+from pullback.compile.schedule import schedule
 from pullback.compile.steps import CHUNK, Row, at_entry, emit_rows, operands_of
 from pullback.compile.structure import structure
 from pullback.core.graph import Equation, Graph, Literal, Variable
@@ -123,7 +124,7 @@ class FunctionEmitter:
         equation = step.equation
         try:
             if is_float_product(equation):
-                self.emit_product(equation)
+                self.emit_product(step)
             elif emitter := kernel_for(equation):
                 self.emit_kernel(step, emitter)
             elif control := CONTROL.get(equation.primitive.name):
@@ -158,19 +159,31 @@ class FunctionEmitter:
         code.builder.ret_void()
         self.rows.append(Row(code.function, 0, []))
 
-    def emit_product(self, equation: Equation) -> None:
-        (out,) = equation.outputs
+    def emit_product(self, step: Step) -> None:
+        (out,) = step.outputs
         if not out.type.size:
             return
-        stack = Stack(self.program.module, equation, self.plan)
-        function = self.program.kernels.get(stack.key)
-        if function is None:
-            function = Compiled(stack.function(), None, stack.n_chunks, stack.scratch_bytes)
-            self.program.kernels[stack.key] = function
-        self.add_rows(function, [*stack.operands, out])
+        plan, tail = self.plan, step.tail
+        stack = Stack(self.program.module, step.equation, plan, tail)
+        key = stack.key, tail and structure(plan, tail)
+        others = plan.memory(tail) if tail else []
+        kernel = self.program.kernels.get(key)
+        if kernel is None:
+            follow = self.tail(tail, stack.sizes[1]) if tail else None
+            function = stack.function(follow, len(others))
+            kernel = Compiled(function, None, stack.n_chunks, stack.scratch_bytes)
+            self.program.kernels[key] = kernel
+        self.add_rows(kernel, [*stack.operands, out, *others])
+
+    def tail(self, step: Step, length: int) -> Any:
+        """The function of the tail of a product with rows of this length."""
+        _, function = self.body(
+            step, [I64] * 4, lambda kernel, a: emit_tail(kernel, a[:2], a[2:], length)
+        )
+        return function
 
     def emit_kernel(self, step: Step, emitter: Callable[[Kernel], None]) -> None:
-        variables = [*step.reads, *step.outputs]
+        variables = self.plan.memory(step)
         key = structure(self.plan, step)
         kernel = self.program.kernels.get(key)
         if kernel is None:
@@ -191,38 +204,52 @@ class FunctionEmitter:
             self.rows.append(Row(kernel.after, 1, operands))
 
     def kernel(self, step: Step, emitter: Callable[[Kernel], None]) -> tuple[Kernel, Any]:
-        """A kernel, and its function of a job and the number of a chunk.
+        """A kernel, and its function of a job and the number of a chunk."""
 
-        The loops are in a function of their own, whose pointers do not overlap: they vectorize.
+        def emit(kernel: Kernel, others: list[Any]) -> None:
+            kernel.working_memory, kernel.chunk = others
+            emitter(kernel)
+
+        body, function = self.body(step, [POINTER, I64], emit)
+        module = self.program.module
+        run = ir.Function(module, CHUNK, module.get_unique_name("chunk"))
+        run.linkage = "internal"
+        builder = ir.IRBuilder(run.append_basic_block("entry"))
+        job, number = run.args
+        builder.call(function, [*operands_of(builder, job, len(body.pointers) + 1), number])
+        builder.ret_void()
+        return body, run
+
+    def body(
+        self, step: Step, others: list[Any], emit: Callable[[Kernel, list[Any]], None]
+    ) -> tuple[Kernel, Any]:
+        """The loops of a kernel: a function of the status, the memory of the step, and others.
+
+        The memory does not overlap, which LLVM learns from the arguments: so loops vectorize.
         """
-        module, variables = self.program.module, [*step.reads, *step.outputs]
-        kind = ir.FunctionType(ir.VoidType(), [POINTER] * (len(variables) + 2) + [I64])
+        module, variables = self.program.module, self.plan.memory(step)
+        kind = ir.FunctionType(ir.VoidType(), [POINTER] * (1 + len(variables)) + others)
         function = ir.Function(module, kind, module.get_unique_name("kernel"))
         function.linkage = "internal"
         function.attributes.add("noinline")
-        status, *places, working_memory, chunk = function.args
-        for argument in places:
+        status, *arguments = function.args
+        for argument in arguments[: len(variables)]:
             argument.add_attribute("noalias")
         builder = ir.IRBuilder(function.append_basic_block("entry"))
 
         def fail(build: ir.IRBuilder) -> None:
             self.store_status(build, status, step.equation)
 
-        pointers = dict(zip(variables, places, strict=True))
-        body = Kernel(self.plan, step, builder, pointers, fail, working_memory, chunk)
+        kernel = Kernel(
+            self.plan, step, builder, dict(zip(variables, arguments, strict=False)), fail
+        )
         try:
-            emitter(body)
+            emit(kernel, arguments[len(variables) :])
         except CompileError:
             del module.globals[function.name]
             raise
         builder.ret_void()
-        run = ir.Function(module, CHUNK, module.get_unique_name("chunk"))
-        run.linkage = "internal"
-        builder = ir.IRBuilder(run.append_basic_block("entry"))
-        job, number = run.args
-        builder.call(function, [*operands_of(builder, job, len(variables) + 1), number])
-        builder.ret_void()
-        return body, run
+        return kernel, function
 
     def store_status(self, builder: ir.IRBuilder, status: Any, equation: Equation) -> None:
         """Report a failure; what fails after it may do so for lack of its result."""

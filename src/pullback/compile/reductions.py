@@ -10,7 +10,7 @@ import numpy as np
 from pullback.compile.ir import I8, I64, ZERO, ir, loop, loops
 from pullback.compile.kernels import Index, Kernel, Part
 from pullback.compile.llvm import Scalar, ScalarEmitter
-from pullback.compile.schedule import aligned, is_plain
+from pullback.compile.plan import aligned, is_plain
 from pullback.errors import CompileError
 
 __all__ = ["emit_reduction"]
@@ -170,7 +170,7 @@ class Reduction:
             kernel.finish = lambda last: Reduction(last).merge_rows(n)
             return
         kernel.split(out.shape)
-        target = kernel.pointers[self.out]
+        target = kernel.pointer(self.out)
         self.fold_rows(target, None, kernel.part)
         self.finish_rows(target, kernel.part)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
-from pullback.compile.schedule import Schedule, Step
+from pullback.compile.plan import Schedule, Step
 from pullback.core.graph import Equation, Literal, Variable
 from pullback.transforms.passes.cse import exact
 
@@ -36,6 +36,7 @@ def structure(plan: Schedule, step: Step) -> Hashable:
         return equation.primitive, tuple(params), tuple(map(operand, equation.inputs))
 
     equations = tuple(
-        (expression(e), tuple((v.type, number(v)) for v in e.outputs)) for e in step.equations
+        (expression(e), tuple((v.type, number(plan.owner(v))) for v in e.outputs))
+        for e in step.equations
     )
-    return equations, tuple(map(number, step.reads))
+    return equations, tuple(map(number, plan.memory(step)))

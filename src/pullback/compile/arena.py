@@ -1,0 +1,66 @@
+"""Where values are: over others that nobody reads any more, or at a place in the arena."""
+
+from __future__ import annotations
+
+from pullback.compile.plan import Schedule, Step, aligned, reads_straight
+from pullback.core.graph import Variable
+
+__all__ = ["overwrite", "place"]
+
+EXACT = {"sin", "cos", "tan"}  # their loops may have to be run again: see ``Kernel.checked``
+
+
+def _last_steps(plan: Schedule) -> dict[Variable, int]:
+    """The number of the last step that touches each piece of memory."""
+    return {v: i for i, step in enumerate(plan.steps) for v in plan.touched(step)}
+
+
+def overwrite(plan: Schedule) -> None:
+    """Let maps write over an operand that they are the last to read, element by element."""
+    last = _last_steps(plan)
+    fixed = {*plan.graph.inputs, *plan.graph.outputs}
+    for i, step in enumerate(plan.steps):
+        for part in step.parts:
+            others = {v for other in step.parts if other is not part for v in other.reads}
+            if part.map_shape is not None:
+                free = [v for v in part.reads if last.get(v) == i and v not in fixed | others]
+                _overwrite(plan, part, free)
+
+
+def _overwrite(plan: Schedule, step: Step, free: list[Variable]) -> None:
+    shape = step.map_shape
+    assert shape is not None
+    if EXACT & {e.primitive.name for e in (*step.equations, *plan.fused(step))}:
+        return
+    free = [v for v in free if all(reads_straight(plan, e, {v}, shape) for e in step.equations)]
+    read: set[Variable] = set()  # by now: the loop keeps what it has loaded
+    for equation in step.equations:
+        (out,) = equation.outputs
+        read.update(plan.read_by([equation]))
+        for v in free:
+            if v in read and v.type.dtype == out.type.dtype and v.type.size == out.type.size:
+                plan.alias[v] = out
+                free.remove(v)
+                break
+
+
+def place(plan: Schedule) -> None:
+    """First-fit places in the arena, freed after the last step that touches them."""
+    fixed = {*plan.graph.inputs, *plan.graph.outputs}
+    last = _last_steps(plan)
+    used: list[tuple[int, int, Variable]] = []  # (start, stop, value), sorted
+    for i, step in enumerate(plan.steps):
+        for v in plan.touched(step):
+            if v in fixed or v in plan.offsets:
+                continue
+            size = aligned(v.type.nbytes)
+            start = 0
+            for begin, stop, _ in used:
+                if begin - start >= size:
+                    break
+                start = max(start, stop)
+            plan.offsets[v] = start
+            used.append((start, start + size, v))
+            used.sort(key=lambda place: place[0])
+            plan.arena_bytes = max(plan.arena_bytes, start + size)
+        used = [place for place in used if last[place[2]] > i]

@@ -1,0 +1,236 @@
+"""What a schedule says, and what decides it: which operations can be inside the loops of others."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from pullback.analysis.cost import equation_cost
+from pullback.compile.scalars import has_scalar_form
+from pullback.core.graph import Equation, Graph, Literal, Operand, Variable
+from pullback.core.types import ArrayType
+
+__all__ = [
+    "ALIGNMENT",
+    "Schedule",
+    "Step",
+    "aligned",
+    "is_alias",
+    "is_flat",
+    "is_float_product",
+    "is_inline",
+    "is_move",
+    "is_plain",
+    "is_squeeze",
+    "reads_straight",
+    "reads_whole",
+]
+
+ALIGNMENT = 64
+MOVES = ("transpose", "broadcast_to", "index", "reshape")
+
+
+@dataclass(slots=True, eq=False)
+class Step:
+    """One kernel: the equations whose outputs it writes, and the memory it reads.
+
+    Several equations are maps over elements of one shape, computed in one loop. A matrix product
+    may have a ``tail``: a map that is computed for each piece of the product when it is there.
+    """
+
+    equations: list[Equation]
+    reads: list[Variable]
+    map_shape: tuple[int, ...] | None = None  # if it is a map
+    is_flat: bool = False  # the map is one loop over all elements
+    tail: Step | None = None
+
+    @property
+    def equation(self) -> Equation:
+        return self.equations[0]
+
+    @property
+    def outputs(self) -> list[Variable]:
+        return [v for equation in self.equations for v in equation.outputs]
+
+    @property
+    def parts(self) -> list[Step]:
+        return [self] if self.tail is None else [self, self.tail]
+
+
+@dataclass(slots=True, eq=False)
+class Schedule:
+    """Steps in order, and a place for every value with memory.
+
+    ``offsets`` are bytes from the start of the arena; inputs and outputs live in arrays of the
+    caller. ``alias`` leads from a value without memory of its own to the one in whose memory it is:
+    what it is a reshape of, or what is written over it later.
+    """
+
+    graph: Graph
+    steps: list[Step] = field(default_factory=list)
+    makers: dict[Variable, Equation] = field(default_factory=dict)
+    in_memory: set[Variable] = field(default_factory=set)
+    alias: dict[Variable, Variable] = field(default_factory=dict)
+    offsets: dict[Variable, int] = field(default_factory=dict)
+    arena_bytes: int = 0
+
+    def owner(self, variable: Variable) -> Variable:
+        while variable in self.alias:
+            variable = self.alias[variable]
+        return variable
+
+    def memory(self, step: Step) -> list[Variable]:
+        """The owners of what a step reads and writes, each once."""
+        return list(dict.fromkeys(map(self.owner, (*step.reads, *step.outputs))))
+
+    def touched(self, step: Step) -> list[Variable]:
+        """The owners of what a step and its tail read and write."""
+        return [v for part in step.parts for v in self.memory(part)]
+
+    def read_by(self, equations: Sequence[Equation]) -> list[Variable]:
+        """The owners of the memory that equations read, through what is computed inside them."""
+        found: dict[Variable, None] = {}
+
+        def visit(operand: Operand) -> None:
+            if isinstance(operand, Literal):
+                return
+            if operand in self.in_memory:
+                found[self.owner(operand)] = None
+            else:
+                for v in self.makers[operand].inputs:
+                    visit(v)
+
+        for equation in equations:
+            for v in equation.inputs:
+                visit(v)
+        return list(found)
+
+    def __str__(self) -> str:
+        """The loops: one line a kernel, with the arithmetic fused into it."""
+        lines = []
+        for i, step in enumerate(self.steps):
+            for part in step.parts:
+                name = f"kernel {i}" if part is step else "  then"
+                lines.append(f"{name}: {self.described(part)}")
+        return "\n".join([*lines, f"arena: {self.arena_bytes} bytes"])
+
+    def described(self, step: Step) -> str:
+        fused = sorted(Counter(e.primitive.name for e in self.fused(step)).items())
+        inside = " + ".join(f"{n} {name}" if n > 1 else name for name, n in fused)
+        out = ", ".join(str(v.type) for v in step.outputs)
+        sources = dict.fromkeys(e.source.short for e in step.equations if e.source)
+        where = f"  # {', '.join(sources)}" if sources else ""
+        name = ", ".join(e.primitive.name for e in step.equations)
+        return f"{out} = {name}{f' of ({inside})' if inside else ''}{where}"
+
+    def fused(self, step: Step) -> list[Equation]:
+        """The equations that are expressions inside the loops of a step."""
+        found: dict[Equation, None] = {}
+
+        def visit(operand: Operand) -> None:
+            if isinstance(operand, Variable) and operand not in self.in_memory:
+                equation = self.makers[operand]
+                if equation not in found:
+                    found[equation] = None
+                    for v in equation.inputs:
+                        visit(v)
+
+        for equation in step.equations:
+            for v in equation.inputs:
+                visit(v)
+        return list(found)
+
+    def work(self, step: Step) -> int:
+        """Operations of a step, where a number that is read or written counts as two."""
+        moved = sum(v.type.size for v in (*step.reads, *step.outputs))
+        equations = [*step.equations, *self.fused(step)]
+        return 2 * moved + sum(equation_cost(e).flops for e in equations)
+
+
+def aligned(n_bytes: int) -> int:
+    """Bytes that a value occupies, up to the next boundary."""
+    return -(-max(n_bytes, 1) // ALIGNMENT) * ALIGNMENT
+
+
+def is_squeeze(old: ArrayType, new: ArrayType) -> bool:
+    """Whether a reshape only adds or removes axes of length 1."""
+    return [n for n in old.shape if n != 1] == [n for n in new.shape if n != 1]
+
+
+def is_move(equation: Equation) -> bool:
+    """Whether the equation only renames positions: free inside a loop."""
+    name = equation.primitive.name
+    return name in MOVES and (
+        name != "reshape" or is_squeeze(equation.inputs[0].type, equation.outputs[0].type)
+    )
+
+
+def is_inline(equation: Equation) -> bool:
+    """Whether the equation can be an expression inside the loops of its readers."""
+    if equation.primitive.family == "elementwise":
+        return has_scalar_form(equation)
+    return is_move(equation) or equation.primitive.name == "astype"
+
+
+def is_alias(equation: Equation) -> bool:
+    """Whether the output is the operand's memory under another shape."""
+    return equation.primitive.name == "reshape" and not is_move(equation)
+
+
+def reads_whole(equation: Equation) -> bool:
+    """Whether the equation is more than one pass over the elements of its operands."""
+    return not (
+        is_inline(equation)
+        or equation.primitive.family in ("reduction", "cumulative")
+        or equation.primitive.name in ("place", "update", "concatenate")
+    )
+
+
+def is_float_product(equation: Equation) -> bool:
+    """Whether the equation is a matrix product that is computed in tiles."""
+    dtypes = {v.type.dtype for v in (*equation.inputs, *equation.outputs)}
+    return (
+        equation.primitive.name == "matmul"
+        and len(dtypes) == 1
+        and dtypes <= {np.dtype(np.float64), np.dtype(np.float32)}
+    )
+
+
+def is_flat(plan: Schedule, equation: Equation) -> bool:
+    """Whether one loop over all elements will do: all operands have the shape or one element."""
+    shape = equation.outputs[0].type.shape
+
+    def fits(operand: Variable | Literal) -> bool:
+        if isinstance(operand, Literal) or (operand.type.size == 1 and operand in plan.in_memory):
+            return True
+        return operand.type.shape == shape and is_plain(plan, operand)
+
+    is_pointwise = is_inline(equation) and not is_move(equation)
+    return is_pointwise and all(map(fits, equation.inputs))
+
+
+def is_plain(plan: Schedule, operand: Variable | Literal) -> bool:
+    """Whether element number ``i`` of the operand can be had without the index behind ``i``."""
+    if isinstance(operand, Literal) or operand in plan.in_memory:
+        return True
+    return is_flat(plan, plan.makers[operand])
+
+
+def reads_straight(
+    plan: Schedule, equation: Equation, owners: set[Variable], shape: tuple[int, ...]
+) -> bool:
+    """Whether a map reads the memory of ``owners`` only at the element that it writes."""
+
+    def check(operand: Operand, is_straight: bool) -> bool:
+        if isinstance(operand, Literal):
+            return True
+        is_straight = is_straight and operand.type.shape == shape
+        if operand in plan.in_memory:
+            return plan.owner(operand) not in owners or is_straight
+        maker = plan.makers[operand]
+        return all(check(v, is_straight and not is_move(maker)) for v in maker.inputs)
+
+    return all(check(v, not is_move(equation)) for v in equation.inputs)

@@ -1,0 +1,76 @@
+"""Maps that follow a matrix product piece by piece: bias, activation, residual, optimizer.
+
+What a product has computed is in the cache of the thread that did it. A map over its elements runs
+there and then, and the product needs no memory of its own if the map can write over it.
+"""
+
+from __future__ import annotations
+
+from pullback.compile.plan import Schedule, Step, is_float_product, reads_straight
+from pullback.core.graph import Variable
+
+__all__ = ["attach_tails"]
+
+MOST_EARLY = 64 << 10  # bytes that may be computed earlier than they would be
+
+
+def attach_tails(plan: Schedule) -> None:
+    """Make the first reader of each product its tail, where it is a map and order allows."""
+    makers = {v: step for step in plan.steps for v in step.outputs}
+    reader: dict[Variable, Step] = {}
+    for step in plan.steps:
+        for v in step.reads:
+            reader.setdefault(v, step)
+    number = {step: i for i, step in enumerate(plan.steps)}
+    done: set[Step] = set()
+    steps: list[Step] = []
+    for step in plan.steps:
+        if step in done:
+            continue
+        tail = reader.get(step.outputs[0]) if is_float_product(step.equation) else None
+        if tail is not None and tail not in done and _fits(plan, step, tail):
+            early = _early(step, tail, makers, done)
+            if early is not None:
+                step.tail = tail
+                steps += sorted(early, key=number.__getitem__)
+                done |= {*early, tail}
+        steps.append(step)
+        done.add(step)
+    plan.steps = steps
+
+
+def _fits(plan: Schedule, product: Step, tail: Step) -> bool:
+    """Whether the tail is a map over the elements of the product, row by row."""
+    (c,) = product.outputs
+    shape = tail.map_shape
+    if shape is None or not c.type.size or c.type.size != _size(shape):
+        return False
+    right = product.equation.inputs[1].type.shape
+    has_rows = len(right) > 1 and right[-1] > 1 and bool(shape) and shape[-1] == right[-1]
+    is_straight = all(reads_straight(plan, e, {c}, shape) for e in tail.equations)
+    return is_straight and (tail.is_flat or has_rows)
+
+
+def _size(shape: tuple[int, ...]) -> int:
+    size = 1
+    for n in shape:
+        size *= n
+    return size
+
+
+def _early(
+    product: Step, tail: Step, makers: dict[Variable, Step], done: set[Step]
+) -> set[Step] | None:
+    """What must be computed before the tail, or ``None`` if that is much or needs the product."""
+    found: set[Step] = set()
+    n_bytes, waiting = 0, [v for v in tail.reads if v not in product.outputs]
+    while waiting:
+        maker = makers.get(waiting.pop())
+        if maker is None or maker in done or maker in found:
+            continue
+        n_bytes += sum(v.type.nbytes for v in maker.outputs)
+        if maker is product or n_bytes > MOST_EARLY:
+            return None
+        found.add(maker)
+        waiting += maker.reads
+    return found
