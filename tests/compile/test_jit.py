@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import threading
@@ -321,3 +322,122 @@ def test_static_arguments_keep_the_places_of_the_others():
     assert f(1.0, None, None, 2.0)[2:] == (True, 2.0)
     assert f(1.0, 3, 4, 5.0)[1:] == (3, False, 5.0)
     assert f(1.0, 3)[2:] == (True, 0.0)
+
+
+# -- donation -------------------------------------------------------------------------------------
+def descent(params, x, y):
+    def loss(params):
+        w, b = params
+        return np.mean((x @ w + b - y) ** 2)
+
+    value, (dw, db) = pb.value_and_grad(loss)(params)
+    w, b = params
+    return [w - 0.1 * dw, b - 0.1 * db], value
+
+
+def fresh():
+    rng = np.random.default_rng(3)
+    return [rng.normal(size=(6, 5)), rng.normal(size=5)], rng.normal(size=(9, 6)), np.ones((9, 5))
+
+
+def test_results_are_written_over_donated_arrays():
+    params, x, y = fresh()
+    want, value = descent(params, x, y)
+    f = pb.compile(descent, donate_argnums=0)
+    assert "output 0 over input 0" in f.show("memory", params, x, y)
+    (w, b), got = f(params, x, y)
+    assert w is params[0]
+    np.testing.assert_allclose(w, want[0], rtol=1e-12)
+    np.testing.assert_allclose(b, want[1], rtol=1e-12)
+    np.testing.assert_allclose(got, value, rtol=1e-12)
+    np.testing.assert_array_equal(x, fresh()[1])
+
+
+def test_a_training_loop_with_donation_agrees_with_one_without():
+    plain, donating = pb.compile(descent), pb.compile(descent, donate_argnums=(0,))
+    (a, x, y), (b, _, _) = fresh(), fresh()
+    for _ in range(20):
+        a, loss_a = plain(a, x, y)
+        b, loss_b = donating(b, x, y)
+        assert loss_a == loss_b
+    for p, q in zip(a, b, strict=True):
+        np.testing.assert_array_equal(p, q)
+
+
+def shift(x, y):
+    return x + y, y * 2.0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        lambda a: (a, a),  # given twice
+        lambda a: (a[:3], a[1:]),  # views of one array
+        lambda a: (a.copy(), memoryview(a) and np.asarray(memoryview(a))),  # of a buffer
+        lambda a: (np.ascontiguousarray(a)[::-1], a),  # not contiguous
+    ],
+)
+def test_donated_arrays_that_others_may_see_are_copied(arguments):
+    a = np.arange(4.0)
+    x, y = arguments(a)
+    before = x.copy(), y.copy()
+    f = pb.compile(shift, donate_argnums=(0, 1))
+    n = min(len(x), len(y))
+    for _ in range(2):
+        got = f(x[:n], y[:n])
+        np.testing.assert_array_equal(got[0], before[0][:n] + before[1][:n])
+        np.testing.assert_array_equal(got[1], before[1][:n] * 2)
+        np.testing.assert_array_equal(x, before[0])
+        np.testing.assert_array_equal(y, before[1])
+
+
+def test_a_read_only_array_is_not_written_over():
+    x = np.arange(4.0)
+    x.flags.writeable = False
+    f = pb.compile(lambda x: x + 1.0, donate_argnums=0)
+    for _ in range(2):
+        np.testing.assert_array_equal(f(x), [1.0, 2.0, 3.0, 4.0])
+        np.testing.assert_array_equal(x, np.arange(4.0))
+
+
+def test_a_donated_array_that_is_read_later_is_kept_until_then():
+    def both(x):
+        a = np.sqrt(x)
+        return a, np.cumsum(x)[::-1] + x
+
+    x = np.arange(1.0, 9.0)
+    want = both(x)
+    for got, expected in zip(pb.compile(both, donate_argnums=0)(x), want, strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-15)
+
+
+def test_a_donated_argument_may_come_back_unchanged():
+    x = np.arange(3.0)
+    y, z = pb.compile(lambda x: (x, x + 1.0), donate_argnums=0)(x)
+    np.testing.assert_array_equal(y, [0.0, 1.0, 2.0])
+    np.testing.assert_array_equal(z, [1.0, 2.0, 3.0])
+
+
+def test_transforms_of_a_donating_function_leave_its_arguments():
+    x = np.linspace(1.0, 2.0, 5)
+    f = pb.compile(lambda x: np.exp(x) * x, donate_argnums=0)
+    value, pull = pb.vjp(f, x)
+    (ct,) = pull(np.ones(5))
+    np.testing.assert_allclose(value, np.exp(x) * x, rtol=1e-14)
+    np.testing.assert_allclose(ct, np.exp(x) * (x + 1), rtol=1e-14)
+    np.testing.assert_allclose(pb.vmap(f)(x[:, None]), (np.exp(x) * x)[:, None], rtol=1e-14)
+    np.testing.assert_allclose(pb.compile(lambda x: f(x) + x)(x), np.exp(x) * x + x, rtol=1e-14)
+    np.testing.assert_array_equal(x, np.linspace(1.0, 2.0, 5))
+
+
+def test_a_position_without_arrays_cannot_be_donated():
+    with pytest.raises(ArgumentError, match="names position 2"):
+        pb.compile(shift, donate_argnums=2)(X, X)
+
+
+def test_the_schedule_says_how_work_is_cut():
+    big = np.ones((2000, 300))
+    text = pb.compile(lambda x: np.sum(np.tanh(x)), threads=3).show("schedule", big)
+    assert text.startswith("threads: 3\n")
+    assert re.search(r"\d+ chunks: float64\[\] = sum", text)
+    assert "1 chunk: " in pb.compile(lambda x: x + 1.0).show("schedule", X)

@@ -20,6 +20,7 @@ def compile(
     static_argnums: int | Sequence[int] = (),
     callbacks: bool = True,
     threads: int | None = None,
+    donate_argnums: int | Sequence[int] = (),
 ) -> Compiled:
     """``fun`` as native code, compiled at the first call with each signature.
 
@@ -34,6 +35,10 @@ def compile(
         threads: how many threads share the work, the caller's included; by default
             ``$PULLBACK_NUM_THREADS``, else the processors at hand. Results are bitwise the same
             for any number. A compiled function inside of another one runs on the outer's threads.
+        donate_argnums: positions of arguments that are not used after the call: results may be
+            written over their arrays, and be these arrays. So a training step updates its
+            parameters in place. After an exception their values are lost. Arrays that are views,
+            read-only or given twice are copied.
 
     Returns:
         A function with the same results up to rounding. Inputs are copied only if they are not
@@ -59,8 +64,11 @@ def compile(
             where=str(here()),
             fix="leave threads out, or give how many processors to use",
         )
-    numbers = (static_argnums,) if isinstance(static_argnums, int) else tuple(static_argnums)
+    static, donated = (
+        (given,) if isinstance(given, int) else tuple(given)
+        for given in (static_argnums, donate_argnums)
+    )
     # Imported when it is first used, so that `import pullback` costs little.
     jit = importlib.import_module("pullback.compile.jit")
-    compiled: Compiled = jit.Compiled(fun, numbers, jit.Native(callbacks, threads))
+    compiled: Compiled = jit.Compiled(fun, static, donated, jit.Native(callbacks, threads))
     return compiled

@@ -19,6 +19,7 @@ def overwrite(plan: Schedule) -> None:
     """Let maps write over an operand that they are the last to read, element by element."""
     last = _last_steps(plan)
     fixed = {*plan.graph.inputs, *plan.graph.outputs}
+    fixed -= plan.donated.difference(plan.graph.outputs)
     for i, step in enumerate(plan.steps):
         for part in step.parts:
             others = {v for other in step.parts if other is not part for v in other.reads}
@@ -38,10 +39,17 @@ def _overwrite(plan: Schedule, step: Step, free: list[Variable]) -> None:
         (out,) = equation.outputs
         read.update(plan.read_by([equation]))
         for v in free:
-            if v in read and v.type.dtype == out.type.dtype and v.type.size == out.type.size:
+            if v in read and _has_room(plan, v, out):
                 plan.alias[v] = out
                 free.remove(v)
                 break
+
+
+def _has_room(plan: Schedule, old: Variable, new: Variable) -> bool:
+    """Whether ``new`` may be written where ``old`` is; only a result takes the array of an input."""
+    if old in plan.donated:
+        return new in plan.graph.outputs and old.type == new.type
+    return old.type.dtype == new.type.dtype and old.type.size == new.type.size
 
 
 def place(plan: Schedule) -> None:

@@ -6,7 +6,8 @@ import ctypes
 import glob
 import hashlib
 import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -147,14 +148,19 @@ class Executable:
     """A graph as native code. Call it with arrays of the types of the graph's inputs."""
 
     def __init__(
-        self, graph: Graph, allow_callbacks: bool = True, threads: int | None = None
+        self,
+        graph: Graph,
+        allow_callbacks: bool = True,
+        threads: int | None = None,
+        donated: Collection[int] = (),
     ) -> None:
-        self.program = emit_program(graph, allow_callbacks)
+        self.program = emit_program(graph, allow_callbacks, donated)
+        self.threads = threads or n_threads()
         self.errors: dict[int, BaseException] = {}  # by the address of the status of their call
         self.callbacks = [CALLBACK(self.callback(e)) for e in self.program.callbacks]
         self.addresses = [0, 0]
         if self.program.has_jobs:
-            workers = pool(threads or n_threads())
+            workers = pool(self.threads)
             self.addresses = [workers.run_address, workers.address]
         self.addresses += [address_of(c) for c in self.callbacks]
         self.engine, self.main = machine_code(self.program.text)
@@ -201,6 +207,8 @@ class Executable:
             LinAlgError: if a matrix is singular or not positive definite.
         """
         results = [np.empty(shape, dtype) for shape, dtype in self.outputs]
+        if self.program.donations:
+            self.donate(args, results)
         arrays = [*args, *results]
         # A frame belongs to one call: other threads, and callbacks that call back, take others.
         try:
@@ -212,6 +220,17 @@ class Executable:
             raise self.failure(status, frame)
         self.idle.append(frame)
         return None if status else results
+
+    def donate(self, args: Sequence[Any], results: list[Any]) -> None:
+        """Let results be donated inputs, or copies of those whose memory others share."""
+        arrays = [a for a in args if type(a) is np.ndarray]
+        holders = Counter(id(a if a.base is None else a.base) for a in arrays)
+        is_foreign = any(a.base is not None and type(a.base) is not np.ndarray for a in arrays)
+        for i, j in self.program.donations:
+            given = args[i]
+            is_own = type(given) is np.ndarray and given.flags.owndata and given.flags.writeable
+            is_free = is_own and holders[id(given)] == 1 and not is_foreign
+            results[j] = given if is_free else np.array(given, order="C")
 
     def failure(self, status: int, frame: Frame) -> BaseException:
         error = self.errors.pop(frame.status, None)
@@ -256,10 +275,9 @@ def view(address: int, type: ArrayType) -> Any:
 executables: WeakKeyDictionary[Graph, dict[Any, Executable]] = WeakKeyDictionary()
 
 
-def executable(graph: Graph, allow_callbacks: bool, threads: int | None) -> Executable:
-    """The native code of a graph, compiled once and freed with the graph."""
+def executable(graph: Graph, *form: Any) -> Executable:
+    """The native code of a graph, compiled once in each form, freed with the graph."""
     forms = executables.setdefault(graph, {})
-    form = allow_callbacks, threads
     if form not in forms:
-        forms[form] = Executable(graph, allow_callbacks, threads)
+        forms[form] = Executable(graph, *form)
     return forms[form]

@@ -11,7 +11,7 @@ import importlib
 import importlib.util
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, update_wrapper
 from typing import Any
 
@@ -31,6 +31,7 @@ from pullback.transforms.stage import Staged, stage
 __all__ = ["Compiled"]
 
 MANY_SIGNATURES = 8
+STAGES = ("graph", "loops", "schedule", "memory", "llvm")
 
 
 @lru_cache(maxsize=1)
@@ -51,16 +52,20 @@ def engine() -> Any:
 class Native:
     """Runs graphs as native code: the executor of calls of compiled functions.
 
-    Without llvmlite NumPy runs them. ``callbacks`` and ``threads`` are those of :func:`compile`.
+    Without llvmlite NumPy runs them. ``callbacks`` and ``threads`` are those of :func:`compile`;
+    results may be written over operands ``donated`` of the graph ``donor``, not of derived ones.
     """
 
     callbacks: bool = True
     threads: int | None = None
+    donor: Graph | None = None
+    donated: tuple[int, ...] = ()
 
     def executable(self, graph: Graph) -> Any:
         """The native code of ``graph``, or ``None`` without llvmlite."""
         native = engine()
-        return native and native.executable(graph, self.callbacks, self.threads)
+        donated = self.donated if graph is self.donor else ()
+        return native and native.executable(graph, self.callbacks, self.threads, donated)
 
     def __call__(self, graph: Graph, args: Sequence[Any]) -> list[Any]:
         native = self.executable(graph)
@@ -84,9 +89,15 @@ class Signature:
     """One staged form of a function; ``structure`` is that of its arguments."""
 
     def __init__(
-        self, staged: Staged, structure: tree.TreeDef, out_structure: tree.TreeDef, n_outputs: int
+        self,
+        staged: Staged,
+        executor: Native,
+        structure: tree.TreeDef,
+        out_structure: tree.TreeDef,
+        n_outputs: int,
     ) -> None:
         self.staged = staged
+        self.executor = executor
         self.structure = structure
         self.out_structure = out_structure
         self.n_outputs = n_outputs
@@ -98,11 +109,16 @@ class Compiled:
     """A function that runs as native code; made by :func:`compile`."""
 
     def __init__(
-        self, fun: Callable[..., Any], static_argnums: tuple[int, ...], executor: Native
+        self,
+        fun: Callable[..., Any],
+        static_argnums: tuple[int, ...],
+        donate_argnums: tuple[int, ...],
+        executor: Native,
     ) -> None:
         update_wrapper(self, fun)
         self.fun = fun
         self.static_argnums = static_argnums
+        self.donate_argnums = donate_argnums
         self.executor = executor
         self.signatures: dict[Any, Signature] = {}
         self.last: Signature | None = None  # of the last call that had plain arrays only
@@ -116,13 +132,13 @@ class Compiled:
         leaves, signature = self.prepare(args, kwargs)
         staged = signature.staged
         operands = [*staged.captured, *leaves]
-        results = call(*operands, graph=staged.graph, executor=self.executor)
+        results = call(*operands, graph=staged.graph, executor=signature.executor)
         if len(results) > signature.n_outputs:
             states = iter(results[signature.n_outputs :])
             for generator in generators((args, kwargs)):
                 generator.state = next(states)
         elif not self.static_argnums and all(type(a) is np.ndarray for a in operands):
-            native = self.executor.executable(staged.graph)
+            native = signature.executor.executable(staged.graph)
             if native is not None:
                 signature.attempt = native.attempt
                 signature.gather = tree.gatherer((args, kwargs))
@@ -160,11 +176,22 @@ class Compiled:
                 fix="pass static arguments as tuples, not lists",
             ) from error
         if signature is None:
+            self.check_donated(len(args))
             signature = self.stage(static, structure, [type_of(x) for x in leaves])
             self.signatures[key] = signature
             if len(self.signatures) == MANY_SIGNATURES + 1:
                 self.warn(*list(self.signatures)[-2:])
         return leaves, signature
+
+    def check_donated(self, n_args: int) -> None:
+        for i in self.donate_argnums:
+            if not 0 <= i < n_args or i in self.static_argnums:
+                raise ArgumentError(
+                    f"compile: donate_argnums names position {i}, which holds no arrays",
+                    where=str(here()),
+                    details=[f"positional arguments: {n_args}, static: {self.static_argnums}"],
+                    fix="name positions of array arguments",
+                )
 
     def warn(self, before: Any, now: Any) -> None:
         """Say what makes this function compile again and again."""
@@ -212,31 +239,52 @@ class Compiled:
             return [y if hasattr(y, "dtype") else np.asarray(y) for y in (*outputs, *states)]
 
         staged = stage(flat, types, "compile")
-        return Signature(staged, structure, shape[0], n_outputs[0])
+        donated = self.donated(structure, len(staged.captured))
+        executor = replace(self.executor, donor=staged.graph, donated=donated)
+        return Signature(staged, executor, structure, shape[0], n_outputs[0])
+
+    def donated(self, structure: tree.TreeDef, n_captured: int) -> tuple[int, ...]:
+        """The numbers of the operands that belong to ``donate_argnums``."""
+        starts = tuple(f"[0][{i}]" for i in self.donate_argnums)
+        paths = tree.structure_paths(structure)
+        return tuple(n_captured + k for k, path in enumerate(paths) if path.startswith(starts))
 
     def show(self, what: str, *args: Any, **kwargs: Any) -> str:
-        """Text of a stage for these arguments: ``graph``, ``loops``, ``llvm`` or ``memory``.
+        """Text of a stage for these arguments.
+
+        ``graph``: the equations; ``loops``: the kernels, and what is fused into them;
+        ``schedule``: into how many chunks they are cut for the threads; ``memory``: what lies where
+        in the arena, and which results take the memory of donated inputs; ``llvm``: the program.
 
         Raises:
             ArgumentError: for another stage, or without llvmlite.
         """
-        graph = self.prepare(args, kwargs)[1].staged.graph
+        signature = self.prepare(args, kwargs)[1]
+        graph = signature.staged.graph
         if what == "graph":
             return str(graph)
         native = engine()
-        if native is None or what not in ("loops", "llvm", "memory"):
+        if native is None or what not in STAGES:
             raise ArgumentError(
                 f"show: no stage {what!r}",
                 where=str(here()),
-                fix='ask for "graph", "loops", "llvm" or "memory", with llvmlite installed',
+                fix=f"ask for {', '.join(STAGES)}; all but graph need llvmlite",
             )
-        program = self.executor.executable(graph).program
+        executable = signature.executor.executable(graph)
+        program = executable.program
         if what == "llvm":
             return str(program.text)
         if what == "loops":
             lines = [str(program.schedule)]
             lines += [f"in NumPy: {e.primitive.name}  # {e.source}" for e in program.callbacks]
             return "\n".join(lines)
+        if what == "schedule":
+            lines = [f"threads: {executable.threads}"]
+            for step, n in zip(program.schedule.steps, program.n_chunks, strict=True):
+                chunks = f"{n} chunks" if n > 1 else "1 chunk" if n else "code"
+                lines += [f"{chunks:>9}: {program.schedule.described(p)}" for p in step.parts]
+            return "\n".join(lines)
         places = sorted(program.schedule.offsets.items(), key=lambda item: item[1])
         lines = [f"{place:>10} .. {place + v.type.nbytes:<10} {v.type}" for v, place in places]
+        lines += [f"output {j} over input {i}" for i, j in program.donations]
         return "\n".join([f"arena: {program.arena_bytes} bytes", *lines])

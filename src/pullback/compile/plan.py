@@ -70,6 +70,7 @@ class Schedule:
     """
 
     graph: Graph
+    donated: frozenset[Variable] = frozenset()  # inputs that results may be written over
     steps: list[Step] = field(default_factory=list)
     makers: dict[Variable, Equation] = field(default_factory=dict)
     in_memory: set[Variable] = field(default_factory=set)

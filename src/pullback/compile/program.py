@@ -9,7 +9,7 @@ text, so that its object code can be kept and used again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Collection, Hashable
 from typing import Any, NamedTuple
 
 from pullback.compile.control import CONTROL, Code, emit_callback, emit_copies
@@ -44,41 +44,54 @@ class Program:
     """LLVM text of a graph with what it needs at run time.
 
     ``checked[k]`` is the equation that status ``k + 1`` stands for; ``callbacks`` are the equations
-    that NumPy evaluates, which the program reaches through the addresses behind the status.
+    that NumPy evaluates, which the program reaches through the addresses behind the status;
+    ``donations`` are pairs of an input and the output that takes its memory.
     """
 
-    def __init__(self, graph: Graph, allow_callbacks: bool) -> None:
+    def __init__(self, graph: Graph, allow_callbacks: bool, donated: Collection[int]) -> None:
         self.module = ir.Module("pullback")
         self.allow_callbacks = allow_callbacks
         self.checked: list[Equation] = []
         self.callbacks: list[Equation] = []
         self.kernels: dict[Hashable, Compiled] = {}
         self.has_jobs = False  # for several threads
-        main = FunctionEmitter(self, graph, "main")
+        main = FunctionEmitter(self, graph, "main", [graph.inputs[i] for i in donated])
         self.arena_bytes = main.arena_bytes
         self.schedule = main.plan
+        self.n_chunks = main.n_chunks
+        self.donations = [
+            (i, graph.outputs.index(main.plan.alias[graph.inputs[i]]))
+            for i in donated
+            if graph.inputs[i] in main.plan.alias
+        ]
 
     @property
     def text(self) -> str:
         return str(self.module)
 
 
-def emit_program(graph: Graph, allow_callbacks: bool = True) -> Program:
+def emit_program(
+    graph: Graph, allow_callbacks: bool = True, donated: Collection[int] = ()
+) -> Program:
     """Turn ``graph`` into LLVM; the function is called ``main``.
+
+    Results may be written over the ``donated`` inputs, which are numbers.
 
     Raises:
         CompileError: if an equation has no native form and ``allow_callbacks`` is false.
     """
-    return Program(optimize(fission(optimize(expand(graph)))), allow_callbacks)
+    return Program(optimize(fission(optimize(expand(graph)))), allow_callbacks, donated)
 
 
 class FunctionEmitter:
     """Emits one graph as one program; ``arena_bytes`` is its working memory, callees included."""
 
-    def __init__(self, program: Program, graph: Graph, name: str) -> None:
+    def __init__(
+        self, program: Program, graph: Graph, name: str, donated: Collection[Variable] = ()
+    ) -> None:
         self.program = program
         self.graph = graph
-        self.plan = schedule(graph)
+        self.plan = schedule(graph, donated)
         self.function = ir.Function(program.module, MAIN, name)
         if name != "main":
             self.function.linkage = "internal"
@@ -86,8 +99,11 @@ class FunctionEmitter:
         self.nested_bytes = 0
         self.places = self.bind_memory()
         self.rows: list[Row] = []
+        self.n_chunks: list[int] = []  # of each step
         for step in self.plan.steps:
+            first = len(self.rows)
             self.emit_step(step)
+            self.n_chunks.append(max((row.n_chunks for row in self.rows[first:]), default=0))
         self.copy_outputs()
         emit_rows(program.module, self.function, self.rows)
         self.arena_bytes = self.own_bytes + self.nested_bytes

@@ -8,6 +8,7 @@ if it is an output, if several steps read it, if the step that makes or reads it
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 
 from pullback.compile.arena import overwrite, place
 from pullback.compile.plan import (
@@ -29,9 +30,9 @@ __all__ = ["schedule"]
 MAX_MAPS = 8  # in one loop: more streams than a processor prefetches gain nothing
 
 
-def schedule(graph: Graph) -> Schedule:
-    """Decide memory, kernels and arena of ``graph``."""
-    plan = Schedule(graph)
+def schedule(graph: Graph, donated: Collection[Variable] = ()) -> Schedule:
+    """Decide memory, kernels and arena of ``graph``; results may be written over some inputs."""
+    plan = Schedule(graph, frozenset(donated))
     for equation in graph.equations:
         for v in equation.outputs:
             plan.makers[v] = equation
