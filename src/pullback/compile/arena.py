@@ -46,7 +46,7 @@ def _overwrite(plan: Schedule, step: Step, free: list[Variable]) -> None:
 
 
 def _has_room(plan: Schedule, old: Variable, new: Variable) -> bool:
-    """Whether ``new`` may be written where ``old`` is; only a result takes the array of an input."""
+    """Whether ``new`` may be written over ``old``; only results are written over inputs."""
     if old in plan.donated:
         return new in plan.graph.outputs and old.type == new.type
     return old.type.dtype == new.type.dtype and old.type.size == new.type.size
