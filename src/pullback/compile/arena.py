@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pullback.compile.plan import Schedule, Step, aligned, reads_straight
-from pullback.core.graph import Variable
+from pullback.core.graph import Equation, Variable
 
 __all__ = ["overwrite", "place"]
 
@@ -16,16 +16,29 @@ def _last_steps(plan: Schedule) -> dict[Variable, int]:
 
 
 def overwrite(plan: Schedule) -> None:
-    """Let maps write over an operand that they are the last to read, element by element."""
+    """Let steps write over an operand that they are the last to read.
+
+    Maps do so element by element; an array with some elements replaced needs no copy of the others.
+    """
     last = _last_steps(plan)
-    fixed = {*plan.graph.inputs, *plan.graph.outputs}
-    fixed -= plan.donated.difference(plan.graph.outputs)
+    outputs = set(plan.graph.outputs)
+    fixed = outputs.union(v for v in plan.graph.inputs if v not in plan.room)
     for i, step in enumerate(plan.steps):
         for part in step.parts:
             others = {v for other in step.parts if other is not part for v in other.reads}
+            free = [v for v in part.reads if last.get(v) == i and v not in fixed | others]
             if part.map_shape is not None:
-                free = [v for v in part.reads if last.get(v) == i and v not in fixed | others]
                 _overwrite(plan, part, free)
+            elif part.equation.primitive.name in ("update", "scatter"):
+                _replace(plan, part.equation, free)
+
+
+def _replace(plan: Schedule, equation: Equation, free: list[Variable]) -> None:
+    (x, *others), (out,) = equation.inputs, equation.outputs
+    if isinstance(x, Variable) and x in plan.in_memory and x.type == out.type:
+        old = plan.owner(x)
+        if old in free and old not in plan.memory_of(others) and _has_room(plan, old, out):
+            plan.alias[old] = out
 
 
 def _overwrite(plan: Schedule, step: Step, free: list[Variable]) -> None:
@@ -37,7 +50,7 @@ def _overwrite(plan: Schedule, step: Step, free: list[Variable]) -> None:
     read: set[Variable] = set()  # by now: the loop keeps what it has loaded
     for equation in step.equations:
         (out,) = equation.outputs
-        read.update(plan.read_by([equation]))
+        read.update(plan.memory_of(equation.inputs))
         for v in free:
             if v in read and _has_room(plan, v, out):
                 plan.alias[v] = out
@@ -47,8 +60,8 @@ def _overwrite(plan: Schedule, step: Step, free: list[Variable]) -> None:
 
 def _has_room(plan: Schedule, old: Variable, new: Variable) -> bool:
     """Whether ``new`` may be written over ``old``; only results are written over inputs."""
-    if old in plan.donated:
-        return new in plan.graph.outputs and old.type == new.type
+    if old in plan.room:
+        return new in plan.room[old] and old.type == new.type
     return old.type.dtype == new.type.dtype and old.type.size == new.type.size
 
 

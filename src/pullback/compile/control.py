@@ -10,7 +10,7 @@ import numpy as np
 from pullback.compile.entry import HEAD_WORDS, MAIN, Callee
 from pullback.compile.ir import I1, I8, I64, POINTER, ir, loop, scalar_type
 from pullback.compile.llvm import ScalarEmitter
-from pullback.compile.plan import aligned
+from pullback.compile.plan import Room, aligned
 from pullback.core.graph import Equation, Graph, Literal, Variable
 from pullback.core.types import ArrayType
 
@@ -90,12 +90,57 @@ class Code:
     # -- graphs inside graphs -----------------------------------------------------------------
     def nested(self, graph: Graph, local_bytes: int = 0) -> tuple[Any, Any]:
         """Emit a body; returns its function and its arena, behind ``local_bytes`` of ours."""
-        function, n_bytes = self.emitter.nested(graph)
-        self.emitter.reserve(local_bytes + n_bytes)
-        return function, self.offset(self.arena, self.emitter.own_bytes + local_bytes)
+        inner = self.emitter.nested(graph, {})
+        return inner.function, self.arena_of(inner, local_bytes)
+
+    def arena_of(self, inner: FunctionEmitter, local_bytes: int) -> Any:
+        self.emitter.reserve(local_bytes + inner.arena_bytes)
+        return self.offset(self.arena, self.emitter.own_bytes + local_bytes)
 
     def run(self, function: Any, arena: Any, addresses: Sequence[Any]) -> None:
         self.builder.call(function, [self.pointer_table(addresses), arena, self.status])
+
+
+class Carry:
+    """The state of a loop, which its body reads at one place and writes to the same or another."""
+
+    def __init__(self, code: Code, body: Graph, first: int, n: int, end: int = 0) -> None:
+        self.code = code
+        self.types = body.input_types[first : first + n]
+        inputs, outputs = body.inputs[first : first + n], body.outputs
+        room: Room = {
+            v: [out]
+            for i, (v, out) in enumerate(zip(inputs, outputs, strict=False))
+            if out not in (*outputs[:i], *body.inputs)
+        }
+        inner = code.emitter.nested(body, room)
+        self.function = inner.function
+        self.before, end = code.local(self.types, end)
+        is_moved = [v not in inner.plan.alias for v in inputs]
+        moved = [type for type, flag in zip(self.types, is_moved, strict=True) if flag]
+        places, self.end = code.local(moved, end)
+        others = iter(places)
+        self.after = [
+            next(others) if flag else place
+            for flag, place in zip(is_moved, self.before, strict=True)
+        ]
+        self.arena = code.arena_of(inner, self.end)
+
+    def start(self, addresses: Sequence[Any]) -> None:
+        self.move(addresses, self.before)
+
+    def step(self, constants: Sequence[Any], rows: Sequence[Any], stacked: Sequence[Any]) -> None:
+        operands = [*constants, *self.before, *rows, *self.after, *stacked]
+        self.code.run(self.function, self.arena, operands)
+        self.move(self.after, self.before)
+
+    def finish(self, addresses: Sequence[Any]) -> None:
+        self.move(self.before, addresses)
+
+    def move(self, sources: Sequence[Any], targets: Sequence[Any]) -> None:
+        for source, target, type in zip(sources, targets, self.types, strict=True):
+            if source is not target:
+                self.code.copy(source, target, type.nbytes)
 
 
 def emit_copies(code: Code, copies: Sequence[tuple[Variable | Literal, int]]) -> None:
@@ -118,26 +163,18 @@ def emit_call(code: Code, equation: Equation) -> None:
 
 
 def emit_scan(code: Code, equation: Equation) -> None:
-    """Each step reads the carry at one place and writes it to another, then it is copied back."""
     params = equation.params
-    body, n_constants, n_carry = params["body"], params["n_constants"], params["n_carry"]
-    types = body.input_types[n_constants : n_constants + n_carry]
-    before, end = code.local(types)
-    after, end = code.local(types, end)
-    function, arena = code.nested(body, end)
+    n_constants, n_carry = params["n_constants"], params["n_carry"]
+    carry = Carry(code, params["body"], n_constants, n_carry)
     inputs, outputs = equation.inputs, equation.outputs
+    end = n_constants + n_carry
     constants = code.addresses(inputs[:n_constants])
-    for v, place, type in zip(inputs[n_constants:], before, types, strict=False):
-        code.copy(code.address(v), place, type.nbytes)
+    carry.start(code.addresses(inputs[n_constants:end]))
     if params["length"]:
         with loop(code.builder, params["length"], params["reverse"]) as i:
-            rows = [code.row(v, i) for v in inputs[n_constants + n_carry :]]
-            stacked = [code.row(v, i) for v in outputs[n_carry:]]
-            code.run(function, arena, [*constants, *before, *rows, *after, *stacked])
-            for source, target, type in zip(after, before, types, strict=True):
-                code.copy(source, target, type.nbytes)
-    for v, place, type in zip(outputs, before, types, strict=False):
-        code.copy(place, code.address(v), type.nbytes)
+            rows = [code.row(v, i) for v in inputs[end:]]
+            carry.step(constants, rows, [code.row(v, i) for v in outputs[n_carry:]])
+    carry.finish(code.addresses(outputs[:n_carry]))
 
 
 def emit_cond(code: Code, equation: Equation) -> None:
@@ -157,30 +194,23 @@ def emit_cond(code: Code, equation: Equation) -> None:
 def emit_while(code: Code, equation: Equation) -> None:
     params = equation.params
     test, body, n_test, n_body = (params[k] for k in ("test", "body", "n_test", "n_body"))
-    types = body.input_types[n_body:]
-    before, end = code.local(types)
-    after, end = code.local(types, end)
-    (verdict,), end = code.local([ArrayType((), np.bool_)], end)
-    run_test, test_arena = code.nested(test, end)
-    run_body, body_arena = code.nested(body, end)
+    (verdict,), end = code.local([ArrayType((), np.bool_)])
+    carry = Carry(code, body, n_body, len(body.inputs) - n_body, end)
+    run_test, test_arena = code.nested(test, carry.end)
     inputs = code.addresses(equation.inputs)
-    for source, place, type in zip(inputs[n_test + n_body :], before, types, strict=True):
-        code.copy(source, place, type.nbytes)
+    carry.start(inputs[n_test + n_body :])
     builder = code.builder
     check, step, done = (builder.append_basic_block(name) for name in ("check", "step", "done"))
     builder.branch(check)
     builder.position_at_end(check)
-    code.run(run_test, test_arena, [*inputs[:n_test], *before, verdict])
+    code.run(run_test, test_arena, [*inputs[:n_test], *carry.before, verdict])
     flag = ScalarEmitter(builder).load(verdict, I64(0), np.dtype(bool))
     builder.cbranch(flag.value, step, done)
     builder.position_at_end(step)
-    code.run(run_body, body_arena, [*inputs[n_test : n_test + n_body], *before, *after])
-    for source, place, type in zip(after, before, types, strict=True):
-        code.copy(source, place, type.nbytes)
+    carry.step(inputs[n_test : n_test + n_body], [], [])
     builder.branch(check)
     builder.position_at_end(done)
-    for v, place, type in zip(equation.outputs, before, types, strict=True):
-        code.copy(place, code.address(v), type.nbytes)
+    carry.finish(code.addresses(equation.outputs))
 
 
 CONTROL: dict[str, Callable[[Code, Equation], None]] = {

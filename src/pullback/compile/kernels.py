@@ -221,6 +221,12 @@ class Kernel:
             self.store(variable, index, element(index))
         self.forget()
 
+    def copy(self, operand: Operand, variable: Variable) -> None:
+        """All elements, but where they are there already."""
+        is_stored = isinstance(operand, Variable) and operand in self.plan.in_memory
+        if not is_stored or self.pointer(operand) is not self.pointer(variable):
+            self.fill(variable, lambda index: self.value(operand, index))
+
     def state(self, start: Sequence[Scalar]) -> list[Any]:
         """Mutable places for the running values of a fold, at the head of the function."""
         with self.builder.goto_entry_block():
@@ -319,7 +325,7 @@ def emit_update(kernel: Kernel) -> None:
     """A copy with another array at a key."""
     x, v = kernel.equation.inputs
     (out,) = kernel.equation.outputs
-    kernel.fill(out, lambda index: kernel.value(x, index))
+    kernel.copy(x, out)
     emit_selected(kernel, v, out)
 
 
@@ -392,7 +398,7 @@ def emit_scatter(kernel: Kernel) -> None:
         kernel.fill(out, lambda _: kernel.emit.constant(0, out.type.dtype))
     else:
         x, v, *indices = kernel.equation.inputs
-        kernel.fill(out, lambda index: kernel.value(x, index))
+        kernel.copy(x, out)
     shape = np.broadcast_shapes(*[i.type.shape for i in indices])
     with loops(kernel.builder, shape) as at:
         places, inside = picked(kernel, out.type, indices, at, shape)

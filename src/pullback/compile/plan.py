@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,6 +15,7 @@ from pullback.core.types import ArrayType
 
 __all__ = [
     "ALIGNMENT",
+    "Room",
     "Schedule",
     "Step",
     "aligned",
@@ -31,6 +32,8 @@ __all__ = [
 
 ALIGNMENT = 64
 MOVES = ("transpose", "broadcast_to", "index", "reshape")
+
+Room = dict[Variable, Collection[Operand]]
 
 
 @dataclass(slots=True, eq=False)
@@ -66,11 +69,12 @@ class Schedule:
 
     ``offsets`` are bytes from the start of the arena; inputs and outputs live in arrays of the
     caller. ``alias`` leads from a value without memory of its own to the one in whose memory it is:
-    what it is a reshape of, or what is written over it later.
+    what it is a reshape of, or what is written over it later. ``room`` says which outputs may be
+    written over an input.
     """
 
     graph: Graph
-    donated: frozenset[Variable] = frozenset()  # inputs that results may be written over
+    room: Room = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
     makers: dict[Variable, Equation] = field(default_factory=dict)
     in_memory: set[Variable] = field(default_factory=set)
@@ -91,8 +95,8 @@ class Schedule:
         """The owners of what a step and its tail read and write."""
         return [v for part in step.parts for v in self.memory(part)]
 
-    def read_by(self, equations: Sequence[Equation]) -> list[Variable]:
-        """The owners of the memory that equations read, through what is computed inside them."""
+    def memory_of(self, operands: Iterable[Operand]) -> list[Variable]:
+        """The owners of the memory that operands are read from, through what is computed inside."""
         found: dict[Variable, None] = {}
 
         def visit(operand: Operand) -> None:
@@ -104,9 +108,8 @@ class Schedule:
                 for v in self.makers[operand].inputs:
                     visit(v)
 
-        for equation in equations:
-            for v in equation.inputs:
-                visit(v)
+        for operand in operands:
+            visit(operand)
         return list(found)
 
     def __str__(self) -> str:

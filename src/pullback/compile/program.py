@@ -17,7 +17,7 @@ from pullback.compile.entry import MAIN
 from pullback.compile.forms import kernel_for
 from pullback.compile.ir import I32, I64, POINTER, ir
 from pullback.compile.kernels import Kernel, emit_tail
-from pullback.compile.plan import Step, is_float_product
+from pullback.compile.plan import Room, Step, is_float_product
 from pullback.compile.products import Stack
 from pullback.compile.schedule import schedule
 from pullback.compile.steps import CHUNK, Row, at_entry, emit_rows, operands_of
@@ -55,7 +55,8 @@ class Program:
         self.callbacks: list[Equation] = []
         self.kernels: dict[Hashable, Compiled] = {}
         self.has_jobs = False  # for several threads
-        main = FunctionEmitter(self, graph, "main", [graph.inputs[i] for i in donated])
+        results = set(graph.outputs)
+        main = FunctionEmitter(self, graph, "main", {graph.inputs[i]: results for i in donated})
         self.arena_bytes = main.arena_bytes
         self.schedule = main.plan
         self.n_chunks = main.n_chunks
@@ -86,12 +87,10 @@ def emit_program(
 class FunctionEmitter:
     """Emits one graph as one program; ``arena_bytes`` is its working memory, callees included."""
 
-    def __init__(
-        self, program: Program, graph: Graph, name: str, donated: Collection[Variable] = ()
-    ) -> None:
+    def __init__(self, program: Program, graph: Graph, name: str, room: Room) -> None:
         self.program = program
         self.graph = graph
-        self.plan = schedule(graph, donated)
+        self.plan = schedule(graph, room)
         self.function = ir.Function(program.module, MAIN, name)
         if name != "main":
             self.function.linkage = "internal"
@@ -129,11 +128,10 @@ class FunctionEmitter:
         self.nested_bytes = max(self.nested_bytes, n_bytes)
         return self.own_bytes
 
-    def nested(self, graph: Graph) -> tuple[Any, int]:
-        """A graph inside this one as a program; its function and how large its arena is."""
+    def nested(self, graph: Graph, room: Room) -> FunctionEmitter:
+        """A graph inside this one as a program."""
         name = self.program.module.get_unique_name("body")
-        inner = FunctionEmitter(self.program, graph, name)
-        return inner.function, inner.arena_bytes
+        return FunctionEmitter(self.program, graph, name, room)
 
     # -- steps --------------------------------------------------------------------------------
     def emit_step(self, step: Step) -> None:

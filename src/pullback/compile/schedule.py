@@ -8,10 +8,10 @@ if it is an output, if several steps read it, if the step that makes or reads it
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
 
 from pullback.compile.arena import overwrite, place
 from pullback.compile.plan import (
+    Room,
     Schedule,
     Step,
     is_alias,
@@ -30,9 +30,9 @@ __all__ = ["schedule"]
 MAX_MAPS = 8  # in one loop: more streams than a processor prefetches gain nothing
 
 
-def schedule(graph: Graph, donated: Collection[Variable] = ()) -> Schedule:
-    """Decide memory, kernels and arena of ``graph``; results may be written over some inputs."""
-    plan = Schedule(graph, frozenset(donated))
+def schedule(graph: Graph, room: Room) -> Schedule:
+    """Decide memory, kernels and arena of ``graph``; see :class:`Schedule` for ``room``."""
+    plan = Schedule(graph, room)
     for equation in graph.equations:
         for v in equation.outputs:
             plan.makers[v] = equation
@@ -48,7 +48,7 @@ def schedule(graph: Graph, donated: Collection[Variable] = ()) -> Schedule:
                 continue
         shape = written[0].type.shape if is_inline(equation) else None
         is_loop = shape is not None and is_flat(plan, equation)
-        plan.steps.append(Step([equation], plan.read_by([equation]), shape, is_loop))
+        plan.steps.append(Step([equation], plan.memory_of(equation.inputs), shape, is_loop))
     plan.steps = _merged(plan)
     attach_tails(plan)
     _drop_stores(plan)
