@@ -278,3 +278,97 @@ def test_a_while_loop_updates_its_state_in_place():
         count, want = count + 1, want * 0.5 + 1.0
     assert int(i) == count
     np.testing.assert_allclose(got, want, rtol=1e-14)
+
+
+# -- seams --------------------------------------------------------------------------------------
+def ring(u, k):
+    return u + k * (np.roll(u, 1) - 2 * u + np.roll(u, -1))
+
+
+def plate(u, k):
+    around = np.roll(u, 1, 0) + np.roll(u, -1, 0) + np.roll(u, 2, 1) + np.roll(u, -1, 1)
+    return u + k * (around - 4 * u)
+
+
+def rod(u, k):
+    """Fixed ends, as slices."""
+    inner = u[1:-1] + k[1:-1] * (u[2:] - 2 * u[1:-1] + u[:-2])
+    return np.concatenate([u[:1], inner, u[-1:]])
+
+
+def padded(u, k):
+    return np.tanh(np.pad(u, 2)[3:-1] * k + np.pad(u[1:], (0, 1)))
+
+
+def gates(u, k):
+    a, b, c = np.split(u, [2, 5])
+    return np.concatenate([np.tanh(a), b * b, np.exp(c)]) * k
+
+
+@pytest.mark.parametrize(
+    ("stencil", "shape", "n_kernels"),
+    [(ring, (9,), 1), (plate, (6, 7), 1), (rod, (9,), 1), (padded, (9,), 2), (gates, (9,), 1)],
+)
+def test_pieces_side_by_side_are_read_inside_of_the_loops(stencil, shape, n_kernels):
+    rng = np.random.default_rng(5)
+    u, k = rng.normal(size=shape), rng.uniform(0.1, 0.2, shape)
+    assert len(kernels(stencil, u, k)) == n_kernels
+    np.testing.assert_allclose(pb.compile(stencil)(u, k), stencil(u, k), rtol=1e-13)
+
+
+@pytest.mark.parametrize("stencil", [ring, plate, rod, padded, gates])
+def test_gradients_of_stencils(stencil):
+    rng = np.random.default_rng(6)
+    shape = (6, 7) if stencil is plate else (9,)
+    u, k, ct = rng.normal(size=shape), rng.uniform(0.1, 0.2, shape), rng.normal(size=shape)
+
+    def loss(u, k):
+        return np.sum(np.tanh(stencil(u, k)) * ct)
+
+    got = pb.compile(pb.grad(loss, (0, 1)))(u, k)
+    h = 1e-6
+    for i, x in enumerate((u, k)):
+        v = rng.normal(size=shape)
+        steps = [[u, k], [u, k]]
+        steps[0][i], steps[1][i] = x + h * v, x - h * v
+        slope = (loss(*steps[0]) - loss(*steps[1])) / (2 * h)
+        np.testing.assert_allclose(np.sum(got[i] * v), slope, rtol=1e-7)
+
+
+def test_large_stencils_run_in_chunks():
+    u = np.random.default_rng(7).normal(size=(700, 333))
+    k = np.full_like(u, 0.1)
+    assert "chunks" in pb.compile(plate).show("schedule", u, k).replace("1 chunk", "")
+    np.testing.assert_allclose(pb.compile(plate)(u, k), plate(u, k), rtol=1e-13, atol=1e-14)
+    flat = u.ravel()
+    np.testing.assert_allclose(
+        pb.compile(ring)(flat, 0.1), ring(flat, 0.1), rtol=1e-13, atol=1e-14
+    )
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 3])
+def test_pieces_of_few_or_no_elements(n):
+    def joined(a, b):
+        return 2 * np.concatenate([a[:0], b, a, b[:0]]) + np.concatenate([a, b])
+
+    a, b = np.arange(float(n)), np.arange(2.0)
+    np.testing.assert_array_equal(pb.compile(joined)(a, b), joined(a, b))
+
+
+def test_many_seams_are_put_together_first():
+    def many(u):
+        total = u
+        for i in range(1, 12):
+            total = total + np.roll(u, i)
+        return total
+
+    u = np.random.default_rng(8).normal(size=40)
+    np.testing.assert_allclose(pb.compile(many)(u), many(u), rtol=1e-13)
+
+
+def test_seams_under_a_sum_or_a_transposition_are_put_together_first():
+    def both(u):
+        pair = np.concatenate([u, -u], axis=1)
+        return np.sum(np.exp(pair), axis=0), (np.tanh(np.concatenate([u, u])) + 1).T
+
+    same(both, X / 16)

@@ -20,6 +20,7 @@ __all__ = [
     "I64",
     "POINTER",
     "ZERO",
+    "box",
     "ir",
     "loop",
     "loops",
@@ -97,6 +98,22 @@ def loop(
 
 
 @contextmanager
+def box(builder: ir.IRBuilder, ranges: Sequence[tuple[Any, Any]]) -> Iterator[list[Any]]:
+    """A nest of loops, each from a first number to before a last; yields one index per range."""
+    if not ranges:
+        yield []
+        return
+    (start, stop), *others = ranges
+    if isinstance(start, int) and stop == start + 1:
+        with box(builder, others) as inner:
+            yield [I64(start) if start else ZERO, *inner]
+        return
+    first = I64(start) if isinstance(start, int) else start
+    with loop(builder, stop, start=first) as i, box(builder, others) as inner:
+        yield [i, *inner]
+
+
+@contextmanager
 def loops(
     builder: ir.IRBuilder, shape: Sequence[int], part: tuple[int, Any, Any] | None = None
 ) -> Iterator[list[Any]]:
@@ -104,15 +121,9 @@ def loops(
 
     With ``part = (axis, start, stop)`` that axis is run over from ``start`` to ``stop`` only.
     """
-    if not shape:
-        yield []
-        return
-    n, start, rest = shape[0], ZERO, None
+    ranges: list[tuple[Any, Any]] = [(0, n) for n in shape]
     if part is not None:
         axis, *ends = part
-        if axis:
-            rest = (axis - 1, *ends)
-        else:
-            start, n = ends
-    with loop(builder, n, start=start) as i, loops(builder, shape[1:], rest) as inner:
-        yield [i, *inner]
+        ranges[axis] = ends[0], ends[1]
+    with box(builder, ranges) as index:
+        yield index

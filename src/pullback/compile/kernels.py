@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from pullback.compile.chunks import bounds, cut
-from pullback.compile.ir import I8, I32, I64, ZERO, ir, loop, loops
+from pullback.compile.ir import I8, I32, I64, ZERO, box, ir, loop, loops
 from pullback.compile.llvm import Scalar, ScalarEmitter
 from pullback.compile.plan import Schedule, Step, aligned, is_squeeze
 from pullback.compile.scalars import scalar_form
+from pullback.compile.seams import Region, has_seams, piece_at, regions
 from pullback.core.graph import Equation, Literal, Operand, Variable
 from pullback.core.types import ArrayType
 
@@ -66,6 +67,7 @@ class Kernel:
         self.part: Part = None
         self.finish: Callable[[Kernel], None] | None = None  # emits what follows all chunks
         self.is_flat = False
+        self.region: Region = {}  # of a map, in which arrays with seams are one of their pieces
         self.known: dict[tuple[int, ...], Scalar] = {}
 
     def pointer(self, operand: Operand) -> Any:
@@ -123,6 +125,9 @@ class Kernel:
             return self.value(x, [ZERO if n == 1 else next(kept) for n in x.type.shape])
         if name == "index":
             return self.value(x, self.selected(x.type, params["key"], index))
+        if has_seams(equation):
+            piece = piece_at(equation, self.region, index, self.shifted)
+            return self.emit.constant(0, out.dtype) if piece is None else self.value(*piece)
         if name == "astype":
             return self.emit.cast(self.value(x, index), params["dtype"])
         operands = [
@@ -130,6 +135,10 @@ class Kernel:
             for v in equation.inputs
         ]
         return scalar_form(self.emit, equation, operands)
+
+    def shifted(self, i: Any, n: int) -> Any:
+        """``i - n``."""
+        return self.builder.sub(i, I64(n)) if n else i
 
     def aligned(self, type: ArrayType, index: Index) -> Index:
         """The index into an operand that is broadcast to the output."""
@@ -181,8 +190,25 @@ class Kernel:
 
     def map_over(self, shape: Sequence[int]) -> None:
         """Compute and store every element of every output."""
-        with loops(self.builder, shape, self.part) as index:
-            self.map_at(index)
+        for region in regions(self.plan, self.step):
+            self.region = region
+            ranges: list[tuple[Any, Any]] = [(0, n) for n in shape]
+            for axis, ends in region.items():
+                ranges[axis] = ends
+            if self.part is not None:
+                axis, start, stop = self.part
+                if axis in region:
+                    start, stop = self.within(start, stop, *ranges[axis])
+                ranges[axis] = start, stop
+            with box(self.builder, ranges) as index:
+                self.map_at(index)
+
+    def within(self, start: Any, stop: Any, first: int, last: int) -> tuple[Any, Any]:
+        """The part of a range that is inside another one."""
+        build = self.builder
+        low = build.select(build.icmp_signed("<", start, I64(first)), I64(first), start)
+        high = build.select(build.icmp_signed(">", stop, I64(last)), I64(last), stop)
+        return low, high
 
     def map_at(self, index: Index) -> None:
         for equation in self.equations:

@@ -25,6 +25,7 @@ __all__ = [
     "is_inline",
     "is_move",
     "is_plain",
+    "is_pointwise",
     "is_squeeze",
     "reads_straight",
     "reads_whole",
@@ -179,6 +180,11 @@ def is_inline(equation: Equation) -> bool:
     return is_move(equation) or equation.primitive.name == "astype"
 
 
+def is_pointwise(equation: Equation) -> bool:
+    """Whether each element of the output is computed from those of the operands at its place."""
+    return is_inline(equation) and not is_move(equation)
+
+
 def is_alias(equation: Equation) -> bool:
     """Whether the output is the operand's memory under another shape."""
     return equation.primitive.name == "reshape" and not is_move(equation)
@@ -212,8 +218,7 @@ def is_flat(plan: Schedule, equation: Equation) -> bool:
             return True
         return operand.type.shape == shape and is_plain(plan, operand)
 
-    is_pointwise = is_inline(equation) and not is_move(equation)
-    return is_pointwise and all(map(fits, equation.inputs))
+    return is_pointwise(equation) and all(map(fits, equation.inputs))
 
 
 def is_plain(plan: Schedule, operand: Variable | Literal) -> bool:
@@ -235,6 +240,6 @@ def reads_straight(
         if operand in plan.in_memory:
             return plan.owner(operand) not in owners or is_straight
         maker = plan.makers[operand]
-        return all(check(v, is_straight and not is_move(maker)) for v in maker.inputs)
+        return all(check(v, is_straight and is_pointwise(maker)) for v in maker.inputs)
 
-    return all(check(v, not is_move(equation)) for v in equation.inputs)
+    return all(check(v, is_pointwise(equation)) for v in equation.inputs)

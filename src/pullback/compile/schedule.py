@@ -19,9 +19,11 @@ from pullback.compile.plan import (
     is_float_product,
     is_inline,
     is_move,
+    is_pointwise,
     reads_straight,
     reads_whole,
 )
+from pullback.compile.seams import has_seams, unfit
 from pullback.compile.tails import attach_tails
 from pullback.core.graph import Equation, Graph, Variable
 
@@ -80,13 +82,15 @@ def _values_with_memory(graph: Graph, makers: dict[Variable, Equation]) -> set[V
             source = makers[source].inputs[0]
         if isinstance(source, Variable):
             needed.add(source)
-    return needed
+    return needed | unfit(graph, makers, needed)
 
 
 def _must_hold(equation: Equation, v: Variable, maker: Equation, n_uses: int) -> bool:
     """Whether ``equation`` needs its operand ``v`` in memory."""
     if reads_whole(equation) and not _is_transposed_operand(equation, maker):
         return True
+    if has_seams(maker):
+        return n_uses > 1 or not is_pointwise(equation)
     if not is_inline(maker):
         return not _is_transposed_operand(equation, maker)
     return not is_move(maker) and (n_uses > 1 or _repeats(equation, v))

@@ -7,6 +7,7 @@ there and then, and the product needs no memory of its own if the map can write 
 from __future__ import annotations
 
 from pullback.compile.plan import Schedule, Step, is_float_product, reads_straight
+from pullback.compile.seams import has_seams
 from pullback.core.graph import Variable
 
 __all__ = ["attach_tails"]
@@ -47,6 +48,8 @@ def _fits(plan: Schedule, product: Step, tail: Step) -> bool:
         return False
     right = product.equation.inputs[1].type.shape
     has_rows = len(right) > 1 and right[-1] > 1 and bool(shape) and shape[-1] == right[-1]
+    if any(map(has_seams, plan.fused(tail))):
+        return False
     is_straight = all(reads_straight(plan, e, {c}, shape) for e in tail.equations)
     return is_straight and (tail.is_flat or has_rows)
 
