@@ -1,0 +1,164 @@
+"""Attention: means of values, weighted by how well their keys fit a query."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from pullback.control.checkpoint import checkpoint
+from pullback.control.scan import scan
+from pullback.core.source import here
+from pullback.errors import DTypeError, ShapeError
+from pullback.transforms.derivatives import stop_gradient
+
+__all__ = ["attention"]
+
+MOST_SCORES = 1 << 20  # in memory at once: 4 MiB of float32
+LEAST_ROWS = 64  # of one product with all keys, which are read once for it
+
+
+def attention(
+    query: Any,
+    key: Any,
+    value: Any,
+    *,
+    bias: Any = None,
+    mask: Any = None,
+    is_causal: bool = False,
+    scale: float | None = None,
+) -> Any:
+    """``softmax(query @ key.T * scale + bias) @ value``: scaled dot-product attention.
+
+    Memory is linear in ``T`` and in ``S``, in both modes and all orders of differentiation: where
+    the scores (what the softmax is taken of) are many, they are computed in blocks of rows, and
+    again for derivatives, instead of being kept.
+
+    Args:
+        query: ``(..., T, D)``.
+        key: ``(..., S, D)``.
+        value: ``(..., S, E)``; leading axes, such as batch and heads, broadcast.
+        bias: is added to the scores; broadcasts to ``(..., T, S)``.
+        mask: booleans, true where a query may use a key; broadcasts to ``(..., T, S)``.
+        is_causal: query ``t`` uses the keys ``s <= t`` only (and those that ``mask`` allows).
+        scale: of the products; ``1 / sqrt(D)`` unless given.
+
+    Returns:
+        ``(..., T, E)``. A query that may use no key gets zeros, and derivatives of zero.
+
+    Raises:
+        ShapeError: if the shapes do not fit together.
+        DTypeError: if ``mask`` is not boolean.
+
+    Source: Vaswani et al. (2017), "Attention Is All You Need", eq. 1; blocks of queries as in
+    section 3 of Rabe & Staats (2021), "Self-attention Does Not Need O(n^2) Memory".
+
+    >>> import numpy as np
+    >>> from pullback import nn
+    >>> x = np.array([[0.0], [1.0], [5.0]])
+    >>> nn.attention(np.zeros((3, 1)), x, x, is_causal=True)
+    array([[0. ],
+           [0.5],
+           [2. ]])
+    """
+    shape = _score_shape(query, key, value, bias, mask)
+    query = query * (np.shape(query)[-1] ** -0.5 if scale is None else scale)
+    times = np.arange(shape[-2])[:, None] if is_causal else None
+    operands = [query, key, value, bias, mask, times]
+    rank = len(shape)
+    operands = [x if x is None else _with_rank(x, rank) for x in operands]
+    return _attend(operands, 0, _block)
+
+
+def _score_shape(query: Any, key: Any, value: Any, bias: Any, mask: Any) -> tuple[int, ...]:
+    """The shape ``(..., T, S)``, if all operands fit to it."""
+    shapes = {"query": query, "key": key, "value": value, "bias": bias, "mask": mask}
+    shapes = {name: np.shape(x) for name, x in shapes.items() if x is not None}
+    q, k, v = (shapes[name] for name in ("query", "key", "value"))
+    try:
+        if min(map(len, (q, k, v))) < 2 or q[-1] != k[-1] or k[-2] != v[-2]:
+            raise ValueError
+        shape = (*np.broadcast_shapes(q[:-2], k[:-2], v[:-2]), q[-2], k[-2])
+        for extra in (bias, mask):
+            if extra is not None and np.broadcast_shapes(np.shape(extra), shape) != shape:
+                raise ValueError
+    except ValueError:
+        raise ShapeError(
+            "attention: the shapes do not fit together",
+            where=str(here()),
+            details=[f"{name}: {s}" for name, s in shapes.items()],
+            fix="query is (..., T, D), key (..., S, D), value (..., S, E); leading axes broadcast, "
+            "bias and mask broadcast to (..., T, S)",
+        ) from None
+    if mask is not None and np.result_type(mask).kind != "b":
+        raise DTypeError(
+            f"attention: the mask is {np.result_type(mask)}",
+            where=str(here()),
+            fix="give booleans, true where a query may use a key; numbers to add are the bias",
+        )
+    return shape
+
+
+def _with_rank(x: Any, rank: int) -> Any:
+    return np.reshape(x, (*(1,) * (rank - np.ndim(x)), *np.shape(x)))
+
+
+def _block(query: Any, key: Any, value: Any, bias: Any, mask: Any, times: Any) -> Any:
+    """Attention with all scores in memory."""
+    scores = query @ np.swapaxes(key, -1, -2)
+    if bias is not None:
+        scores = scores + bias
+    if times is not None:
+        past = times >= np.arange(np.shape(key)[-2])
+        mask = past if mask is None else mask & past
+    if mask is not None:
+        scores = np.where(mask, scores, -np.inf)
+    lowest = np.finfo(scores.dtype).min  # finite: a row of -inf has weights of 0
+    peak = stop_gradient(np.max(scores, axis=-1, keepdims=True, initial=lowest))
+    weights = np.exp(scores - peak)
+    total = np.sum(weights, axis=-1, keepdims=True)
+    return weights / np.where(total == 0, 1, total) @ value
+
+
+def _attend(operands: Sequence[Any], axis: int, block: Callable[..., Any]) -> Any:
+    """``block(*operands)`` in blocks along ``axis`` and those after it, until few scores are left.
+
+    The operands have axes of equal number, and where it is 1 or that of the keys, they are not cut.
+    """
+    query, key, value, *_ = operands
+    lead = np.broadcast_shapes(*(np.shape(x)[:-2] for x in (query, key, value)))
+    shape = (*lead, np.shape(query)[-2])
+    n_blocks = -(-math.prod(shape) * np.shape(key)[-2] // MOST_SCORES)
+    if n_blocks <= 1 or axis == len(shape):
+        return block(*operands)
+    size = shape[axis]
+    is_row = axis == len(lead)
+    length = max(-(-size // n_blocks), LEAST_ROWS if is_row else 1)
+    if length >= size:
+        return _attend(operands, axis + 1, block)
+    whole = (key, value) if is_row else ()
+    is_cut = [
+        x is not None and np.shape(x)[axis] > 1 and not any(x is w for w in whole) for x in operands
+    ]
+
+    def step(_: Any, parts: Any) -> Any:
+        rest = iter(parts)
+        inner = [next(rest) if cut else x for x, cut in zip(operands, is_cut, strict=True)]
+        return (), _attend(inner, axis + 1, checkpoint(_block))
+
+    parts = [_cut(x, axis, length) for x, cut in zip(operands, is_cut, strict=True) if cut]
+    y = np.moveaxis(scan(step, (), parts)[1], 0, axis)
+    y = np.reshape(y, (*np.shape(y)[:axis], -1, *np.shape(y)[axis + 2 :]))
+    return y if np.shape(y)[axis] == size else y[(slice(None),) * axis + (slice(size),)]
+
+
+def _cut(x: Any, axis: int, length: int) -> Any:
+    """Blocks of ``length`` along a new leading axis; the last one is filled up with zeros."""
+    shape = np.shape(x)
+    missing = -shape[axis] % length
+    if missing:
+        x = np.pad(x, [(0, missing if i == axis else 0) for i in range(len(shape))])
+    x = np.reshape(x, (*shape[:axis], -1, length, *shape[axis + 1 :]))
+    return np.moveaxis(x, axis, 0)
