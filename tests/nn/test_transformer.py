@@ -173,22 +173,34 @@ def test_float32_stays_and_is_as_exact_as_float32_can_be() -> None:
         np.testing.assert_allclose(found, exact, atol=2e-5)
 
 
-@pytest.mark.parametrize("heads", [(), (2, 4)])
-def test_memory_is_linear_in_the_length(heads: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(("heads", "shortest"), [((), 4096), ((2, 4), 1024)])
+@pytest.mark.parametrize("is_causal", [False, True])
+def test_memory_is_linear_in_the_length(
+    heads: tuple[int, ...], shortest: int, is_causal: bool
+) -> None:
     """Four times the length takes less than five times the memory: far less than all scores."""
 
     def loss(*args: Any) -> Any:
-        return np.sum(nn.attention(*args, is_causal=True) ** 2)
+        return np.sum(nn.attention(*args, is_causal=is_causal) ** 2)
 
     f = pb.compile(pb.value_and_grad(loss, argnums=(0, 1, 2)))
-    arena = {}
-    for length in (1024, 4096, 16384):
+    arena = []
+    for length in (shortest, 4 * shortest, 16 * shortest):
         args = [np.zeros((*heads, length, 16), np.float32)] * 3
-        arena[length] = int(f.show("memory", *args).split()[1])
-        assert arena[length] < 40 * args[0].nbytes + 8 * 4 * (1 << 20)
-    assert arena[4096] < 5 * arena[1024]
-    assert arena[16384] < 5 * arena[4096]
-    assert arena[16384] < 0.2 * math.prod(heads) * 4 * 16384**2
+        arena.append(int(f.show("memory", *args).split()[1]))
+        assert arena[-1] < 40 * args[0].nbytes + 8 * 4 * (1 << 20)
+    assert arena[1] < 5 * arena[0]
+    assert arena[2] < 5 * arena[1]
+    assert arena[2] < 0.2 * math.prod(heads) * 4 * (16 * shortest) ** 2
+
+
+@pytest.mark.parametrize("shapes", [((9, 4), (9, 4)), ((9, 4), (20, 4)), ((20, 4), (9, 4))])
+def test_parts_of_causal_weights(shapes: tuple[tuple[int, ...], ...], few_scores: int) -> None:
+    q, k = draw(*shapes)
+    weights = by_rows(q, k, np.eye(len(k)), 0.5, None, np.tri(len(q), len(k), dtype=bool))
+    np.testing.assert_allclose(
+        nn.attention(q, k, np.eye(len(k)), is_causal=True), weights, rtol=1e-12, atol=1e-14
+    )
 
 
 @pytest.mark.parametrize(

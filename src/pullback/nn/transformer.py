@@ -18,6 +18,7 @@ __all__ = ["attention"]
 
 MOST_SCORES = 1 << 20  # in memory at once: 4 MiB of float32
 LEAST_ROWS = 64  # of one product with all keys, which are read once for it
+CAUSAL_PARTS = 4  # each is compiled apart; 8 would save 10% more of the time
 
 
 def attention(
@@ -65,11 +66,8 @@ def attention(
     """
     shape = _score_shape(query, key, value, bias, mask)
     query = query * (np.shape(query)[-1] ** -0.5 if scale is None else scale)
-    times = np.arange(shape[-2])[:, None] if is_causal else None
-    operands = [query, key, value, bias, mask, times]
-    rank = len(shape)
-    operands = [x if x is None else _with_rank(x, rank) for x in operands]
-    return _attend(operands, 0, _block)
+    operands = [_with_rank(x, len(shape)) for x in (query, key, value, bias, mask)]
+    return _causal(*operands) if is_causal else _attend((*operands, None), 0, _block)
 
 
 def _score_shape(query: Any, key: Any, value: Any, bias: Any, mask: Any) -> tuple[int, ...]:
@@ -102,7 +100,29 @@ def _score_shape(query: Any, key: Any, value: Any, bias: Any, mask: Any) -> tupl
 
 
 def _with_rank(x: Any, rank: int) -> Any:
-    return np.reshape(x, (*(1,) * (rank - np.ndim(x)), *np.shape(x)))
+    return x if x is None else np.reshape(x, (*(1,) * (rank - np.ndim(x)), *np.shape(x)))
+
+
+def _causal(query: Any, key: Any, value: Any, bias: Any, mask: Any) -> Any:
+    """Some parts of the rows, each with the keys up to its last row: other products are zero."""
+    n_rows = np.shape(query)[-2]
+    length = max(-(-n_rows // CAUSAL_PARTS), LEAST_ROWS)
+    parts = []
+    for start in range(0, max(n_rows, 1), length):
+        rows, keys = slice(start, start + length), slice(start + length)
+        times = _with_rank(np.arange(n_rows)[rows, None], np.ndim(query))
+        extra = (_window(x, rows, keys) for x in (bias, mask))
+        past = (x[..., keys, :] for x in (key, value))
+        parts.append(_attend((query[..., rows, :], *past, *extra, times), 0, _block))
+    return np.concatenate(parts, axis=-2)
+
+
+def _window(x: Any, rows: slice, keys: slice) -> Any:
+    """Some scores of an operand that may have one row for all, or one key."""
+    if x is None:
+        return x
+    n, m = np.shape(x)[-2:]
+    return x[..., rows if n > 1 else slice(None), keys if m > 1 else slice(None)]
 
 
 def _block(query: Any, key: Any, value: Any, bias: Any, mask: Any, times: Any) -> Any:
