@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import pullback as pb
-from pullback import nn
-from pullback.errors import DTypeError, ShapeError
+from pullback import nn, tree
+from pullback.errors import ArgumentError, DTypeError, ShapeError
 from pullback.testing.grads import check_grads
 
 
@@ -55,6 +55,8 @@ CASES = {
     "no batch": ((0, 5, 2), (0, 4, 2), (0, 4, 3)),
     "no queries": ((2, 0, 2), (2, 4, 2), (2, 4, 3)),
     "no keys": ((2, 3, 2), (2, 0, 2), (2, 0, 3)),
+    "no values": ((2, 3, 5, 4), (2, 3, 7, 4), (2, 3, 7, 0)),
+    "no features": ((2, 3, 5, 0), (2, 3, 7, 0), (2, 3, 7, 2)),
 }
 
 
@@ -62,8 +64,8 @@ CASES = {
 @pytest.mark.parametrize("wrap", [lambda f: f, pb.compile], ids=["eager", "compiled"])
 def test_values_are_the_weighted_means(case: str, wrap: Any, few_scores: int) -> None:
     q, k, v = draw(*CASES[case])
-    y = wrap(nn.attention)(q, k, v)
-    np.testing.assert_allclose(y, by_rows(q, k, v, q.shape[-1] ** -0.5), rtol=1e-12, atol=1e-14)
+    y = wrap(lambda *args: nn.attention(*args, scale=0.6))(q, k, v)
+    np.testing.assert_allclose(y, by_rows(q, k, v, 0.6), rtol=1e-12, atol=1e-14)
 
 
 OPTIONS: dict[str, tuple[tuple[int, ...], ...]] = {  # shapes of bias and mask
@@ -229,3 +231,39 @@ def test_masks_and_biases_that_do_not_fit_are_refused() -> None:
             nn.attention(q, k, v, bias=np.ones(shape))
     with pytest.raises(DTypeError, match="the mask is float64"):
         nn.attention(q, k, v, mask=np.ones((5, 4)))
+
+
+def test_the_layer_is_attention_of_each_head() -> None:
+    layer = nn.MultiheadAttention.init(np.random.default_rng(0), 6, heads=3)
+    biases = draw((6,), (6,), (6,), (6,), seed=1)
+    maps = (layer.query, layer.key, layer.value, layer.output)
+    for part, bias in zip(maps, biases, strict=True):
+        part.bias = bias
+    x, memory, other = draw((2, 5, 6), (2, 4, 6), (2, 4, 6))
+    mask = np.random.default_rng(2).random((2, 3, 5, 4)) < 0.7
+    q, k, v = (
+        y @ part.weight + part.bias for y, part in zip((x, memory, other), maps, strict=False)
+    )
+    heads = [
+        by_rows(*(y[..., 2 * i : 2 * i + 2] for y in (q, k, v)), 2**-0.5, None, mask[:, i])
+        for i in range(3)
+    ]
+    expected = np.concatenate(heads, axis=-1) @ layer.output.weight + layer.output.bias
+    np.testing.assert_allclose(layer(x, memory, other, mask=mask), expected, rtol=1e-12)
+    np.testing.assert_array_equal(layer(x, memory), layer(x, memory, memory))
+    np.testing.assert_array_equal(layer(x, is_causal=True), layer(x, x, x, is_causal=True))
+    assert not np.allclose(layer(x, is_causal=True), layer(x))
+    check_grads(lambda layer, x: np.sum(layer(x, is_causal=True) ** 2), (layer, x))
+
+
+def test_the_layer_in_a_network() -> None:
+    rng = np.random.default_rng(0)
+    net = nn.Sequential(nn.MultiheadAttention.init(rng, 8, 2, dtype=np.float32), np.tanh)
+    x = np.ones((2, 3, 8), np.float32)
+    assert net(x).dtype == np.float32
+    assert net(x[:0]).shape == (0, 3, 8)
+    assert [path for path in tree.paths(net, "net") if path.endswith("bias")] == [
+        f"net.layers[0].{part}.bias" for part in ("query", "key", "value", "output")
+    ]
+    with pytest.raises(ArgumentError, match="width of 8 with 3 heads"):
+        nn.MultiheadAttention.init(rng, 8, 3)

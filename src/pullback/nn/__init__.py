@@ -22,7 +22,7 @@ from pullback.nn.losses import (
     softmax_cross_entropy,
 )
 from pullback.nn.normalization import BatchNorm, batch_norm, batch_statistics, layer_norm
-from pullback.nn.transformer import attention
+from pullback.nn.transformer import MultiheadAttention, attention
 
 __all__ = [
     "Activation",
@@ -30,6 +30,7 @@ __all__ = [
     "Conv1d",
     "Conv2d",
     "Linear",
+    "MultiheadAttention",
     "Sequential",
     "attention",
     "batch_norm",

@@ -1,23 +1,29 @@
-"""Attention: means of values, weighted by how well their keys fit a query."""
+"""Attention: means of values, weighted by how well their keys fit a query; its layer."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
+from pullback import tree
 from pullback.control.checkpoint import checkpoint
 from pullback.control.scan import scan
 from pullback.core.source import here
-from pullback.errors import DTypeError, ShapeError
+from pullback.errors import ArgumentError, DTypeError, ShapeError
+from pullback.nn.init import xavier
+from pullback.nn.layers import Initializer, Linear
 from pullback.transforms.derivatives import stop_gradient
 
-__all__ = ["attention"]
+__all__ = ["MultiheadAttention", "attention"]
 
 MOST_SCORES = 1 << 20  # in memory at once: 4 MiB of float32
 LEAST_ROWS = 64  # of one product with all keys, which are read once for it
+KEY_AND_VALUE = (1, 2)  # among the operands
 CAUSAL_PARTS = 4  # each is compiled apart; 8 would save 10% more of the time
 
 
@@ -145,7 +151,8 @@ def _block(query: Any, key: Any, value: Any, bias: Any, mask: Any, times: Any) -
 def _attend(operands: Sequence[Any], axis: int, block: Callable[..., Any]) -> Any:
     """``block(*operands)`` in blocks along ``axis`` and those after it, until few scores are left.
 
-    The operands have axes of equal number, and where it is 1 or that of the keys, they are not cut.
+    The operands, as those of ``_block``, have axes of equal number. Those of length 1 and the axis
+    of the keys are not cut. Derivatives compute the scores of a block again.
     """
     query, key, value, *_ = operands
     lead = np.broadcast_shapes(*(np.shape(x)[:-2] for x in (query, key, value)))
@@ -158,9 +165,9 @@ def _attend(operands: Sequence[Any], axis: int, block: Callable[..., Any]) -> An
     length = max(-(-size // n_blocks), LEAST_ROWS if is_row else 1)
     if length >= size:
         return _attend(operands, axis + 1, block)
-    whole = (key, value) if is_row else ()
     is_cut = [
-        x is not None and np.shape(x)[axis] > 1 and not any(x is w for w in whole) for x in operands
+        x is not None and np.shape(x)[axis] > 1 and not (is_row and i in KEY_AND_VALUE)
+        for i, x in enumerate(operands)
     ]
 
     def step(_: Any, parts: Any) -> Any:
@@ -170,15 +177,104 @@ def _attend(operands: Sequence[Any], axis: int, block: Callable[..., Any]) -> An
 
     parts = [_cut(x, axis, length) for x, cut in zip(operands, is_cut, strict=True) if cut]
     y = np.moveaxis(scan(step, (), parts)[1], 0, axis)
-    y = np.reshape(y, (*np.shape(y)[:axis], -1, *np.shape(y)[axis + 2 :]))
-    return y if np.shape(y)[axis] == size else y[(slice(None),) * axis + (slice(size),)]
+    before, (n_blocks, _), after = y.shape[:axis], y.shape[axis : axis + 2], y.shape[axis + 2 :]
+    y = np.reshape(y, (*before, n_blocks * length, *after))
+    return y if n_blocks * length == size else y[(slice(None),) * axis + (slice(size),)]
 
 
 def _cut(x: Any, axis: int, length: int) -> Any:
     """Blocks of ``length`` along a new leading axis; the last one is filled up with zeros."""
     shape = np.shape(x)
-    missing = -shape[axis] % length
+    n_blocks = -(-shape[axis] // length)
+    missing = n_blocks * length - shape[axis]
     if missing:
         x = np.pad(x, [(0, missing if i == axis else 0) for i in range(len(shape))])
-    x = np.reshape(x, (*shape[:axis], -1, length, *shape[axis + 1 :]))
+    x = np.reshape(x, (*shape[:axis], n_blocks, length, *shape[axis + 1 :]))
     return np.moveaxis(x, axis, 0)
+
+
+@dataclasses.dataclass
+class MultiheadAttention:
+    """:func:`attention` of several heads, each between linear maps of its own.
+
+    Args:
+        query, key, value: linear layers whose outputs the heads share out among them.
+        output: linear layer of what all heads return, side by side.
+        heads: their number.
+
+    Called on ``(..., T, width)``, returns ``(..., T, width)``.
+
+    Source: Vaswani et al. (2017), "Attention Is All You Need", section 3.2.2.
+
+    >>> import numpy as np
+    >>> from pullback import nn
+    >>> layer = nn.MultiheadAttention.init(np.random.default_rng(0), 8, heads=2)
+    >>> layer(np.ones((3, 5, 8)), is_causal=True).shape
+    (3, 5, 8)
+    """
+
+    query: Linear
+    key: Linear
+    value: Linear
+    output: Linear
+    heads: int
+
+    @classmethod
+    def init(
+        cls,
+        rng: Any,
+        width: int,
+        heads: int,
+        *,
+        initializer: Initializer = xavier,
+        dtype: DTypeLike = np.float64,
+    ) -> MultiheadAttention:
+        """Four layers ``Linear.init(rng, width, width)``.
+
+        Raises:
+            ArgumentError: if ``width`` is not a multiple of ``heads``.
+        """
+        if heads < 1 or width % heads:
+            raise ArgumentError(
+                f"MultiheadAttention: a width of {width} with {heads} heads",
+                fix="make the width a multiple of the number of heads",
+            )
+        query, key, value, output = (
+            Linear.init(rng, width, width, initializer=initializer, dtype=dtype) for _ in range(4)
+        )
+        return cls(query, key, value, output, heads)
+
+    def __call__(
+        self,
+        query: Any,
+        key: Any = None,
+        value: Any = None,
+        *,
+        bias: Any = None,
+        mask: Any = None,
+        is_causal: bool = False,
+    ) -> Any:
+        """Attention of ``query`` to ``key`` (itself unless given) and ``value`` (the key).
+
+        Args:
+            query: ``(..., T, width)``.
+            key, value: ``(..., S, width)``.
+            bias, mask, is_causal: as in :func:`attention`; a bias and a mask broadcast to
+                ``(..., heads, T, S)``.
+        """
+        key = query if key is None else key
+        value = key if value is None else value
+        operands = (self.query(query), self.key(key), self.value(value))
+        heads = map(self._split, operands)
+        y = np.swapaxes(attention(*heads, bias=bias, mask=mask, is_causal=is_causal), -3, -2)
+        *rows, n_heads, size = np.shape(y)
+        return self.output(np.reshape(y, (*rows, n_heads * size)))
+
+    def _split(self, x: Any) -> Any:
+        """``(..., T, width)`` to ``(..., heads, T, width // heads)``."""
+        shape = np.shape(x)
+        x = np.reshape(x, (*shape[:-1], self.heads, shape[-1] // self.heads))
+        return np.swapaxes(x, -3, -2)
+
+
+tree.dataclass(MultiheadAttention, ("heads",))
