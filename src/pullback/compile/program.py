@@ -27,6 +27,7 @@ from pullback.errors import CompileError
 from pullback.transforms.passes.expand import expand
 from pullback.transforms.passes.fission import fission
 from pullback.transforms.passes.pipeline import optimize
+from pullback.transforms.passes.transposes import turn_products
 
 __all__ = ["Program", "emit_program"]
 
@@ -71,7 +72,7 @@ def emit_program(graph: Graph, allow_callbacks: bool = True) -> Program:
         CompileError: if an equation has no native form and ``allow_callbacks`` is false.
     """
     program = Program()
-    graph = optimize(fission(optimize(expand(graph))))
+    graph = optimize(fission(turn_products(optimize(expand(graph)))))
     function = FunctionEmitter(program, graph, "main", allow_callbacks)
     program.arena_bytes = function.arena_bytes
     program.schedule = function.plan
