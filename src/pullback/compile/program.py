@@ -306,34 +306,35 @@ def emit_call(emitter: FunctionEmitter, equation: Equation) -> None:
 
 
 def emit_scan(emitter: FunctionEmitter, equation: Equation) -> None:
-    """Each step reads the carry at one place and writes it to another, then it is copied back."""
-    params = equation.params
+    """Each step reads the carry at one of two places and writes it to the other."""
+    params, builder = equation.params, emitter.builder
     body, n_constants, n_carry = params["body"], params["n_constants"], params["n_carry"]
+    length: int = params["length"]
     types = body.input_types[n_constants : n_constants + n_carry]
-    before, end = emitter.local(types)
-    after, end = emitter.local(types, end)
+    even, end = emitter.local(types)
+    odd, end = emitter.local(types, end)
     function, arena = emitter.nested(body, end)
     inputs, outputs = equation.inputs, equation.outputs
     constants = [emitter.address(v) for v in inputs[:n_constants]]
-    for v, place, type in zip(inputs[n_constants:], before, types, strict=False):
+    for v, place, type in zip(inputs[n_constants:], even, types, strict=False):
         emitter.copy(emitter.address(v), place, type.nbytes)
-    if params["length"]:
-        with loop(emitter.builder, params["length"], params["reverse"]) as i:
-            rows = [emitter.row(v, i) for v in inputs[n_constants + n_carry :]]
+    if length:
+        with loop(builder, length, params["reverse"]) as i:
+            step = builder.sub(ir.Constant(I64, length - 1), i) if params["reverse"] else i
+            is_odd = builder.trunc(step, ir.IntType(1))
+            pairs = list(zip(even, odd, strict=True))
             emitter.run(
                 function,
                 arena,
                 [
                     *constants,
-                    *before,
-                    *rows,
-                    *after,
+                    *(builder.select(is_odd, b, a) for a, b in pairs),
+                    *(emitter.row(v, i) for v in inputs[n_constants + n_carry :]),
+                    *(builder.select(is_odd, a, b) for a, b in pairs),
                     *(emitter.row(v, i) for v in outputs[n_carry:]),
                 ],
             )
-            for source, target, type in zip(after, before, types, strict=True):
-                emitter.copy(source, target, type.nbytes)
-    for v, place, type in zip(outputs, before, types, strict=False):
+    for v, place, type in zip(outputs, odd if length % 2 else even, types, strict=False):
         emitter.copy(place, emitter.pointers[v], type.nbytes)
 
 
