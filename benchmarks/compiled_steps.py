@@ -7,6 +7,7 @@ The state of one step is the input of the next, and the batch alternates between
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib.util
 import itertools
 import os
@@ -32,15 +33,34 @@ Step = Callable[[], Any]
 SLOW = 20  # times slower than the fastest: such a candidate is timed once
 
 
-def library(names: Any, scan: Any, conv: Any, max_pool: Any = None) -> Any:
-    """The names of a library; the pooling is the fastest of several in JAX and in autograd."""
+def library(names: Any, scan: Any, conv: Any, max_pool: Any = None, attention: Any = None) -> Any:
+    """The names of a library; pooling and attention are the fastest of several in JAX."""
     pool = max_pool or (lambda x: largest_of_pairs(names, x))
-    return SimpleNamespace(**vars(names), scan=scan, conv=conv, max_pool=pool)
+    attend = attention or functools.partial(softmax_of_products, names, rows_of_softmax(names))
+    return SimpleNamespace(**vars(names), scan=scan, conv=conv, max_pool=pool, attention=attend)
 
 
 def largest_of_pairs(xp: Any, x: Any) -> Any:
     x = xp.maximum(x[..., ::2], x[..., 1::2])
     return xp.maximum(x[:, :, ::2], x[:, :, 1::2])
+
+
+def rows_of_softmax(xp: Any) -> Any:
+    def softmax(scores: Any) -> Any:
+        weights = xp.exp(scores - xp.max(scores, axis=-1, keepdims=True))
+        return weights / xp.sum(weights, axis=-1, keepdims=True)
+
+    return softmax
+
+
+def softmax_of_products(
+    xp: Any, softmax: Any, q: Any, k: Any, v: Any, is_causal: bool = False
+) -> Any:
+    """Attention with all scores in memory; ``jax.nn.dot_product_attention`` is slower on a CPU."""
+    scores = q @ xp.swapaxes(k, -1, -2) * q.shape[-1] ** -0.5
+    if is_causal:
+        scores = xp.where(np.tri(q.shape[-2], dtype=bool), scores, -np.inf)
+    return softmax(scores) @ v
 
 
 def sum_of_products(x: Any, w: Any, stride: int, padding: int) -> Any:
@@ -69,7 +89,7 @@ def pullback_step(work: Workload, *, is_compiled: bool) -> Step:
     def conv(x: Any, w: Any, stride: int, padding: int) -> Any:
         return pb.nn.conv(x, w, stride=stride, padding=padding)
 
-    names = library(np, pb.scan, conv, lambda x: pb.nn.max_pool(x, 2))
+    names = library(np, pb.scan, conv, lambda x: pb.nn.max_pool(x, 2), pb.nn.attention)
     return stepper(work, names, pb.value_and_grad, wrap, lambda x: x, pb.hvp)
 
 
@@ -88,7 +108,8 @@ def jax_step(work: Workload) -> Step:
         pads = ((padding, padding),) * 2
         return jax.lax.conv_general_dilated(x, w, (stride, stride), pads)
 
-    names = library(jax.numpy, jax.lax.scan, conv)
+    attention = functools.partial(softmax_of_products, jax.numpy, jax.nn.softmax)
+    names = library(jax.numpy, jax.lax.scan, conv, attention=attention)
     return stepper(work, names, jax.value_and_grad, jax.jit, ready, hvp)
 
 

@@ -1,8 +1,8 @@
 """Whole steps, written once for any library that has NumPy's names.
 
 A workload is ``loss(xp, params, batch)`` with its data; ``adam`` makes forward pass, backward pass
-and update of it. ``xp`` has the names of NumPy, and ``scan``, ``conv(x, w, stride, padding)`` and
-``max_pool(x)`` with windows of 2 x 2.
+and update of it. ``xp`` has the names of NumPy, and ``scan``, ``conv(x, w, stride, padding)``,
+``max_pool(x)`` with windows of 2 x 2 and ``attention(query, key, value, is_causal=False)``.
 """
 
 from __future__ import annotations
@@ -104,10 +104,8 @@ def attention_block(xp: Any, p: Any, x: Any, heads: int) -> Any:
 
     h = normal(x, p[0], p[1])
     q, k, v = split(h @ p[2]), split(h @ p[3]), split(h @ p[4])
-    scores = q @ xp.swapaxes(k, 2, 3) * (width // heads) ** -0.5
-    weights = xp.exp(scores - xp.max(scores, axis=-1, keepdims=True))
-    weights = weights / xp.sum(weights, axis=-1, keepdims=True)
-    mixed = xp.reshape(xp.transpose(weights @ v, (0, 2, 1, 3)), (batch, time, width))
+    mixed = xp.transpose(xp.attention(q, k, v), (0, 2, 1, 3))
+    mixed = xp.reshape(mixed, (batch, time, width))
     x = x + mixed @ p[5]
     h = normal(x, p[6], p[7])
     return x + xp.maximum(h @ p[8] + p[9], 0) @ p[10] + p[11]
@@ -139,6 +137,18 @@ def transformer(layers: int = 4, width: int = 128, heads: int = 4, time: int = 1
     cast = [a.astype(np.float32) for a in (*params, x, y)]
     name = f"transformer, {layers} layers, width {width}, {heads} heads, T {time}, batch {n_rows}"
     return Workload(name, loss, cast[:-2], cast[-2:], 1.3)
+
+
+def causal_attention(heads: int = 4, time: int = 2048, size: int = 64) -> Workload:
+    """Gradient of attention alone, to the past."""
+    rng = np.random.default_rng(0)
+
+    def loss(xp: Any, params: Any, weights: Any) -> Any:
+        return xp.sum(xp.attention(*params, is_causal=True) * weights)
+
+    draw = [rng.normal(size=(1, heads, time, size)).astype(np.float32) for _ in range(4)]
+    name = f"causal attention gradient, {heads} heads of {size}, T {time}"
+    return Workload(name, loss, draw[:3], draw[3:], 2, kind="gradient")
 
 
 def mixture(n: int = 10_000, d: int = 32, k: int = 25) -> Workload:
@@ -307,6 +317,7 @@ def all_workloads() -> list[Workload]:
         mlp((784, 1024, 1024, 10), 256, 1.1),
         mlp((64,) * 20 + (10,), 64, 2.8, "20 layers of 64, batch 64"),
         transformer(),
+        causal_attention(),
         logistic_hvp(),
         mixture(),
         lstm(),

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 from benchmarks import call_overhead, compiled_steps, eager_mlp, gradient_cost, import_time
-from benchmarks.workloads import convolutional, residual
+from benchmarks.workloads import causal_attention, convolutional, residual, transformer
 
 import pullback as pb
 
@@ -58,9 +58,16 @@ def test_steps_of_all_libraries_agree(name, capsys):
 
 
 @pytest.mark.parametrize(
-    "work", [convolutional((3, 4, 5), 2), residual(1, 3)], ids=lambda w: w.name
+    "work",
+    [
+        convolutional((3, 4, 5), 2),
+        residual(1, 3),
+        causal_attention(2, 70, 4),
+        transformer(1, 8, 2, 6),
+    ],
+    ids=lambda w: w.name,
 )
-def test_steps_of_networks_of_images_agree(work):
+def test_steps_of_networks_agree(work):
     steps = compiled_steps.candidates(work)
     # The second loss is after an update by the first gradient.
     for _ in range(2):

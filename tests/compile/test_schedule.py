@@ -341,9 +341,7 @@ def test_large_stencils_run_in_chunks():
     assert "chunks" in pb.compile(plate).show("schedule", u, k).replace("1 chunk", "")
     np.testing.assert_allclose(pb.compile(plate)(u, k), plate(u, k), rtol=1e-13, atol=1e-14)
     flat = u.ravel()
-    np.testing.assert_allclose(
-        pb.compile(ring)(flat, 0.1), ring(flat, 0.1), rtol=1e-13, atol=1e-14
-    )
+    np.testing.assert_allclose(pb.compile(ring)(flat, 0.1), ring(flat, 0.1), rtol=1e-13, atol=1e-14)
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 3])

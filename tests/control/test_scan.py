@@ -99,3 +99,22 @@ def test_errors_name_what_is_wrong():
         pb.scan(lambda c, x: c, 0.0, np.zeros(3))
     with pytest.raises(ShapeError, match="structure of the carry"):
         pb.scan(lambda c, x: ((c, c), None), 0.0, np.zeros(3))
+
+
+@pytest.mark.parametrize("length", range(5))
+@pytest.mark.parametrize("reverse", [False, True])
+def test_compiled_loops_of_even_and_odd_length(length, reverse):
+    """Carries that change places or stay, against a Python loop."""
+
+    def step(carry, x):
+        a, b, c = carry
+        return (b, a + x, c), a * x
+
+    xs = np.arange(1.0, length + 1)
+    carry, outputs = (1.0, 2.0, 3.0), np.zeros(length)
+    for i in reversed(range(length)) if reverse else range(length):
+        carry, outputs[i] = step(carry, xs[i])
+    found = pb.compile(lambda start, xs: pb.scan(step, start, xs, reverse=reverse))
+    last, ys = found((1.0, 2.0, 3.0), xs)
+    assert last == carry
+    np.testing.assert_array_equal(ys, outputs)

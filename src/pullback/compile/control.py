@@ -102,7 +102,11 @@ class Code:
 
 
 class Carry:
-    """The state of a loop, which its body reads at one place and writes to the same or another."""
+    """The state of a loop, which its body reads at one place and writes to another.
+
+    The two places change their roles from step to step; they are one where the body can write over
+    what it reads.
+    """
 
     def __init__(self, code: Code, body: Graph, first: int, n: int, end: int = 0) -> None:
         self.code = code
@@ -115,32 +119,45 @@ class Carry:
         }
         inner = code.emitter.nested(body, room)
         self.function = inner.function
-        self.before, end = code.local(self.types, end)
-        is_moved = [v not in inner.plan.alias for v in inputs]
-        moved = [type for type, flag in zip(self.types, is_moved, strict=True) if flag]
+        before, end = code.local(self.types, end)
+        self.is_moved = [v not in inner.plan.alias for v in inputs]
+        moved = [type for type, flag in zip(self.types, self.is_moved, strict=True) if flag]
         places, self.end = code.local(moved, end)
         others = iter(places)
-        self.after = [
-            next(others) if flag else place
-            for flag, place in zip(is_moved, self.before, strict=True)
-        ]
+        after = [next(others) if flag else b for flag, b in zip(self.is_moved, before, strict=True)]
         self.arena = code.arena_of(inner, self.end)
+        self.before, self.after = self.variables(before), self.variables(after)
 
-    def start(self, addresses: Sequence[Any]) -> None:
-        self.move(addresses, self.before)
+    def variables(self, addresses: Sequence[Any]) -> list[Any]:
+        build = self.code.builder
+        places = [build.alloca(POINTER) for _ in addresses]
+        for place, address in zip(places, addresses, strict=True):
+            build.store(address, place)
+        return places
+
+    def addresses(self, variables: Sequence[Any]) -> list[Any]:
+        return [self.code.builder.load(v, typ=POINTER) for v in variables]
+
+    def start(self, sources: Sequence[Any]) -> None:
+        for source, target, type in zip(sources, self.now, self.types, strict=True):
+            self.code.copy(source, target, type.nbytes)
+
+    @property
+    def now(self) -> list[Any]:
+        """Where the state is."""
+        return self.addresses(self.before)
 
     def step(self, constants: Sequence[Any], rows: Sequence[Any], stacked: Sequence[Any]) -> None:
-        operands = [*constants, *self.before, *rows, *self.after, *stacked]
-        self.code.run(self.function, self.arena, operands)
-        self.move(self.after, self.before)
+        before, after = self.now, self.addresses(self.after)
+        self.code.run(self.function, self.arena, [*constants, *before, *rows, *after, *stacked])
+        for i, is_moved in enumerate(self.is_moved):
+            if is_moved:
+                self.code.builder.store(after[i], self.before[i])
+                self.code.builder.store(before[i], self.after[i])
 
-    def finish(self, addresses: Sequence[Any]) -> None:
-        self.move(self.before, addresses)
-
-    def move(self, sources: Sequence[Any], targets: Sequence[Any]) -> None:
-        for source, target, type in zip(sources, targets, self.types, strict=True):
-            if source is not target:
-                self.code.copy(source, target, type.nbytes)
+    def finish(self, targets: Sequence[Any]) -> None:
+        for source, target, type in zip(self.now, targets, self.types, strict=True):
+            self.code.copy(source, target, type.nbytes)
 
 
 def emit_copies(code: Code, copies: Sequence[tuple[Variable | Literal, int]]) -> None:
@@ -203,7 +220,7 @@ def emit_while(code: Code, equation: Equation) -> None:
     check, step, done = (builder.append_basic_block(name) for name in ("check", "step", "done"))
     builder.branch(check)
     builder.position_at_end(check)
-    code.run(run_test, test_arena, [*inputs[:n_test], *carry.before, verdict])
+    code.run(run_test, test_arena, [*inputs[:n_test], *carry.now, verdict])
     flag = ScalarEmitter(builder).load(verdict, I64(0), np.dtype(bool))
     builder.cbranch(flag.value, step, done)
     builder.position_at_end(step)

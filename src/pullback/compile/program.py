@@ -27,6 +27,7 @@ from pullback.errors import CompileError
 from pullback.transforms.passes.expand import expand
 from pullback.transforms.passes.fission import fission
 from pullback.transforms.passes.pipeline import optimize
+from pullback.transforms.passes.transposes import turn_products
 
 __all__ = ["Program", "emit_program"]
 
@@ -81,7 +82,9 @@ def emit_program(
     Raises:
         CompileError: if an equation has no native form and ``allow_callbacks`` is false.
     """
-    return Program(optimize(fission(optimize(expand(graph)))), allow_callbacks, donated)
+    return Program(
+        optimize(fission(turn_products(optimize(expand(graph))))), allow_callbacks, donated
+    )
 
 
 class FunctionEmitter:

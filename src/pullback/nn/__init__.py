@@ -1,4 +1,4 @@
-"""Layers as containers of parameters, convolution, activations, losses and initializers."""
+"""Layers as containers of parameters, convolution, attention, losses and initializers."""
 
 from pullback.nn import init
 from pullback.nn.convolution import Conv1d, Conv2d, conv, max_pool, mean_pool
@@ -22,6 +22,7 @@ from pullback.nn.losses import (
     softmax_cross_entropy,
 )
 from pullback.nn.normalization import BatchNorm, batch_norm, batch_statistics, layer_norm
+from pullback.nn.transformer import MultiheadAttention, attention
 
 __all__ = [
     "Activation",
@@ -29,7 +30,9 @@ __all__ = [
     "Conv1d",
     "Conv2d",
     "Linear",
+    "MultiheadAttention",
     "Sequential",
+    "attention",
     "batch_norm",
     "batch_statistics",
     "binary_cross_entropy_with_logits",
