@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import pullback as pb
-from pullback.compile import cache, engine
+from pullback.compile import cache, engine, image
 
 X = np.linspace(-1.0, 1.0, 7)
 
@@ -37,7 +37,7 @@ def compiled(monkeypatch):
 
 def run():
     """Stage, compile and call as a fresh process would."""
-    engine.machine_code.cache_clear()
+    engine.compiled.cache_clear()
     engine.executables.clear()
     f = pb.compile(lambda x: np.sum(np.sin(x) @ np.cos(x)) + np.sort(x)[0])
     np.testing.assert_allclose(f(X), np.sum(np.sin(X) @ np.cos(X)) + X[0], rtol=1e-14)
@@ -99,15 +99,15 @@ def test_an_entry_of_another_program_is_not_taken(stored, compiled, folder):
 @pytest.mark.parametrize(
     ("module", "name", "other"),
     [
-        (engine.llvmlite, "__version__", "0.1"),
+        (image.llvmlite, "__version__", "0.1"),
         (engine.llvm, "get_host_cpu_name", lambda: "pentium"),
     ],
 )
 def test_code_of_other_versions_is_left_alone(module, name, other, stored, compiled, monkeypatch):
     before = stored.read_bytes()
-    name_before = engine.cache_key("text")
+    name_before = image.key_of("text")
     monkeypatch.setattr(module, name, other)
-    assert engine.cache_key("text") != name_before
+    assert image.key_of("text") != name_before
     assert stored.read_bytes() == before
 
 
@@ -158,6 +158,93 @@ def test_the_least_recently_used_go_first(folder, monkeypatch):
     assert cache.load("a") == b"x" * 100  # now b is the oldest
     cache.store("d", b"x" * 100)
     assert sorted(path.name for path in folder.iterdir()) == ["a", "c", "d"]
+
+
+# -- keys -------------------------------------------------------------------------------------
+def test_a_program_on_disk_is_found_without_emitting_it(stored, monkeypatch):
+    def fail(*args):
+        raise AssertionError("emitted")
+
+    monkeypatch.setattr(engine, "emit_program", fail)
+    run()
+
+
+def test_a_failure_in_code_from_the_disk_names_the_line(folder, compiled):
+    def picked(x, i):
+        return np.exp(x)[i]
+
+    for _ in range(2):
+        engine.compiled.cache_clear()
+        engine.executables.clear()
+        f = pb.compile(picked)
+        np.testing.assert_allclose(f(X, 6), np.exp(X[6]), rtol=1e-15)
+        with pytest.raises(
+            IndexError, match=r"float64\[7\], at test_cache.py:\d+ in picked: return"
+        ):
+            f(X, 7)
+    assert len(compiled) == 1
+
+
+def loop(n, step=1):
+    return lambda x: pb.scan(lambda c, _: (np.sin(c) * 2.0, None), 1.0 * x[::step], None, n)[0]
+
+
+DIFFERENT = [
+    lambda x: x + 1.0,
+    lambda x: x + 1,
+    lambda x: x + np.float32(1.0),
+    lambda x: x - 1.0,
+    lambda x: x * -0.0,
+    lambda x: x * 0.0,
+    lambda x: (x + 1.0, x),
+    lambda x: (x, x + 1.0),
+    lambda x: np.sum(x),
+    lambda x: np.sum(x, keepdims=True),
+    lambda x: np.mean(x),
+    lambda x: x[1:],
+    lambda x: x[:-1],
+    lambda x: x[::2],
+    lambda x: x.astype(np.float32),
+    lambda x: x.astype(np.int64),
+    lambda x: x - np.roll(x, 1) * x,
+    lambda x: np.roll(x, 1) - x * x,
+    lambda x: np.roll(x, 1) * x - x,
+    loop(3),
+    loop(4),
+    loop(3, 2),
+]
+
+
+def staged(fun, x):
+    return pb.transforms.stage.stage(
+        lambda *args: pb.tree.flatten(fun(*args))[0], [pb.core.types.type_of(x)]
+    ).graph
+
+
+def test_different_graphs_have_different_keys_and_equal_ones_the_same():
+    inputs = (X, X.astype(np.float32), X.astype(np.int64), X[:6])
+    keys = [image.graph_key(staged(f, x)) for f in DIFFERENT for x in inputs]
+    assert None not in keys
+    assert len(set(keys)) == len(keys)
+    assert keys == [image.graph_key(staged(f, x)) for f in DIFFERENT for x in inputs]
+    graph = staged(DIFFERENT[0], X)
+    forms = [(), (True,), (False,), (True, (0,)), (True, (1,))]
+    assert len({image.graph_key(graph, *form) for form in forms}) == len(forms)
+
+
+def test_a_graph_with_foreign_objects_has_no_key():
+    @pb.custom_jvp
+    def custom(x):
+        return np.exp(x)
+
+    custom.defjvp(lambda p, t: (np.exp(p[0]), np.exp(p[0]) * t[0]))
+    assert image.graph_key(staged(custom, X)) is None
+
+
+def test_other_source_files_give_other_keys(monkeypatch):
+    before = image.key_of("x")
+    monkeypatch.setattr(image, "surroundings", lambda: "edited")
+    assert image.key_of("x") != before
 
 
 PROGRAM = """

@@ -104,7 +104,7 @@ def pool():
 @pytest.fixture(scope="module")
 def chunks():
     """Addresses of the native chunks by their names."""
-    return engine.machine_code(CHUNKS)[0].get_function_address
+    return engine.link(engine.compiled(CHUNKS))[0].get_function_address
 
 
 def run(pool, chunk, table, n):
@@ -177,7 +177,7 @@ def test_workers_that_were_woken_in_vain_sleep_again(pool):
 def test_no_wake_is_lost_by_workers_about_to_sleep(monkeypatch, chunks):
     monkeypatch.setattr(module, "SPINS", 0)
     monkeypatch.setattr(module, "YIELDS", 0)  # sleep at once, so that jobs come in the midst of it
-    code = engine.machine_code(module.emit_pool())[0]
+    code = engine.link(engine.compiled(module.emit_pool()))[0]
     sleepy = module.Pool(code, code.get_function_address, THREADS)
     sleepy.start()
     table = np.zeros(2, np.int64)
@@ -311,7 +311,7 @@ def test_pools_are_kept(pool):
 
 def test_a_platform_without_futexes_runs_all_in_the_caller(monkeypatch, chunks):
     monkeypatch.setattr(module, "TARGET", "")
-    code = engine.machine_code(module.emit_pool())[0]
+    code = engine.link(engine.compiled(module.emit_pool()))[0]
     plain = module.Pool(code, code.get_function_address, THREADS)
     plain.start()
     table = np.zeros(10, np.int64)

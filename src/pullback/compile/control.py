@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pullback.compile.entry import HEAD_WORDS, MAIN, Callee
+from pullback.compile.entry import MAIN, Callee
+from pullback.compile.frame import HEAD_WORDS
 from pullback.compile.ir import I1, I8, I64, POINTER, ir, loop, scalar_type
 from pullback.compile.llvm import ScalarEmitter
 from pullback.compile.plan import Room, aligned

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import ctypes
 import glob
-import hashlib
+import importlib
 import os
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import lru_cache
 from typing import Any
 from weakref import WeakKeyDictionary
 
-import llvmlite
 import llvmlite.binding as llvm
 import numpy as np
 
 from pullback.compile import cache
-from pullback.compile.entry import MISMATCH, Frame, check_layout, emit_entry, expectations
+from pullback.compile.frame import MISMATCH, Frame, check_layout, expectations
+from pullback.compile.image import Failure, Image, graph_key, key_of, sources
 from pullback.compile.pool import Pool, emit_pool, n_threads
-from pullback.compile.program import emit_program
 from pullback.core.graph import Equation, Graph, Literal
 from pullback.core.types import ArrayType
 from pullback.errors import CompileError
@@ -44,6 +43,7 @@ def prepare() -> None:
 
 def machine() -> Any:
     """The processor this process runs on; an engine takes ownership of its machine."""
+    prepare()
     return llvm.Target.from_default_triple().create_target_machine(
         cpu=llvm.get_host_cpu_name(),
         features=llvm.get_host_cpu_features().flatten(),
@@ -80,29 +80,24 @@ def compile_text(text: str, host: Any) -> bytes:
     return code
 
 
-def cache_key(text: str) -> str:
-    """Name of the object code of ``text`` for this processor and compiler."""
-    features = llvm.get_host_cpu_features().flatten()
-    parts = (
-        llvmlite.__version__,
-        str(OPTIMIZATION),
-        llvm.get_host_cpu_name(),
-        features,
-    )
-    return hashlib.sha256("\n".join((*parts, text)).encode()).hexdigest()
+@lru_cache(maxsize=64)
+def compiled(text: str) -> bytes:
+    return compile_text(text, machine())
 
 
-@lru_cache(maxsize=256)
-def machine_code(text: str) -> tuple[Any, int]:
-    """The linked code of LLVM text: its engine, and the address of ``main``."""
-    prepare()
-    host = machine()
-    key = cache_key(text)
-    code = cache.load(key)
+def kept(key: str | None, emit: Callable[[], str]) -> bytes:
+    """Object code from the disk, or of the text that ``emit`` returns."""
+    code = cache.load(key) if key else None
     if code is None:
-        code = compile_text(text, host)
-        cache.store(key, code)
-    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), host)
+        code = compiled(emit())
+        if key:
+            cache.store(key, code)
+    return code
+
+
+def link(code: bytes) -> tuple[Any, int]:
+    """The engine that holds linked object code, and the address of ``main``."""
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine())
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
     return engine, engine.get_function_address("main")
@@ -112,8 +107,54 @@ def machine_code(text: str) -> tuple[Any, int]:
 def entry() -> tuple[Any, Any]:
     """The engine of the native function that runs a program on the arrays of a list, and it."""
     check_layout()
-    engine, address = machine_code(emit_entry())
+
+    def emit() -> str:
+        # What emits code is imported where there is code to emit: a cached start does without.
+        text: str = importlib.import_module("pullback.compile.entry").emit_entry()
+        return text
+
+    engine, address = link(kept(key_of("entry"), emit))
     return engine, ENTRY(address)
+
+
+def emit_program(graph: Graph, allow_callbacks: bool, donated: Collection[int]) -> Any:
+    """The :class:`~pullback.compile.program.Program` of a graph."""
+    module = importlib.import_module("pullback.compile.program")
+    return module.emit_program(graph, allow_callbacks, donated)
+
+
+def image_of(
+    graph: Graph, allow_callbacks: bool, donated: Collection[int]
+) -> tuple[Image, list[Equation]]:
+    """The program of a graph, from the disk if it is there, and what NumPy evaluates in it.
+
+    The equations that NumPy evaluates are no part of an image.
+    """
+    key = graph_key(graph, allow_callbacks, tuple(donated))
+    entry = cache.load(key) if key else None
+    if entry is not None:
+        return Image.unpack(entry), []
+    program = emit_program(graph, allow_callbacks, donated)
+    numbers = {id(source): i for i, source in enumerate(sources(graph))}
+    failures = [failure(e, numbers) for e in program.checked]
+    if key and not program.callbacks and all(f.source is not None for f in failures):
+        code = compiled(program.text)
+    else:
+        key, code = None, kept(key_of("text", program.text), lambda: program.text)
+    image = Image(code, program.arena_bytes, program.has_jobs, program.donations, failures)
+    if key:
+        cache.store(key, image.pack())
+    return image, program.callbacks
+
+
+def failure(equation: Equation, numbers: dict[int, int]) -> Failure:
+    """What it means that an equation has failed; ``numbers`` are those of the sources."""
+    name, source = equation.primitive.name, numbers.get(id(equation.source))
+    array = equation.outputs[0] if name == "scatter_add" else equation.inputs[0]
+    message = SINGULAR.get(name, f"an index is out of bounds for {array.type}")
+    if source is None:
+        message += f", at {equation.source}"
+    return Failure(message, name not in SINGULAR, source)
 
 
 pools: dict[int, Pool] = {}
@@ -122,7 +163,7 @@ pools: dict[int, Pool] = {}
 def pool(threads: int) -> Pool:
     """The pool of this process with so many threads, that of the caller included."""
     if threads not in pools:
-        engine = machine_code(emit_pool())[0]
+        engine = link(kept(key_of("pool"), emit_pool))[0]
         fresh = Pool(engine, engine.get_function_address, threads)
         if pools.setdefault(threads, fresh) is fresh:  # else another thread was faster
             fresh.open()
@@ -154,16 +195,17 @@ class Executable:
         threads: int | None = None,
         donated: Collection[int] = (),
     ) -> None:
-        self.program = emit_program(graph, allow_callbacks, donated)
+        self.image, callbacks = image_of(graph, allow_callbacks, donated)
+        self.sources = sources(graph) if self.image.failures else []
         self.threads = threads or n_threads()
         self.errors: dict[int, BaseException] = {}  # by the address of the status of their call
-        self.callbacks = [CALLBACK(self.callback(e)) for e in self.program.callbacks]
+        self.callbacks = [CALLBACK(self.callback(e)) for e in callbacks]
         self.addresses = [0, 0]
-        if self.program.has_jobs:
+        if self.image.has_jobs:
             workers = pool(self.threads)
             self.addresses = [workers.run_address, workers.address]
         self.addresses += [address_of(c) for c in self.callbacks]
-        self.engine, self.main = machine_code(self.program.text)
+        self.engine, self.main = link(self.image.code)
         self.enter = entry()[1]
         self.inputs = [native_type(t) for t in graph.input_types]
         self.outputs = [native_type(t) for t in graph.output_types]
@@ -207,14 +249,14 @@ class Executable:
             LinAlgError: if a matrix is singular or not positive definite.
         """
         results = [np.empty(shape, dtype) for shape, dtype in self.outputs]
-        if self.program.donations:
+        if self.image.donations:
             self.donate(args, results)
         arrays = [*args, *results]
         # A frame belongs to one call: other threads, and callbacks that call back, take others.
         try:
             frame = self.idle.pop()
         except IndexError:
-            frame = Frame(self.main, self.program.arena_bytes, self.expected, self.addresses)
+            frame = Frame(self.main, self.image.arena_bytes, self.expected, self.addresses)
         status = self.enter(id(arrays), frame.address)
         if status and status != MISMATCH:
             raise self.failure(status, frame)
@@ -226,7 +268,7 @@ class Executable:
         arrays = [a for a in args if type(a) is np.ndarray]
         holders = Counter(id(a if a.base is None else a.base) for a in arrays)
         is_foreign = any(a.base is not None and type(a.base) is not np.ndarray for a in arrays)
-        for i, j in self.program.donations:
+        for i, j in self.image.donations:
             given = args[i]
             is_own = type(given) is np.ndarray and given.flags.owndata and given.flags.writeable
             is_free = is_own and holders[id(given)] == 1 and not is_foreign
@@ -236,16 +278,10 @@ class Executable:
         error = self.errors.pop(frame.status, None)
         if error is not None:
             return error
-        equation = self.program.checked[status - 1]
-        if equation.primitive.name in SINGULAR:
-            message = SINGULAR[equation.primitive.name]
-            return np.linalg.LinAlgError(f"{message}, at {equation.source}")
-        array = (
-            equation.inputs[0].type
-            if equation.primitive.name != "scatter_add"
-            else (equation.outputs[0].type)
-        )
-        return IndexError(f"an index is out of bounds for {array}, at {equation.source}")
+        failed = self.image.failures[status - 1]
+        where = "" if failed.source is None else f", at {self.sources[failed.source]}"
+        kind = IndexError if failed.is_index else np.linalg.LinAlgError
+        return kind(failed.message + where)
 
     def __call__(self, args: Sequence[Any]) -> list[Any]:
         """Outputs for ``args``; inputs are read in place where they are contiguous."""

@@ -270,8 +270,8 @@ class Compiled:
                 where=str(here()),
                 fix=f"ask for {', '.join(STAGES)}; all but graph need llvmlite",
             )
-        executable = signature.executor.executable(graph)
-        program = executable.program
+        executor = signature.executor
+        program = native.emit_program(graph, executor.callbacks, executor.donated)
         if what == "llvm":
             return str(program.text)
         if what == "loops":
@@ -279,7 +279,7 @@ class Compiled:
             lines += [f"in NumPy: {e.primitive.name}  # {e.source}" for e in program.callbacks]
             return "\n".join(lines)
         if what == "schedule":
-            lines = [f"threads: {executable.threads}"]
+            lines = [f"threads: {executor.threads or native.n_threads()}"]
             for step, n in zip(program.schedule.steps, program.n_chunks, strict=True):
                 chunks = f"{n} chunks" if n > 1 else "1 chunk" if n else "code"
                 lines += [f"{chunks:>9}: {program.schedule.described(p)}" for p in step.parts]

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pullback.analysis.cost import equation_cost
+from pullback.compile.frame import ALIGNMENT
 from pullback.compile.scalars import has_scalar_form
 from pullback.core.graph import Equation, Graph, Literal, Operand, Variable
 from pullback.core.types import ArrayType
 
 __all__ = [
-    "ALIGNMENT",
     "Room",
     "Schedule",
     "Step",
@@ -31,7 +31,6 @@ __all__ = [
     "reads_whole",
 ]
 
-ALIGNMENT = 64
 MOVES = ("transpose", "broadcast_to", "index", "reshape")
 
 Room = dict[Variable, Collection[Operand]]

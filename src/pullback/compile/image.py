@@ -1,0 +1,167 @@
+"""Programs on disk: found by their graph, so that nothing has to be emitted to find them.
+
+An image is the object code of a program and what its caller must know. Its key holds all that the
+code depends on: the graph, this package and its libraries, the processor. Sources of equations do
+not belong to it: what may fail is known by its number among the sources of the graph.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import marshal
+import platform
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import llvmlite
+import llvmlite.binding as llvm
+import numpy as np
+
+from pullback.core.graph import Graph, Literal, Operand, Variable
+from pullback.core.source import Source
+from pullback.core.types import ArrayType
+
+__all__ = ["Failure", "Image", "graph_key", "key_of", "sources"]
+
+MARSHAL_FORMAT = 2  # the last one in which equal values are always equal bytes
+
+
+class Failure(NamedTuple):
+    """What a status stands for: the message, whether an index was wrong, and whose source.
+
+    The source is a number among those of the graph; ``None`` if it is in the message.
+    """
+
+    message: str
+    is_index: bool
+    source: int | None
+
+
+class Image(NamedTuple):
+    """A program that can be run."""
+
+    code: bytes
+    arena_bytes: int
+    has_jobs: bool  # for several threads
+    donations: list[tuple[int, int]]  # an input, and the output that takes its memory
+    failures: list[Failure]
+
+    def pack(self) -> bytes:
+        """A line of JSON, then the object code."""
+        code, *others = self
+        return json.dumps(others).encode() + b"\n" + code
+
+    @classmethod
+    def unpack(cls, entry: bytes) -> Image:
+        head, code = entry.split(b"\n", 1)
+        arena_bytes, has_jobs, donations, failures = json.loads(head)
+        pairs = [(i, j) for i, j in donations]
+        return cls(code, arena_bytes, has_jobs, pairs, [Failure(*f) for f in failures])
+
+
+def sources(graph: Graph) -> list[Source | None]:
+    """The sources of all equations, in order, those inside of an equation after its own."""
+    found: list[Source | None] = []
+    for equation in graph.equations:
+        found.append(equation.source)
+        for inner in _graphs(tuple(equation.params.values())):
+            found += sources(inner)
+    return found
+
+
+def _graphs(value: Any) -> Iterator[Graph]:
+    if isinstance(value, Graph):
+        yield value
+    elif isinstance(value, tuple | list):
+        for part in value:
+            yield from _graphs(part)
+
+
+# -- keys -----------------------------------------------------------------------------------------
+@lru_cache(maxsize=1)
+def surroundings() -> str:
+    """What all code depends on: the files of this package, its libraries, the processor."""
+    package = Path(__file__).parents[1]
+    files = sorted(package.rglob("*.py"))
+    stamps = [(str(f.relative_to(package)), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
+    versions = (np.__version__, llvmlite.__version__, platform.python_version())
+    return repr((stamps, versions))
+
+
+def key_of(*parts: str) -> str:
+    """A name for code that is made from these parts, on this processor."""
+    processor = llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
+    text = repr((surroundings(), llvmlite.__version__, processor, parts))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class ForeignError(TypeError):
+    """A parameter that no key can be made of."""
+
+
+def graph_key(graph: Graph, *form: Any) -> str | None:
+    """A key that is equal for equal graphs, in any process; ``None`` if one holds foreign objects.
+
+    ``form`` is what else the code depends on.
+    """
+    try:
+        text = marshal.dumps((token(graph), token(form)), MARSHAL_FORMAT)
+    except ForeignError:
+        return None
+    return key_of("graph", hashlib.sha256(text).hexdigest())
+
+
+def token(value: Any) -> Any:
+    """What distinguishes a value, as tuples of numbers and strings."""
+    if value is None or type(value) in (bool, int, str):
+        return type(value).__name__, value
+    if type(value) is float:
+        return "float", value.hex()
+    if isinstance(value, np.generic | np.ndarray):
+        if value.dtype.hasobject:
+            raise ForeignError
+        return "array", str(value.dtype), value.shape, value.tobytes()
+    if isinstance(value, np.dtype):
+        return "dtype", str(value)
+    if isinstance(value, ArrayType):
+        return type_token(value)
+    if isinstance(value, tuple | list):
+        return type(value).__name__, tuple(map(token, value))
+    if isinstance(value, type) and issubclass(value, np.generic):
+        return "class", value.__name__
+    if isinstance(value, Graph):
+        return _graph_token(value)
+    raise ForeignError
+
+
+@lru_cache(maxsize=4096)
+def type_token(type: ArrayType) -> Any:
+    return str(type.dtype), type.shape, type.weak
+
+
+def _graph_token(graph: Graph) -> Any:
+    numbers: dict[Variable, int] = {}
+
+    def define(v: Variable) -> Any:
+        numbers[v] = len(numbers)
+        return type_token(v.type)
+
+    def operand(v: Operand) -> Any:
+        return (token(v.value), type_token(v.type)) if isinstance(v, Literal) else numbers[v]
+
+    inputs = tuple(map(define, graph.inputs))
+    equations = []
+    for equation in graph.equations:
+        params = tuple(
+            (name, token(value))
+            for name, value in sorted(equation.params.items())
+            if name != "executor"  # of a call, which is part of the program
+        )
+        operands = tuple(map(operand, equation.inputs))
+        equations.append(
+            (equation.primitive.name, params, operands, tuple(map(define, equation.outputs)))
+        )
+    return "graph", inputs, tuple(equations), tuple(map(operand, graph.outputs))
