@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import glob
+import hashlib
 import importlib
 import os
 from collections import Counter
@@ -12,12 +13,13 @@ from functools import lru_cache
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import llvmlite
 import llvmlite.binding as llvm
 import numpy as np
 
 from pullback.compile import cache
 from pullback.compile.frame import MISMATCH, Frame, check_layout, expectations
-from pullback.compile.image import Failure, Image, graph_key, key_of, sources
+from pullback.compile.image import Failure, Image, digest, sources, surroundings
 from pullback.compile.pool import Pool, emit_pool, n_threads
 from pullback.core.graph import Equation, Graph, Literal
 from pullback.core.types import ArrayType
@@ -80,6 +82,13 @@ def compile_text(text: str, host: Any) -> bytes:
     return code
 
 
+def key_of(*parts: str) -> str:
+    """A name for code that is made from these parts, on this processor."""
+    processor = llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
+    text = repr((surroundings(), llvmlite.__version__, processor, parts))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 @lru_cache(maxsize=64)
 def compiled(text: str) -> bytes:
     return compile_text(text, machine())
@@ -130,7 +139,8 @@ def image_of(
 
     The equations that NumPy evaluates are no part of an image.
     """
-    key = graph_key(graph, allow_callbacks, tuple(donated))
+    name = digest(graph)
+    key = key_of(name, str(allow_callbacks), str(donated)) if name else None
     entry = cache.load(key) if key else None
     if entry is not None:
         return Image.unpack(entry), []

@@ -16,15 +16,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import llvmlite
-import llvmlite.binding as llvm
 import numpy as np
 
 from pullback.core.graph import Graph, Literal, Operand, Variable
 from pullback.core.source import Source
 from pullback.core.types import ArrayType
 
-__all__ = ["Failure", "Image", "graph_key", "key_of", "sources"]
+__all__ = ["Failure", "Image", "digest", "sources", "surroundings"]
 
 MARSHAL_FORMAT = 2  # the last one in which equal values are always equal bytes
 
@@ -83,35 +81,24 @@ def _graphs(value: Any) -> Iterator[Graph]:
 # -- keys -----------------------------------------------------------------------------------------
 @lru_cache(maxsize=1)
 def surroundings() -> str:
-    """What all code depends on: the files of this package, its libraries, the processor."""
+    """What all code depends on: the files of this package, NumPy and Python."""
     package = Path(__file__).parents[1]
     files = sorted(package.rglob("*.py"))
     stamps = [(str(f.relative_to(package)), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
-    versions = (np.__version__, llvmlite.__version__, platform.python_version())
-    return repr((stamps, versions))
-
-
-def key_of(*parts: str) -> str:
-    """A name for code that is made from these parts, on this processor."""
-    processor = llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
-    text = repr((surroundings(), llvmlite.__version__, processor, parts))
-    return hashlib.sha256(text.encode()).hexdigest()
+    return repr((stamps, np.__version__, platform.python_version()))
 
 
 class ForeignError(TypeError):
     """A parameter that no key can be made of."""
 
 
-def graph_key(graph: Graph, *form: Any) -> str | None:
-    """A key that is equal for equal graphs, in any process; ``None`` if one holds foreign objects.
-
-    ``form`` is what else the code depends on.
-    """
+def digest(graph: Graph) -> str | None:
+    """Equal for equal graphs, in any process; ``None`` if one holds foreign objects."""
     try:
-        text = marshal.dumps((token(graph), token(form)), MARSHAL_FORMAT)
+        text = marshal.dumps(token(graph), MARSHAL_FORMAT)
     except ForeignError:
         return None
-    return key_of("graph", hashlib.sha256(text).hexdigest())
+    return hashlib.sha256(text).hexdigest()
 
 
 def token(value: Any) -> Any:
