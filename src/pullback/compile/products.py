@@ -13,9 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pullback.compile.chunks import bounds, chunk_length
-from pullback.compile.ir import I8, ZERO, ir, loop
+from pullback.compile.ir import I8, I64, POINTER, ZERO, ir, loop
 from pullback.compile.plan import Schedule, Step, aligned
-from pullback.compile.steps import CHUNK, operands_of
 from pullback.compile.tiles import Tiles, size
 from pullback.core.graph import Equation, Operand, Variable
 
@@ -214,10 +213,15 @@ def cut_product(
     else:
         height = max(height, min(wanted, most[0]))
         width = min(-(-wanted // height), most[1])
-    rows = chunk_length(m, height, HEIGHT) if height > 1 else m
-    columns = chunk_length(n, width, panel_width(tiles, rows)) if width > 1 else n
+    rows = part(m, height, HEIGHT)
+    columns = part(n, width, panel_width(tiles, rows))
     pieces = count * -(-m // rows) * -(-n // columns)
     return Pieces(rows, columns, -(-pieces // n_chunks))
+
+
+def part(n: int, count: int, multiple: int) -> int:
+    """The length of ``count`` parts: of equal ones if they can be, which share their code."""
+    return chunk_length(n, count, multiple) if n % count else n // count
 
 
 def panel_width(tiles: Tiles, m: int) -> int:
@@ -279,16 +283,16 @@ class Stack:
         return "product", self.types, self.sizes, self.layout
 
     def function(self, tail: Any, n_tail: int) -> Any:
-        """The function of a chunk of a job: two operands, result, those of the tail, memory.
+        """``f(status, a, b, c, *operands of the tail, working memory, chunk)``.
 
         ``tail(status, *operands, first row, stop, first column, stop)`` follows each piece.
         """
         module = self.tiles.module
-        function = ir.Function(module, CHUNK, module.get_unique_name("products"))
+        kind = ir.FunctionType(ir.VoidType(), [POINTER] * (5 + n_tail) + [I64])
+        function = ir.Function(module, kind, module.get_unique_name("products"))
         function.linkage = "internal"
         self.builder = ir.IRBuilder(function.append_basic_block("entry"))
-        job, chunk = function.args
-        status, *self.places, scratch = operands_of(self.builder, job, 4 + n_tail)
+        status, *self.places, scratch, chunk = function.args
         self.tail, self.tail_operands = tail, [status, *self.places[3:]]
         start = self.builder.mul(chunk, size(self.chunk_bytes))
         self.scratch = self.builder.gep(scratch, [start], source_etype=I8)

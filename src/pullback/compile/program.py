@@ -20,7 +20,7 @@ from pullback.compile.kernels import Kernel, emit_tail
 from pullback.compile.plan import Room, Step, is_float_product
 from pullback.compile.products import Stack
 from pullback.compile.schedule import schedule
-from pullback.compile.steps import CHUNK, Row, at_entry, emit_rows, operands_of
+from pullback.compile.steps import Row, at_entry, emit_rows
 from pullback.compile.structure import structure
 from pullback.core.graph import Equation, Graph, Literal, Variable
 from pullback.errors import CompileError
@@ -221,21 +221,13 @@ class FunctionEmitter:
             self.rows.append(Row(kernel.after, 1, operands))
 
     def kernel(self, step: Step, emitter: Callable[[Kernel], None]) -> tuple[Kernel, Any]:
-        """A kernel, and its function of a job and the number of a chunk."""
+        """A kernel, and its function of the status, the memory, working memory and a chunk."""
 
         def emit(kernel: Kernel, others: list[Any]) -> None:
             kernel.working_memory, kernel.chunk = others
             emitter(kernel)
 
-        body, function = self.body(step, [POINTER, I64], emit)
-        module = self.program.module
-        run = ir.Function(module, CHUNK, module.get_unique_name("chunk"))
-        run.linkage = "internal"
-        builder = ir.IRBuilder(run.append_basic_block("entry"))
-        job, number = run.args
-        builder.call(function, [*operands_of(builder, job, len(body.pointers) + 1), number])
-        builder.ret_void()
-        return body, run
+        return self.body(step, [POINTER, I64], emit)
 
     def body(
         self, step: Step, others: list[Any], emit: Callable[[Kernel, list[Any]], None]

@@ -12,19 +12,19 @@ from typing import Any, NamedTuple
 from pullback.compile.entry import MAIN, Callee
 from pullback.compile.ir import I8, I64, POINTER, ZERO, ir, loop
 
-__all__ = ["CHUNK", "Row", "at_entry", "emit_rows", "operands_of"]
+__all__ = ["Row", "at_entry", "emit_rows"]
 
 CHUNK = ir.FunctionType(ir.VoidType(), [POINTER, I64])
 RUN = ir.FunctionType(ir.VoidType(), [POINTER, POINTER, POINTER, I64])
 ROWS = ir.FunctionType(ir.VoidType(), [POINTER, I64, *MAIN.args, POINTER])
+HEAD = 2  # words of a job before its operands: the function, the status
 
 
 class Row(NamedTuple):
-    """A step. ``function(job, chunk)`` is run for each chunk, on the threads of the pool.
+    """A step: ``function(status, *operands, chunk)`` for each chunk, on the threads of the pool.
 
-    The job holds the status and the operands. An operand is a place in the arena or, if it is
-    negative, an entry of the table of pointers. Without chunks, ``function`` has the signature of
-    a program and is called once.
+    An operand is a place in the arena or, if it is negative, an entry of the table of pointers.
+    Without chunks, ``function`` has the signature of a program and is called once.
     """
 
     function: Any
@@ -37,23 +37,37 @@ def at_entry(i: int) -> int:
     return ~i
 
 
-def operands_of(builder: ir.IRBuilder, job: Any, n: int) -> list[Any]:
-    """The status and ``n`` operands of a job."""
-    places = [builder.gep(job, [I64(i)], source_etype=POINTER) for i in range(n + 1)]
-    return [builder.load(place, typ=POINTER) for place in places]
+def emit_caller(module: ir.Module, n: int) -> Any:
+    """``call(job, chunk)``: the function of a job with ``n`` operands, for a chunk."""
+    name = f"call_{n}"
+    if name in module.globals:
+        return module.globals[name]
+    caller = ir.Function(module, CHUNK, name)
+    caller.linkage = "internal"
+    builder = ir.IRBuilder(caller.append_basic_block("entry"))
+    job, chunk = caller.args
+    places = [builder.gep(job, [I64(i)], source_etype=POINTER) for i in range(HEAD + n)]
+    function, *others = (builder.load(place, typ=POINTER) for place in places)
+    kind = ir.FunctionType(ir.VoidType(), [POINTER] * (1 + n) + [I64])
+    builder.call(Callee(function, kind), [*others, chunk])
+    builder.ret_void()
+    return caller
 
 
 def emit_rows(module: ir.Module, function: Any, rows: Sequence[Row]) -> None:
     """Let ``function``, which has the signature of a program, run these steps in order."""
     words: list[Any] = []
     for row in rows:
-        words += [row.function.ptrtoint(I64), row.n_chunks, len(row.operands), *row.operands]
+        n = len(row.operands)
+        caller = emit_caller(module, n) if row.n_chunks else row.function
+        addresses = (f.ptrtoint(I64) for f in (caller, row.function))
+        words += [*addresses, row.n_chunks, n, *row.operands]
     kind = ir.ArrayType(I64, len(words))
     table = ir.GlobalVariable(module, kind, module.get_unique_name("rows"))
     table.linkage, table.global_constant = "internal", True
     table.initializer = kind(words)
     builder = ir.IRBuilder(function.append_basic_block("entry"))
-    job = builder.alloca(POINTER, 1 + max((len(row.operands) for row in rows), default=0))
+    job = builder.alloca(POINTER, HEAD + max((len(row.operands) for row in rows), default=0))
     run = module.globals.get("run_rows") or emit_run(module)
     builder.call(run, [table, I64(len(rows)), *function.args, job])
     builder.ret_void()
@@ -74,20 +88,21 @@ def emit_run(module: ir.Module) -> Any:
 
     cursor = builder.alloca(POINTER)
     builder.store(rows, cursor)
-    builder.store(status, job)
+    builder.store(status, at(job, 1))
     run, pool = pointer_at(status, 1), pointer_at(status, 2)
     with loop(builder, n):
         row = builder.load(cursor, typ=POINTER)
-        n_chunks, n_operands = (builder.load(at(row, i), typ=I64) for i in (1, 2))
-        operands = at(row, 3)
+        n_chunks, n_operands = (builder.load(at(row, i), typ=I64) for i in (2, 3))
+        operands = at(row, 4)
         with loop(builder, n_operands) as k:
             word = builder.load(at(operands, k), typ=I64)
             is_entry = builder.icmp_signed("<", word, ZERO)
             entry = pointer_at(table, builder.select(is_entry, builder.not_(word), ZERO))
             place = builder.gep(arena, [word], source_etype=I8)
-            builder.store(builder.select(is_entry, entry, place), at(at(job, 1), k))
+            builder.store(builder.select(is_entry, entry, place), at(at(job, HEAD), k))
         builder.store(at(operands, n_operands), cursor)
         target = pointer_at(row, 0)
+        builder.store(pointer_at(row, 1), job)
         with builder.if_else(builder.icmp_signed(">", n_chunks, I64(1))) as (several, one):
             with several:
                 builder.call(Callee(run, RUN), [pool, target, job, n_chunks])
