@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from pullback.compile.axes import Axis, access_of, joined, joints
 from pullback.compile.chunks import bounds, cut
 from pullback.compile.ir import I8, I32, I64, ZERO, box, ir, loop, loops
 from pullback.compile.llvm import Scalar, ScalarEmitter
@@ -290,8 +291,13 @@ def emit_map(kernel: Kernel) -> None:
         with loops(kernel.builder, [out.type.size], kernel.part) as index:
             kernel.store(out, index, kernel.value(x, index))
         return
-    kernel.split(out.type.shape)
-    kernel.checked(lambda: kernel.map_over(out.type.shape))
+    whole = [Axis(i) for i in range(out.type.ndim)]
+    outputs = [e.outputs[0] for e in kernel.equations]
+    reads = [(v, access_of(e, v, whole)) for e in kernel.equations for v in e.inputs]
+    joins = joints(kernel.plan, [*[(v, whole) for v in outputs], *reads], out.type.shape)
+    lengths = joined(out.type.shape, joins)
+    kernel.split(lengths)
+    kernel.checked(lambda: kernel.map_over(lengths))
 
 
 def emit_tail(kernel: Kernel, rows: Sequence[Any], columns: Sequence[Any], length: int) -> None:
