@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.compile.verifier import verified
 from tests.property.generate import is_short
 from tests.property.programs import GRAINED, Program
 
@@ -123,7 +124,8 @@ def failures(program: Program, threads: int = 2) -> dict[int, str]:
         try:
             staged = stage(function, [type_of(a) for a in args])
             operands = [*staged.captured, *args]
-            native = Executable(staged.graph, True, threads)(operands)
+            with verified():
+                native = Executable(staged.graph, True, threads)(operands)
         except Exception as error:  # noqa: BLE001 - a crash is a failure like any other
             return {-1: f"{type(error).__name__}: {error}"}
         expected = evaluate(staged.graph, operands)
