@@ -123,6 +123,11 @@ def test_values_of_pairs_of_special_numbers(function: np.ufunc) -> None:
         check_values(lambda x, y: function(x[:, None], y), values, values[::-1].copy())
 
 
+def test_integers_are_numbers_already() -> None:
+    for x in (np.array([1, -2]), np.array([True, False])):
+        check_values(np.nan_to_num, x)
+
+
 def test_integer_functions() -> None:
     a, b = np.array([-7, 7, 5, 12]), np.array([2, -2, 3, 4])
     for function in (

@@ -159,6 +159,10 @@ def test_sorting_in_place() -> None:
     check(program, X)
 
 
+def test_a_median_of_no_rows():
+    check_values(lambda x: np.median(x, axis=1), np.zeros((0, 3)))
+
+
 def test_nan_wins_a_median() -> None:
     x = np.where(INTEGERS == 4, np.nan, X)
     check_values(lambda x: np.median(x, axis=1), x)

@@ -76,7 +76,7 @@ def test_shape_functions(name: str) -> None:
 def test_conversions_of_type() -> None:
     check_values(lambda x: x.astype(np.float32), X)
     check_values(lambda x: (3 * x).astype(np.int64), X)
-    check_values(lambda x: x.astype(bool), np.array([0.0, 1.0, -2.0]))
+    check_values(lambda x: x.astype(bool), np.array([0.0, 1.0, -2.0, 0.5, -1e-9, np.nan]))
     check_values(lambda x: x.astype(np.float32), np.arange(3))
     assert pb.grad(lambda x: np.sum(x.astype(np.float32)))(X).dtype == np.float64
 

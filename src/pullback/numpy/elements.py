@@ -244,6 +244,8 @@ def iscomplex(x: Any) -> Any:
 def nan_to_num(
     x: Any, copy: bool = True, nan: float = 0.0, posinf: Any = None, neginf: Any = None
 ) -> Any:
+    if x.dtype.kind != "f":
+        return np.copy(x) if copy else x
     limits = np.finfo(x.dtype)
     result = np.where(np.isnan(x), nan, x)
     result = np.where(isposinf(x), limits.max if posinf is None else posinf, result)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -246,7 +247,8 @@ def _quantile(a: Any, q: Any, axis: Any, keepdims: Any, method: str, skip_nan: b
     a = a if a.dtype.kind == "f" else a.astype(np.float64)
     axes = normalize_axes(axis, a.ndim)
     kept = [i for i in range(a.ndim) if i not in axes]
-    flat = np.reshape(np.transpose(a, (*axes, *kept)), (-1, *(a.shape[i] for i in kept)))
+    length = math.prod(a.shape[i] for i in axes)
+    flat = np.reshape(np.transpose(a, (*axes, *kept)), (length, *(a.shape[i] for i in kept)))
     ordered = sort(flat, 0)
     n = np.sum(np.logical_not(np.isnan(ordered)), axis=0) if skip_nan else flat.shape[0]
     q = np.reshape(q, (*np.shape(q), *(1,) * len(kept)))

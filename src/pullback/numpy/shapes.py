@@ -198,8 +198,11 @@ def astype(
         return a
     if dtype.kind not in "biuf":
         type_of(np.zeros(0, dtype))
-    if a.dtype.kind == "f" and dtype.kind in "iub" and a.trace is not EVALUATE:
-        a = arithmetic.trunc(a)
+    if a.dtype.kind == "f" and a.trace is not EVALUATE:  # a step has no slope
+        if dtype.kind == "b":
+            return np.not_equal(a, 0)
+        if dtype.kind in "iu":
+            a = arithmetic.trunc(a)
     return shape_ops.astype(a, dtype=dtype)
 
 

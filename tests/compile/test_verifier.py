@@ -1,0 +1,128 @@
+"""Every pass of the compiler gives valid code, and the verifiers can fail."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from tests.compile.test_jit import PARAMS, TRANSFORMED, X, Y
+from tests.compile.verifier import PASSES, verified, verify_graph, verify_schedule
+
+import pullback as pb
+from pullback import nn
+from pullback.compile import engine
+from pullback.compile.schedule import ALIGNMENT, schedule
+from pullback.core.graph import Graph, GraphBuilder
+from pullback.core.types import type_of
+from pullback.errors import PullbackError
+from pullback.transforms.stage import stage
+
+
+@pytest.mark.parametrize("name", TRANSFORMED)
+def test_every_pass_gives_a_valid_graph(name, monkeypatch):
+    monkeypatch.setenv("PULLBACK_CACHE_DIR", "")
+    engine.machine_code.cache_clear()
+    with verified() as ran:
+        pb.compile(TRANSFORMED[name])(PARAMS, X, Y)
+    assert set(ran) == {"schedule", "llvm", *[path.rpartition(".")[2] for path in PASSES]}
+
+
+def attention(q, k, v):
+    weights = nn.functional.softmax(q @ np.swapaxes(k, -1, -2))
+    return np.sum(np.square(weights @ v))
+
+
+def images(x, kernel):
+    return np.sum(np.tanh(nn.conv(x, kernel)))
+
+
+rng = np.random.default_rng(0)
+MODELS = {
+    "attention": (attention, [rng.normal(size=(2, 3, 5, 4))] * 3),
+    "images": (images, [rng.normal(size=(2, 3, 8, 7)), rng.normal(size=(4, 3, 3, 3))]),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_pass_of_a_model(name, monkeypatch):
+    monkeypatch.setenv("PULLBACK_CACHE_DIR", "")
+    f, args = MODELS[name]
+    gradient = pb.grad(f, tuple(range(len(args))))
+    with verified() as ran:
+        found = pb.compile(gradient)(*args)
+    assert "llvm" in ran
+    for y, z in zip(found, gradient(*args), strict=True):
+        np.testing.assert_allclose(y, z, rtol=1e-10, atol=1e-12)
+
+
+# -- the verifiers can fail ---------------------------------------------------------------------
+def plan():
+    def f(x):
+        y = np.cumsum(x)
+        z = np.cumsum(y)
+        return np.sort(y + z), np.cumsum(z) * y
+
+    graph = stage(lambda x: list(f(x)), [type_of(np.ones(20))]).graph
+    made = schedule(graph)
+    verify_schedule(made)
+    return made
+
+
+def at_one_place(made):
+    made.offsets = dict.fromkeys(made.offsets, 0)
+
+
+def out_of_order(made):
+    made.steps.reverse()
+
+
+def left_out(made):
+    del made.steps[-1]
+
+
+def twice(made):
+    made.steps.append(made.steps[0])
+
+
+def not_passed(made):
+    made.steps[-1].reads.pop()
+
+
+def small(made):
+    made.arena_bytes -= ALIGNMENT
+
+
+@pytest.mark.parametrize("fault", [at_one_place, out_of_order, left_out, twice, not_passed, small])
+def test_a_wrong_schedule_is_refused(fault):
+    made = plan()
+    fault(made)
+    with pytest.raises(AssertionError):
+        verify_schedule(made)
+
+
+def test_a_wrong_body_is_refused():
+    inner = stage(lambda x: [x + 1], [type_of(np.ones(3))]).graph
+    late = Graph(inner.inputs, (), inner.outputs)
+    builder = GraphBuilder()
+    x = builder.input(type_of(np.ones(3)))
+    call = stage(lambda x: [pb.compile(np.sin)(x)], [type_of(np.ones(3))]).graph.equations[0]
+    broken = replace(call, inputs=(x,), params={**call.params, "graph": late})
+    with pytest.raises(PullbackError, match="before it is bound"):
+        verify_graph(Graph((x,), (broken,), (x,)))
+
+
+def test_wrong_llvm_is_refused():
+    text = """
+    define void @main(ptr %p, i1 %c) {
+      br i1 %c, label %a, label %b
+    a:
+      %x = load i64, ptr %p
+      br label %b
+    b:
+      store i64 %x, ptr %p
+      ret void
+    }"""
+    engine.prepare()
+    with pytest.raises(RuntimeError, match="dominate"):
+        engine.compile_text(text, engine.machine())
