@@ -353,6 +353,15 @@ def test_pieces_of_few_or_no_elements(n):
     np.testing.assert_array_equal(pb.compile(joined)(a, b), joined(a, b))
 
 
+def test_pieces_with_new_axes_are_put_in_place_first():
+    def grown(x):
+        return np.sum(np.exp(x[:, None])[:, 0] * x[:, None][::2, 0])
+
+    x = np.array([0.5])
+    got = pb.compile(pb.grad(grown))(x)
+    np.testing.assert_allclose(got, np.exp(x) * (x + 1), rtol=1e-14)
+
+
 def test_many_seams_are_put_together_first():
     def many(u):
         total = u

@@ -12,7 +12,8 @@ from tests.compile.verifier import PASSES, verified, verify_graph, verify_schedu
 import pullback as pb
 from pullback import nn
 from pullback.compile import engine
-from pullback.compile.schedule import ALIGNMENT, schedule
+from pullback.compile.frame import ALIGNMENT
+from pullback.compile.schedule import schedule
 from pullback.core.graph import Graph, GraphBuilder
 from pullback.core.types import type_of
 from pullback.errors import PullbackError
@@ -22,7 +23,7 @@ from pullback.transforms.stage import stage
 @pytest.mark.parametrize("name", TRANSFORMED)
 def test_every_pass_gives_a_valid_graph(name, monkeypatch):
     monkeypatch.setenv("PULLBACK_CACHE_DIR", "")
-    engine.machine_code.cache_clear()
+    engine.compiled.cache_clear()
     with verified() as ran:
         pb.compile(TRANSFORMED[name])(PARAMS, X, Y)
     assert set(ran) == {"schedule", "llvm", *[path.rpartition(".")[2] for path in PASSES]}
@@ -64,7 +65,7 @@ def plan():
         return np.sort(y + z), np.cumsum(z) * y
 
     graph = stage(lambda x: list(f(x)), [type_of(np.ones(20))]).graph
-    made = schedule(graph)
+    made = schedule(graph, {})
     verify_schedule(made)
     return made
 
@@ -86,14 +87,22 @@ def twice(made):
 
 
 def not_passed(made):
-    made.steps[-1].reads.pop()
+    made.steps[-1].reads.clear()
+
+
+def overwritten_too_early(made):
+    first, *_, last = (v for v in made.offsets)
+    made.alias[first] = last
 
 
 def small(made):
     made.arena_bytes -= ALIGNMENT
 
 
-@pytest.mark.parametrize("fault", [at_one_place, out_of_order, left_out, twice, not_passed, small])
+@pytest.mark.parametrize(
+    "fault",
+    [at_one_place, out_of_order, left_out, twice, not_passed, small, overwritten_too_early],
+)
 def test_a_wrong_schedule_is_refused(fault):
     made = plan()
     fault(made)

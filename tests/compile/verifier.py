@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from pullback.compile.schedule import ALIGNMENT, Schedule, Step
-from pullback.core.graph import Graph, Literal, Variable
+from pullback.compile.frame import ALIGNMENT
+from pullback.compile.plan import Schedule, Step, is_alias
+from pullback.core.graph import Equation, Graph, Literal, Variable
 
 PIPELINE, PROGRAM = "pullback.transforms.passes.pipeline", "pullback.compile.program"
 PASSES = [
     *[f"{PIPELINE}.{name}" for name in ("inline", "simplify", "cse", "dce")],
-    *[f"{PROGRAM}.{name}" for name in ("expand", "fission", "optimize")],
+    *[f"{PROGRAM}.{name}" for name in ("expand", "turn_products", "fission", "optimize")],
 ]
 
 
@@ -35,53 +36,77 @@ def verify_graph(graph: Graph) -> None:
         verify_graph(body)
 
 
-def leaves(plan: Schedule, step: Step) -> set[Variable]:
-    """The values in memory that the expressions of a step are made of."""
+def leaves(plan: Schedule, equation: Equation) -> set[Variable]:
+    """The values in memory that an equation reads, through the expressions inside of it."""
     found: set[Variable] = set()
 
     def visit(operand: Variable | Literal) -> None:
         if isinstance(operand, Literal):
             return
         if operand in plan.in_memory:
-            found.add(plan.owner(operand))
+            found.add(content(plan, operand))
         else:
             for v in plan.makers[operand].inputs:
                 visit(v)
 
-    for equation in step.equations:
-        for v in equation.inputs:
-            visit(v)
+    for v in equation.inputs:
+        visit(v)
     return found
 
 
+def content(plan: Schedule, v: Variable) -> Variable:
+    """The value that ``v`` is a reshape of."""
+    while v in plan.alias and v in plan.makers and is_alias(plan.makers[v]):
+        v = plan.alias[v]
+    return v
+
+
 def verify_schedule(plan: Schedule) -> None:
-    """Everything is written once, before it is read, and stays in place until it was read."""
-    inputs = set(plan.graph.inputs)
-    outputs = {v for v in plan.graph.outputs if isinstance(v, Variable)}
-    needed = [leaves(plan, step) for step in plan.steps]
-    last = {v: i for i, read in enumerate(needed) for v in read}
-    written = set(inputs)
-    live: list[Variable] = []
+    """Everything is written once and read while it is there: memory is simulated step by step."""
+    fixed = {*plan.graph.inputs, *plan.graph.outputs}
+    held = {plan.owner(v): v for v in plan.graph.inputs}  # by the memory: whose value is in it
+    written = set(plan.graph.inputs)
+    last = {v: i for i, step in enumerate(plan.steps) for v in plan.touched(step)}
+    live: set[Variable] = set()
     for i, step in enumerate(plan.steps):
-        own: set[Variable] = set()
-        assert needed[i] <= {*step.reads, *step.outputs}, "an operand is not passed to the kernel"
-        for equation in step.equations:
-            read = leaves(plan, Step([equation], []))
-            assert read <= written | own, f"{equation.primitive.name} reads what is not yet written"
-            own.update(equation.outputs)
-        assert len(own) == len(step.outputs)
-        assert own.isdisjoint(written), "written twice"
-        written |= own
-        live = [v for v in live if last.get(v, -1) >= i]
-        for v in own - outputs:
-            start, stop = extent(plan, v)
-            assert start % ALIGNMENT == 0
-            assert stop <= plan.arena_bytes, "behind the arena"
-            for other in live:
-                begin, end = extent(plan, other)
-                assert stop <= begin or end <= start, "two values at one place"
-            live.append(v)
-    assert outputs <= written, "an output is not written"
+        for part in step.parts:
+            verify_part(plan, part, held, written)
+        for v in plan.touched(step):
+            if v not in fixed and v not in live:
+                verify_place(plan, v, live)
+                live.add(v)
+        live = {v for v in live if last[v] > i}
+    for v in plan.graph.outputs:
+        if isinstance(v, Variable):
+            assert held.get(plan.owner(v)) is content(plan, v), "an output is not there in the end"
+
+
+def verify_part(
+    plan: Schedule, part: Step, held: dict[Variable, Variable], written: set[Variable]
+) -> None:
+    """A kernel is passed what it reads and writes, and finds what it reads."""
+    passed, loaded = set(plan.memory(part)), set()
+    for equation in part.equations:
+        for v in leaves(plan, equation):
+            assert plan.owner(v) in passed, "an operand is not passed to the kernel"
+            is_there = held.get(plan.owner(v)) is v or v in loaded
+            assert is_there, f"{equation.primitive.name} reads what is not there"
+            loaded.add(v)
+        for v in equation.outputs:
+            if v in plan.in_memory:
+                assert v not in written, "written twice"
+                assert plan.owner(v) in passed, "a result is not passed to the kernel"
+                held[plan.owner(v)] = v
+                written.add(v)
+
+
+def verify_place(plan: Schedule, v: Variable, live: set[Variable]) -> None:
+    start, stop = extent(plan, v)
+    assert start % ALIGNMENT == 0
+    assert stop <= plan.arena_bytes, "behind the arena"
+    for other in live:
+        begin, end = extent(plan, other)
+        assert stop <= begin or end <= start, "two values at one place"
 
 
 def extent(plan: Schedule, v: Variable) -> tuple[int, int]:

@@ -30,16 +30,14 @@ def has_seams(equation: Equation) -> bool:
 
 def placed(equation: Equation) -> Ranges | None:
     """Where the piece of a ``place`` lies, if that is a box."""
-    if equation.primitive.name != "place":
+    if equation.primitive.name != "place" or None in equation.params["key"]:
         return None
     shape, key = equation.outputs[0].type.shape, equation.params["key"]
     at = key.index(Ellipsis) if Ellipsis in key else len(key)
     used = len(key) - (Ellipsis in key)
     full = (*key[:at], *[(None, None, None)] * (len(shape) - used), *key[at + 1 :])
     found = []
-    for k, n in zip(full, shape, strict=False):
-        if k is None:
-            return None
+    for k, n in zip(full, shape, strict=True):
         if isinstance(k, tuple):
             start, stop, step = slice(*k).indices(n)
             if step != 1:
