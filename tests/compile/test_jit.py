@@ -258,6 +258,46 @@ assert [str(w.message) for w in caught] == [
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ("engine.llvm.get_host_cpu_name = unknown", "no such processor"),
+        ("frame.FLAGS = frame.NDIM", "this Python or NumPy lays out arrays in a way that"),
+    ],
+)
+def test_on_an_unknown_machine_the_same_program_runs_with_one_notice(fault, reason):
+    program = f"""
+import warnings
+import numpy as np, pullback as pb
+from pullback.compile import engine, frame
+def unknown():
+    raise RuntimeError("no such processor")
+{fault}
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    f = pb.compile(lambda x: np.sin(x) * 2)
+    assert float(f(0.0)) == 0.0 and float(f(1.0)) == 2 * np.sin(1.0)
+    assert float(pb.compile(lambda x: x + 1)(1.0)) == 2.0
+(notice,) = [str(w.message) for w in caught]
+assert notice.startswith("there is no native code for this machine ({reason}"), notice
+assert "compiled functions run in NumPy" in notice
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_without_lapack_linear_algebra_runs_in_numpy():
+    program = """
+import numpy as np, pullback as pb
+from pullback.compile import engine, lapack, linalg
+engine.routines = linalg.routines = lambda: {}
+a = np.array([[2.0, 1.0], [1.0, 3.0]])
+f = pb.compile(lambda a: np.exp(np.linalg.solve(a, a[0])))
+np.testing.assert_allclose(f(a), np.exp(np.linalg.solve(a, a[0])), rtol=1e-14)
+assert "in NumPy: solve" in f.show("loops", a)
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
 def test_a_product_with_a_transposed_intermediate() -> None:
     """The matrix that BLAS reads transposed must rest in memory, not in a fused loop."""
     x = np.random.default_rng(0).normal(size=(3, 4))

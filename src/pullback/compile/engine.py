@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-import glob
 import hashlib
 import importlib
-import os
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from functools import lru_cache
@@ -20,6 +18,7 @@ import numpy as np
 from pullback.compile import cache
 from pullback.compile.frame import MISMATCH, Frame, check_layout, expectations
 from pullback.compile.image import Failure, Image, digest, sources, surroundings
+from pullback.compile.lapack import routines
 from pullback.compile.pool import Pool, emit_pool, n_threads
 from pullback.core.graph import Equation, Graph, Literal
 from pullback.core.types import ArrayType
@@ -39,8 +38,19 @@ def prepare() -> None:
     """Set LLVM up for this process and tell it where the routines of LAPACK are."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
-    for routine in ("dgesv", "dgetrf", "dpotrf"):
-        llvm.add_symbol(f"lapack_{routine}", lapack_address(f"scipy_{routine}_64_"))
+    for name, address in routines().items():
+        llvm.add_symbol(f"lapack_{name}", address)
+
+
+def check() -> None:
+    """Try what native code needs of a machine.
+
+    Raises:
+        RuntimeError: if LLVM does not know the processor.
+        CompileError: if this Python keeps its objects in an unknown way.
+    """
+    machine()
+    check_layout()
 
 
 def machine() -> Any:
@@ -50,20 +60,6 @@ def machine() -> Any:
         cpu=llvm.get_host_cpu_name(),
         features=llvm.get_host_cpu_features().flatten(),
         opt=OPTIMIZATION,
-    )
-
-
-def lapack_address(symbol: str) -> int:
-    """Address of a routine in the OpenBLAS that NumPy's wheel brings."""
-    folder = os.path.join(os.path.dirname(os.path.dirname(np.__file__)), "numpy.libs")
-    for path in sorted(glob.glob(os.path.join(folder, "libscipy_openblas64_*"))):
-        address = ctypes.cast(getattr(ctypes.CDLL(path), symbol), ctypes.c_void_p).value
-        if address:
-            return address
-    raise CompileError(
-        "NumPy brings no OpenBLAS library, whose LAPACK compiled linear algebra calls",
-        details=[f"looked in: {folder}"],
-        fix="install NumPy's wheel from PyPI",
     )
 
 
@@ -85,7 +81,8 @@ def compile_text(text: str, host: Any) -> bytes:
 def key_of(*parts: str) -> str:
     """A name for code that is made from these parts, on this processor."""
     processor = llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
-    text = repr((surroundings(), llvmlite.__version__, processor, parts))
+    libraries = llvmlite.__version__, sorted(routines())
+    text = repr((surroundings(), libraries, processor, parts))
     return hashlib.sha256(text.encode()).hexdigest()
 
 

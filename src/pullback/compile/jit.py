@@ -36,16 +36,22 @@ STAGES = ("graph", "loops", "schedule", "memory", "llvm")
 
 @lru_cache(maxsize=1)
 def engine() -> Any:
-    """The module with the native engine, or ``None`` on a machine without llvmlite."""
+    """The module with the native engine, or ``None`` on a machine where it cannot run."""
     if importlib.util.find_spec("llvmlite") is None:
-        warnings.warn(
-            "llvmlite is not installed: compiled functions run in NumPy. "
-            "Fix: pip install pullback[compile]",
-            RuntimeWarning,
-            stacklevel=4,
-        )
-        return None
-    return importlib.import_module("pullback.compile.engine")
+        return without("llvmlite is not installed", "pip install pullback[compile]")
+    module = importlib.import_module("pullback.compile.engine")
+    try:
+        module.check()
+    except (RuntimeError, CompileError) as error:
+        reason = str(error).partition("\n")[0]
+        return without(f"there is no native code for this machine ({reason})", "report this")
+    return module
+
+
+def without(reason: str, fix: str) -> None:
+    warnings.warn(
+        f"{reason}: compiled functions run in NumPy. Fix: {fix}", RuntimeWarning, stacklevel=5
+    )
 
 
 @dataclass(frozen=True, slots=True)
