@@ -13,6 +13,7 @@ import itertools
 import os
 import statistics
 import time
+import tracemalloc
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -26,8 +27,10 @@ import autograd.numpy
 import numpy as np
 
 import pullback as pb
+from benchmarks import limits
 from benchmarks.timing import show
 from benchmarks.workloads import Workload, adam, all_workloads
+from pullback.analysis.cost import graph_flops
 
 Step = Callable[[], Any]
 SLOW = 20  # times slower than the fastest: such a candidate is timed once
@@ -83,8 +86,24 @@ def unrolled(step: Any, carry: Any, xs: Any, length: int | None = None) -> Any:
     return carry, None if outputs[0] is None else autograd.numpy.stack(outputs)
 
 
-def pullback_step(work: Workload, *, is_compiled: bool) -> Step:
-    wrap: Any = pb.compile if is_compiled else lambda f: f
+class Kept:
+    """A compiler that keeps what it has compiled last, and the arguments of the last call."""
+
+    def __init__(self, compiler: Callable[..., Any]) -> None:
+        self.compiler = compiler
+
+    def __call__(self, fun: Callable[..., Any]) -> Callable[..., Any]:
+        self.compiled = self.compiler(fun)
+
+        def call(*args: Any) -> Any:
+            self.args = args
+            return self.compiled(*args)
+
+        return call
+
+
+def pullback_step(work: Workload, *, is_compiled: bool, kept: Kept | None = None) -> Step:
+    wrap: Any = kept or (pb.compile if is_compiled else lambda f: f)
 
     def conv(x: Any, w: Any, stride: int, padding: int) -> Any:
         return pb.nn.conv(x, w, stride=stride, padding=padding)
@@ -93,7 +112,7 @@ def pullback_step(work: Workload, *, is_compiled: bool) -> Step:
     return stepper(work, names, pb.value_and_grad, wrap, lambda x: x, pb.hvp)
 
 
-def jax_step(work: Workload) -> Step:
+def jax_step(work: Workload, kept: Kept | None = None) -> Step:
     import jax
 
     jax.config.update("jax_enable_x64", True)
@@ -110,7 +129,7 @@ def jax_step(work: Workload) -> Step:
 
     attention = functools.partial(softmax_of_products, jax.numpy, jax.nn.softmax)
     names = library(jax.numpy, jax.lax.scan, conv, attention=attention)
-    return stepper(work, names, jax.value_and_grad, jax.jit, ready, hvp)
+    return stepper(work, names, jax.value_and_grad, kept or jax.jit, ready, hvp)
 
 
 def autograd_step(work: Workload) -> Step:
@@ -192,8 +211,51 @@ def agree(answers: dict[str, Any]) -> None:
                 raise AssertionError(f"{name} and compiled disagree")
 
 
+# -- limits ---------------------------------------------------------------------------------------
+def memory(work: Workload) -> dict[str, float]:
+    """Bytes of arguments, results and working memory, as the compilers say; as traced for autograd.
+
+    autograd's are the most that Python's allocator held during a step, and the arguments.
+    """
+    kept = Kept(pb.compile)
+    pullback_step(work, is_compiled=True, kept=kept)()
+    given = sum(np.asarray(a).nbytes for a in pb.tree.leaves(kept.args))
+    graph = next(iter(kept.compiled.signatures.values())).staged.graph
+    results = sum(t.nbytes for t in graph.output_types)
+    arena = int(kept.compiled.show("memory", *kept.args).split()[1])
+    found = {"ours": float(given + results + arena), "least": float(given + results)}
+    if importlib.util.find_spec("jax") is not None:
+        import jax
+
+        kept = Kept(jax.jit)
+        jax_step(work, kept)()
+        sizes = kept.compiled.lower(*kept.args).compile().memory_analysis()
+        found["JAX"] = float(
+            sizes.argument_size_in_bytes + sizes.output_size_in_bytes + sizes.temp_size_in_bytes
+        )
+    step = autograd_step(work)
+    step()
+    tracemalloc.start()
+    step()
+    found["autograd"] = given + float(tracemalloc.get_traced_memory()[1])
+    tracemalloc.stop()
+    return found
+
+
+def least_seconds(work: Workload, rates: dict[str, float]) -> float:
+    """In which the machine could do the step: its operations, or the bytes that go in and out."""
+    kept = Kept(pb.compile)
+    pullback_step(work, is_compiled=True, kept=kept)()
+    graph = next(iter(kept.compiled.signatures.values())).staged.graph
+    types = [*graph.input_types, *graph.output_types]
+    dtype = str(max(types, key=lambda t: t.nbytes).dtype)
+    n_bytes = sum(t.nbytes for t in types)
+    return max(graph_flops(graph) / rates[dtype], n_bytes / rates["bytes"])
+
+
 def main(quick: bool = False, only: str = "") -> list[dict[str, Any]]:
-    rows, results = [], []
+    rows, others, results = [], [], []
+    rates = limits.main()
     for work in all_workloads():
         if only not in work.name:
             continue
@@ -209,10 +271,17 @@ def main(quick: bool = False, only: str = "") -> list[dict[str, Any]]:
             + [f"{ratio:.2f}", f"{work.goal:g}"]
         )
         print(f"{work.name}: {1e6 * ours:,.0f} us", flush=True)
-        results.append({"name": work.name, "ratio": ratio, **times})
-    others = [f"{name} / ours" for name in times if name != "compiled"]
+        sizes = memory(work)
+        least = least_seconds(work, rates)
+        megabytes = [f"{n / 1e6:,.1f}" for name, n in sizes.items() if name != "least"]
+        others.append([work.name, f"{1e6 * least:,.1f}", f"{least / ours:.0%}", *megabytes])
+        results.append({"name": work.name, "ratio": ratio, "memory": sizes, **times})
+    peers_of = [f"{name} / ours" for name in times if name != "compiled"]
     first = [f"{name} first s" for name in times if name in ("compiled", "JAX jit")]
-    show(["step", "us", *others, *first, "best peer / ours", "goal"], rows)
+    show(["step", "us", *peers_of, *first, "best peer / ours", "goal"], rows)
+    print()
+    used = [f"{name} MB" for name in sizes if name != "least"]
+    show(["step", "least us", "of the limit", *used], others)
     return results
 
 
