@@ -201,3 +201,17 @@ def test_the_largest_of_nothing_is_an_error():
 def test_signs_of_small_integers_are_numpys(dtype):
     x = np.array([0, 1, 127, -1, -128]).astype(dtype)  # NumPy asks them in float16
     np.testing.assert_array_equal(native("signbit", x), np.signbit(x), strict=True)
+
+
+@pytest.mark.parametrize(
+    "shape", [(300_000, 3), (3, 300_000), (700, 40, 31), (900_000,), (2, 9, 50_000)]
+)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_long_sums_round_little_whatever_their_axes(shape, dtype):
+    """Fewer units in the last place than one by one, where the operand is computed on the way."""
+    rng = np.random.default_rng(0)
+    x = rng.uniform(0.5, 1.5, shape).astype(dtype)
+    row = np.linspace(1.0, 2.0, shape[-1]).astype(dtype)
+    got = pb.compile(lambda x, row: np.sum(x * row), threads=2)(x, row)
+    exact = np.sum((x * row).astype(np.longdouble))
+    assert abs(got - exact) <= 32 * np.finfo(dtype).eps * exact

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pullback.compile.ir import I8, I64, ZERO, ir, loop, loops
+from pullback.compile.ir import I8, I64, ZERO, box, ir, loop, loops
 from pullback.compile.kernels import Index, Kernel, Part
 from pullback.compile.llvm import Scalar, ScalarEmitter
 from pullback.compile.plan import aligned, is_plain
@@ -44,7 +44,7 @@ class Reduction:
         self.total_start = self.start
         kernel.is_flat = not self.kept and is_plain(kernel.plan, self.x)
         self.along = [self.n] if kernel.is_flat else [x.shape[i] for i in self.axis]
-        self.has_blocks = bool(self.along) and self.along[-1] > 2 * BLOCK
+        self.has_blocks = self.n > 2 * BLOCK
         if self.has_blocks and self.dtype == np.float32:  # many blocks are joined in more digits
             self.total_start = self.fold.start(self.emit, self.emit.constant(0, np.float64))
 
@@ -99,38 +99,49 @@ class Reduction:
         """The state after all elements that go into one number, or those of a part."""
         kernel = self.kernel
         total = kernel.state(self.total_start)
-        *others, last = self.along or [1]
-        ends = (ZERO, ir.Constant(I64, last))
-        if part is not None and part[0] == len(others):
-            ends, part = part[1:], None
-        with loops(kernel.builder, others, part) as inner:
-            self.over_last(total, outer, inner, *ends)
+        ranges: list[tuple[Any, Any]] = [(0, n) for n in self.along or [1]]
+        if part is not None:
+            ranges[part[0]] = part[1:]
+        axis = len(ranges) - 1  # along which to make blocks, of at least one step
+        inner = 1
+        while self.has_blocks and axis and inner * self.along[axis] < BLOCK:
+            inner *= self.along[axis]
+            axis -= 1
+        with box(kernel.builder, ranges[:axis]) as first:
+            self.over_blocks(total, [outer, first], ranges[axis:], max(1, BLOCK // inner))
         kernel.forget()
         return kernel.read_state(total, self.total_start)
 
-    def over_last(
-        self, total: list[Any], outer: Index, inner: Index, start: Any, stop: Any
+    def over_blocks(
+        self, total: list[Any], before: list[Index], ranges: list[tuple[Any, Any]], length: int
     ) -> None:
-        """Fold the last axis, in blocks that are merged: less rounding than one by one."""
+        """Fold blocks, which are merged: less rounding than one by one. Then what is left."""
         kernel, build = self.kernel, self.kernel.builder
+        outer, first = before
+        (start, stop), *others = ranges
+        start, stop = (I64(n) if isinstance(n, int) else n for n in (start, stop))
+
+        def fold(places: list[Any], like: Sequence[Scalar], row: Any) -> None:
+            with box(build, others) as rest:
+                self.fold_in(places, like, outer, [*first, row, *rest])
+
         if self.has_blocks:
-            n_blocks = build.udiv(build.sub(stop, start), ir.Constant(I64, BLOCK))
+            n_blocks = build.udiv(build.sub(stop, start), I64(length))
             with loop(build, n_blocks) as block:
                 part = kernel.state(self.start)
-                first = build.add(start, build.mul(block, ir.Constant(I64, BLOCK)))
-                with loop(build, BLOCK) as i:
-                    position = build.add(first, i, flags=("nsw",))
-                    self.fold_in(part, self.start, outer, [*inner, position])
+                row = build.add(start, build.mul(block, I64(length)))
+                with loop(build, length) as i:
+                    fold(part, self.start, build.add(row, i, flags=("nsw",)))
                 kernel.forget()
-                before = kernel.read_state(total, self.total_start)
+                state = kernel.read_state(total, self.total_start)
                 found = [
                     self.emit.cast(s, t.dtype)
-                    for s, t in zip(kernel.read_state(part, self.start), before, strict=True)
+                    for s, t in zip(kernel.read_state(part, self.start), state, strict=True)
                 ]
-                self.write(total, self.fold.merge(self.emit, before, found))
-            start = build.add(start, build.mul(n_blocks, ir.Constant(I64, BLOCK)))
-        with loop(build, stop, start=start) as i:
-            self.fold_in(total, self.total_start, outer, [*inner, i])
+                self.write(total, self.fold.merge(self.emit, state, found))
+            start = build.add(start, build.mul(n_blocks, I64(length)))
+        with loop(build, stop, start=start) as row:
+            fold(total, self.total_start, row)
         kernel.forget()
 
     def fold_in(
