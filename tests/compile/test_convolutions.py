@@ -80,3 +80,29 @@ def test_integers_are_left_to_numpy():
     f = pb.compile(lambda x, w: conv(x, w, groups=1, **params))
     np.testing.assert_array_equal(f(x, w), [[[24, 30, 36, 42]]])
     assert "in NumPy: conv" in f.show("loops", x, w)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("padding", [0, 1])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_a_map_of_a_convolution_follows_each_image(dtype, padding, groups):
+    rng = np.random.default_rng(2)
+    x = rng.normal(size=(5, 4, 9, 8)).astype(dtype)
+    w = rng.normal(size=(6, 4 // groups, 3, 3)).astype(dtype)
+    b = rng.normal(size=(6, 1, 1)).astype(dtype)
+
+    def layer(x, w, b, residual):
+        z = pb.nn.conv(x, w, padding=padding, groups=groups)
+        return np.maximum(z + b, 0.0) + residual
+
+    def flat(x, w, b, residual):
+        z = pb.nn.conv(x, w, padding=padding, groups=groups) * residual
+        return z, np.tanh(z)
+
+    residual = rng.normal(size=pb.nn.conv(x, w, padding=padding, groups=groups).shape).astype(dtype)
+    for f in (layer, flat):
+        assert "  then:" in pb.compile(f).show("loops", x, w, b, residual)
+        got, want = (pb.tree.leaves(g(x, w, b, residual)) for g in (pb.compile(f), f))
+        for p, q in zip(got, want, strict=True):
+            rtol = 1e-12 if dtype is np.float64 else 1e-5
+            np.testing.assert_allclose(p, q, rtol=rtol, atol=rtol)

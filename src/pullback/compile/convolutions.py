@@ -18,14 +18,17 @@ import math
 from hashlib import sha256
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from pullback.compile.chunks import bounds, chunk_length
 from pullback.compile.ir import I64, ZERO, ir, loop, loops
 from pullback.compile.kernels import Kernel
 from pullback.compile.products import HEIGHT, INNER, MAX_CHUNKS, panel_width, pieces, split
 from pullback.compile.tiles import Tiles, size
+from pullback.core.graph import Equation
 from pullback.errors import CompileError
 
-__all__ = ["emit_convolution"]
+__all__ = ["emit_convolution", "slides"]
 
 LINE = 128  # bytes
 GRAIN = 1 << 20  # multiplications of a chunk
@@ -43,10 +46,22 @@ def emit_convolution(kernel: Kernel) -> None:
         return
     if not w.type.size or not x.type.size:
         kernel.fill(out, lambda _: kernel.emit.constant(0, out.type.dtype))
-    elif out.type.shape[-1] >= w.type.shape[-1]:
+    elif slides(kernel.equation):
         Slide(kernel).run()
     else:
         Fold(kernel).run()
+
+
+def slides(equation: Equation) -> bool:
+    """Whether the positions are the columns of the product, so that a tail may follow an image."""
+    if equation.primitive.name != "conv":
+        return False
+    x, w = equation.inputs
+    (out,) = equation.outputs
+    dtypes = {v.type.dtype for v in (x, w, out)}
+    is_native = len(dtypes) == 1 and out.type.dtype in (np.float64, np.float32)
+    has_values = all(v.type.size for v in (x, w, out))
+    return is_native and has_values and out.type.shape[-1] >= w.type.shape[-1]
 
 
 class Grid(NamedTuple):
@@ -219,6 +234,9 @@ class Slide(Convolution):
             self.multiply((weights, source, sums or target), places, reads, columns, width)
             if sums is not None:
                 self.drop(layout, sums, columns, target)
+            if kernel.tail is not None:
+                row = self.builder.mul(number, size(self.n_out))
+                kernel.tail(row, self.builder.add(row, size(self.n_out)))
 
     def multiply(
         self, operands: tuple[Any, Any, Any], places: Any, reads: int, columns: int, width: int

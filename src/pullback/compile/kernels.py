@@ -32,6 +32,7 @@ __all__ = [
     "emit_place",
     "emit_scatter",
     "emit_tail",
+    "emit_tail_of_images",
     "emit_update",
 ]
 
@@ -67,6 +68,7 @@ class Kernel:
         self.n_chunks = 1
         self.part: Part = None
         self.finish: Callable[[Kernel], None] | None = None  # emits what follows all chunks
+        self.tail: Callable[..., None] | None = None  # calls the tail of the step for some rows
         self.is_flat = False
         self.region: Region = {}  # of a map, in which arrays with seams are one of their pieces
         self.known: dict[tuple[int, ...], Scalar] = {}
@@ -175,6 +177,14 @@ class Kernel:
         """Report that the equation has failed."""
         self.may_fail = True
         self.report(builder)
+
+    def joints(self) -> set[int]:
+        """The axes of a map that can be joined to the next one."""
+        shape = self.equation.outputs[0].type.shape
+        whole = [Axis(i) for i in range(len(shape))]
+        reads = [(v, access_of(e, v, whole)) for e in self.equations for v in e.inputs]
+        written = [(e.outputs[0], whole) for e in self.equations]
+        return joints(self.plan, [*written, *reads], shape)
 
     # -- chunks -------------------------------------------------------------------------------
     def split(self, shape: Sequence[int]) -> None:
@@ -291,11 +301,7 @@ def emit_map(kernel: Kernel) -> None:
         with loops(kernel.builder, [out.type.size], kernel.part) as index:
             kernel.store(out, index, kernel.value(x, index))
         return
-    whole = [Axis(i) for i in range(out.type.ndim)]
-    outputs = [e.outputs[0] for e in kernel.equations]
-    reads = [(v, access_of(e, v, whole)) for e in kernel.equations for v in e.inputs]
-    joins = joints(kernel.plan, [*[(v, whole) for v in outputs], *reads], out.type.shape)
-    lengths = joined(out.type.shape, joins)
+    lengths = joined(out.type.shape, kernel.joints())
     kernel.split(lengths)
     kernel.checked(lambda: kernel.map_over(lengths))
 
@@ -311,11 +317,7 @@ def emit_tail(kernel: Kernel, rows: Sequence[Any], columns: Sequence[Any], lengt
     def index(row: Any, column: Any) -> Index:
         if kernel.is_flat:
             return [build.add(build.mul(row, I64(length)), column)]
-        found = [column]
-        for n in reversed(shape[1:-1]):
-            found.insert(0, build.urem(row, I64(n)))
-            row = build.udiv(row, I64(n))
-        return [row, *found]
+        return [*unraveled(build, row, shape[:-1]), column]
 
     def emit_loops() -> None:
         with (
@@ -325,6 +327,34 @@ def emit_tail(kernel: Kernel, rows: Sequence[Any], columns: Sequence[Any], lengt
             kernel.map_at(index(row, column))
 
     kernel.checked(emit_loops)
+
+
+def emit_tail_of_images(kernel: Kernel, rows: Sequence[Any]) -> None:
+    """A map over channels of images, from a first to before a last: the first two axes in one."""
+    build, shape = kernel.builder, kernel.equation.outputs[0].type.shape
+    kernel.is_flat = kernel.step.is_flat
+    lengths = joined(shape, {i for i in kernel.joints() if i >= 2})[2:]
+
+    def emit_loops() -> None:
+        if kernel.is_flat:
+            volume = I64(int(np.prod(shape[2:])))
+            start, stop = (build.mul(row, volume) for row in rows)
+            with loop(build, stop, start=start) as i:
+                kernel.map_at([i])
+            return
+        with loop(build, rows[1], start=rows[0]) as row, loops(build, lengths) as place:
+            kernel.map_at([*unraveled(build, row, shape[:2]), *place])
+
+    kernel.checked(emit_loops)
+
+
+def unraveled(build: ir.IRBuilder, i: Any, shape: Sequence[int]) -> Index:
+    """The index behind a row-major position."""
+    found: Index = []
+    for n in reversed(shape[1:]):
+        found.insert(0, build.urem(i, I64(n)))
+        i = build.udiv(i, I64(n))
+    return [i, *found]
 
 
 def emit_cumsum(kernel: Kernel) -> None:

@@ -16,7 +16,7 @@ from pullback.compile.control import CONTROL, Code, emit_callback, emit_copies
 from pullback.compile.entry import MAIN
 from pullback.compile.forms import kernel_for
 from pullback.compile.ir import I32, I64, POINTER, ir
-from pullback.compile.kernels import Kernel, emit_tail
+from pullback.compile.kernels import Kernel, emit_tail, emit_tail_of_images
 from pullback.compile.plan import Room, Step, is_float_product
 from pullback.compile.products import Stack
 from pullback.compile.schedule import schedule
@@ -199,9 +199,22 @@ class FunctionEmitter:
         )
         return function
 
+    def tail_of_images(self, step: Step, kernel: Kernel, status: Any) -> Callable[..., None]:
+        """Calls the tail of a convolution from the kernel of that."""
+        _, function = self.body(step, [I64] * 2, emit_tail_of_images)
+        operands = [status, *(kernel.pointers[v] for v in self.plan.memory(step))]
+        return lambda *rows: kernel.builder.call(function, [*operands, *rows])
+
+    def variables(self, step: Step) -> list[Variable]:
+        """The memory of a step and of its tail."""
+        return list(dict.fromkeys(self.plan.touched(step)))
+
     def emit_kernel(self, step: Step, emitter: Callable[[Kernel], None]) -> None:
-        variables = self.plan.memory(step)
-        key = structure(self.plan, step)
+        variables = self.variables(step)
+        key: Hashable = structure(self.plan, step)
+        if step.tail is not None:
+            shared = tuple(map(variables.index, self.plan.memory(step.tail)))
+            key = key, structure(self.plan, step.tail), shared
         kernel = self.program.kernels.get(key)
         if kernel is None:
             body, function = self.kernel(step, emitter)
@@ -236,7 +249,7 @@ class FunctionEmitter:
 
         The memory does not overlap, which LLVM learns from the arguments: so loops vectorize.
         """
-        module, variables = self.program.module, self.plan.memory(step)
+        module, variables = self.program.module, self.variables(step)
         kind = ir.FunctionType(ir.VoidType(), [POINTER] * (1 + len(variables)) + others)
         function = ir.Function(module, kind, module.get_unique_name("kernel"))
         function.linkage = "internal"
@@ -252,6 +265,8 @@ class FunctionEmitter:
         kernel = Kernel(
             self.plan, step, builder, dict(zip(variables, arguments, strict=False)), fail
         )
+        if step.tail is not None:
+            kernel.tail = self.tail_of_images(step.tail, kernel, status)
         try:
             emit(kernel, arguments[len(variables) :])
         except CompileError:

@@ -143,13 +143,14 @@ def _joined(first: Step, second: Step) -> Step:
     reads = dict.fromkeys([*first.reads, *second.reads])
     outputs = first.outputs
     kept = [v for v in reads if v not in outputs]
-    return Step([*first.equations, *second.equations], kept, first.map_shape, first.is_flat)
+    is_flat = first.is_flat and second.is_flat
+    return Step([*first.equations, *second.equations], kept, first.map_shape, is_flat)
 
 
 def _mergeable(plan: Schedule, first: Step, second: Step) -> bool:
     """Whether two maps over elements of the same shape can share a loop, and gain by it."""
     shape = second.map_shape
-    if shape is None or first.map_shape != shape or first.is_flat != second.is_flat:
+    if shape is None or first.map_shape != shape:
         return False
     if len(first.equations) >= MAX_MAPS:
         return False

@@ -1,4 +1,4 @@
-"""Maps that follow a matrix product piece by piece: bias, activation, residual, optimizer.
+"""Maps that follow a product piece by piece, or a convolution image by image: bias, activation.
 
 What a product has computed is in the cache of the thread that did it. A map over its elements runs
 there and then, and the product needs no memory of its own if the map can write over it.
@@ -6,6 +6,7 @@ there and then, and the product needs no memory of its own if the map can write 
 
 from __future__ import annotations
 
+from pullback.compile.convolutions import slides
 from pullback.compile.plan import Schedule, Step, is_float_product, reads_straight
 from pullback.compile.seams import has_seams
 from pullback.core.graph import Variable
@@ -28,7 +29,8 @@ def attach_tails(plan: Schedule) -> None:
     for step in plan.steps:
         if step in done:
             continue
-        tail = reader.get(step.outputs[0]) if is_float_product(step.equation) else None
+        is_product = is_float_product(step.equation) or slides(step.equation)
+        tail = reader.get(step.outputs[0]) if is_product else None
         if tail is not None and tail not in done and _fits(plan, step, tail):
             early = _early(step, tail, makers, done)
             if early is not None:
@@ -46,12 +48,15 @@ def _fits(plan: Schedule, product: Step, tail: Step) -> bool:
     shape = tail.map_shape
     if shape is None or not c.type.size or c.type.size != _size(shape):
         return False
-    right = product.equation.inputs[1].type.shape
-    has_rows = len(right) > 1 and right[-1] > 1 and bool(shape) and shape[-1] == right[-1]
     if any(map(has_seams, plan.fused(tail))):
         return False
-    is_straight = all(reads_straight(plan, e, {c}, shape) for e in tail.equations)
-    return is_straight and (tail.is_flat or has_rows)
+    if not all(reads_straight(plan, e, {c}, shape) for e in tail.equations):
+        return False
+    if product.equation.primitive.name == "conv":
+        return tail.is_flat or shape == c.type.shape
+    right = product.equation.inputs[1].type.shape
+    has_rows = len(right) > 1 and right[-1] > 1 and bool(shape) and shape[-1] == right[-1]
+    return tail.is_flat or has_rows
 
 
 def _size(shape: tuple[int, ...]) -> int:
