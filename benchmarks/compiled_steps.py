@@ -7,132 +7,23 @@ The state of one step is the input of the next, and the batch alternates between
 from __future__ import annotations
 
 import argparse
-import importlib.util
-import itertools
 import os
 import statistics
 import time
-from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 # OpenBLAS's threads spin for 30 ms after a product, on processors that the next candidate needs:
 # here for 2^18 cycles, about 0.1 ms. It is read when NumPy is imported.
 os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "18")
 
-import autograd
-import autograd.numpy
 import numpy as np
 
 import pullback as pb
+from benchmarks.steps import Step, candidates
 from benchmarks.timing import show
-from benchmarks.workloads import Workload, adam, all_workloads
+from benchmarks.workloads import all_workloads
 
-Step = Callable[[], Any]
 SLOW = 20  # times slower than the fastest: such a candidate is timed once
-
-
-def library(names: Any, scan: Any, conv: Any, max_pool: Any = None) -> Any:
-    """The names of a library; the pooling is the fastest of several in JAX and in autograd."""
-    pool = max_pool or (lambda x: largest_of_pairs(names, x))
-    return SimpleNamespace(**vars(names), scan=scan, conv=conv, max_pool=pool)
-
-
-def largest_of_pairs(xp: Any, x: Any) -> Any:
-    x = xp.maximum(x[..., ::2], x[..., 1::2])
-    return xp.maximum(x[:, :, ::2], x[:, :, 1::2])
-
-
-def sum_of_products(x: Any, w: Any, stride: int, padding: int) -> Any:
-    """Convolution in a library that has none: one matrix product per place under the kernel."""
-    xp, total = autograd.numpy, 0
-    x = xp.pad(x, ((0, 0), (0, 0), (padding, padding), (padding, padding)), "constant")
-    space = [n - k + 1 for n, k in zip(x.shape[2:], w.shape[2:], strict=True)]
-    for i, j in itertools.product(*map(range, w.shape[2:])):
-        part = x[:, :, i : i + space[0] : stride, j : j + space[1] : stride]
-        total = total + xp.tensordot(part, w[:, :, i, j], ((1,), (1,)))
-    return xp.transpose(total, (0, 3, 1, 2))
-
-
-def unrolled(step: Any, carry: Any, xs: Any, length: int | None = None) -> Any:
-    """``scan`` as a Python loop, for a library that has none."""
-    outputs = []
-    for i in range(len(xs) if length is None else length):
-        carry, y = step(carry, None if xs is None else xs[i])
-        outputs.append(y)
-    return carry, None if outputs[0] is None else autograd.numpy.stack(outputs)
-
-
-def pullback_step(work: Workload, *, is_compiled: bool) -> Step:
-    wrap: Any = pb.compile if is_compiled else lambda f: f
-
-    def conv(x: Any, w: Any, stride: int, padding: int) -> Any:
-        return pb.nn.conv(x, w, stride=stride, padding=padding)
-
-    names = library(np, pb.scan, conv, lambda x: pb.nn.max_pool(x, 2))
-    return stepper(work, names, pb.value_and_grad, wrap, lambda x: x, pb.hvp)
-
-
-def jax_step(work: Workload) -> Step:
-    import jax
-
-    jax.config.update("jax_enable_x64", True)
-
-    def hvp(loss: Any, params: Any, vectors: Any) -> Any:
-        return jax.jvp(jax.grad(loss), params, vectors)[1]
-
-    def ready(result: Any) -> Any:
-        return jax.block_until_ready(result)
-
-    def conv(x: Any, w: Any, stride: int, padding: int) -> Any:
-        pads = ((padding, padding),) * 2
-        return jax.lax.conv_general_dilated(x, w, (stride, stride), pads)
-
-    names = library(jax.numpy, jax.lax.scan, conv)
-    return stepper(work, names, jax.value_and_grad, jax.jit, ready, hvp)
-
-
-def autograd_step(work: Workload) -> Step:
-    def hvp(loss: Any, params: Any, vectors: Any) -> Any:
-        product = autograd.make_hvp(lambda w: loss([w]))
-        return [product(params[0][0])[0](vectors[0][0])]
-
-    names = library(autograd.numpy, unrolled, sum_of_products)
-    return stepper(work, names, autograd.value_and_grad, lambda f: f, lambda x: x, hvp)
-
-
-def stepper(work: Workload, np_: Any, value_and_grad: Any, wrap: Any, ready: Any, hvp: Any) -> Step:
-    """A function of nothing that makes the next step and returns its loss, or its gradient."""
-    batches = [work.batch, [b + b.dtype.type(0) for b in work.batch]]
-    turn = itertools.cycle((0, 1))
-
-    if work.kind == "adam":
-        step = wrap(adam(np_, value_and_grad, work.loss))
-        zeros = [np.zeros_like(p) for p in work.params]
-        state: list[Any] = [work.params, zeros, zeros, np.float32(0)]
-
-        def run() -> Any:
-            batch = batches[next(turn)]
-            *state[:], value = ready(step(*state, *batch))
-            return value
-
-        return run
-    if work.kind == "hvp":
-        product = wrap(
-            lambda params, x, y, u: hvp(lambda p: work.loss(np_, p, x, y, u), (params,), ([u],))
-        )
-        return lambda: ready(product(work.params, *work.batch))
-    gradient = wrap(value_and_grad(lambda params, *batch: work.loss(np_, params, *batch)))
-    return lambda: ready(gradient(work.params, *work.batch))
-
-
-def candidates(work: Workload) -> dict[str, Step]:
-    found = {"compiled": pullback_step(work, is_compiled=True)}
-    if importlib.util.find_spec("jax") is not None:
-        found["JAX jit"] = jax_step(work)
-    found["eager"] = pullback_step(work, is_compiled=False)
-    found["autograd"] = autograd_step(work)
-    return found
 
 
 def measure(steps: dict[str, Step], seconds: float) -> dict[str, list[float]]:

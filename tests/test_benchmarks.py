@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 from benchmarks import call_overhead, compiled_steps, eager_mlp, gradient_cost, import_time
+from benchmarks.steps import candidates
 from benchmarks.workloads import convolutional, residual
 
 import pullback as pb
@@ -61,7 +62,7 @@ def test_steps_of_all_libraries_agree(name, capsys):
     "work", [convolutional((3, 4, 5), 2), residual(1, 3)], ids=lambda w: w.name
 )
 def test_steps_of_networks_of_images_agree(work):
-    steps = compiled_steps.candidates(work)
+    steps = candidates(work)
     # The second loss is after an update by the first gradient.
     for _ in range(2):
         answers = {name: step() for name, step in steps.items()}
