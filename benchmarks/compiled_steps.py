@@ -1,4 +1,4 @@
-"""Whole compiled steps against JAX jit (if it is installed), HIPS autograd and eager Pullback.
+"""Whole compiled steps against JAX jit, PyTorch (if installed), HIPS autograd and eager Pullback.
 
 Forward pass, backward pass and Adam; gradients or Hessian-vector products where the name says so.
 The state of one step is the input of the next, and the batch alternates between two.
@@ -15,19 +15,31 @@ from typing import Any
 # OpenBLAS's threads spin for 30 ms after a product, on processors that the next candidate needs:
 # here for 2^18 cycles, about 0.1 ms. It is read when NumPy is imported.
 os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "18")
+os.environ.setdefault("GOMP_SPINCOUNT", "100000")  # those of PyTorch
 
 import numpy as np
 
 import pullback as pb
+from benchmarks.limits import least_seconds, measured, needs
+from benchmarks.memory import METERS, peak_bytes, program_of
 from benchmarks.steps import Step, candidates
 from benchmarks.timing import show
-from benchmarks.workloads import all_workloads
+from benchmarks.workloads import Workload, all_workloads
 
+Table = list[list[str]]
+CAPTIONS = (
+    "Microseconds of our compiled step, and how many times longer the others take.",
+    "Time at the machine's limit over our time, what the step needs, and seconds of a first call.",
+    "Megabytes at the peak: arguments, results, and what is held in between.",
+)
+PEERS = ("JAX jit", "torch.compile", "torch", "autograd")
 SLOW = 20  # times slower than the fastest: such a candidate is timed once
 
 
-def measure(steps: dict[str, Step], seconds: float) -> dict[str, list[float]]:
-    """First call, and the median of the others, interleaved, in seconds."""
+def measure(work: Workload, quick: bool = False) -> dict[str, Any]:
+    """Seconds of the first call and of later ones, memory, and what no program does without."""
+    steps = candidates(work)
+    seconds = 0.2 if quick else 4.0
     first: dict[str, float] = {}
     answers = {}
     for name, step in steps.items():
@@ -35,6 +47,9 @@ def measure(steps: dict[str, Step], seconds: float) -> dict[str, list[float]]:
         answers[name] = step()
         first[name] = time.perf_counter() - start
     agree(answers)
+    memory, needed = peak_bytes(steps), needs(program_of(steps["compiled"]).schedule.graph)
+    for step in steps.values():
+        step()  # torch.compile compiles twice
     times: dict[str, list[float]] = {name: [seconds_of(step)] for name, step in steps.items()}
     fastest = min(ts[0] for ts in times.values())
     steps = {name: step for name, step in steps.items() if times[name][0] <= SLOW * fastest}
@@ -43,7 +58,14 @@ def measure(steps: dict[str, Step], seconds: float) -> dict[str, list[float]]:
         for name, step in steps.items():
             repeats = max(1, int(2e-3 / max(times[name][-1], 1e-6)))
             times[name].append(seconds_of(step, repeats))
-    return {name: [first[name], statistics.median(ts[1:] or ts)] for name, ts in times.items()}
+    return {
+        "name": work.name,
+        "goal": work.goal,
+        "first": first,
+        "seconds": {name: statistics.median(ts[1:] or ts) for name, ts in times.items()},
+        "memory": memory,
+        "needs": needed,
+    }
 
 
 def seconds_of(step: Step, repeats: int = 1) -> float:
@@ -62,27 +84,42 @@ def agree(answers: dict[str, Any]) -> None:
                 raise AssertionError(f"{name} and compiled disagree")
 
 
+def tables(results: list[dict[str, Any]], rates: dict[str, float]) -> list[Table]:
+    """Times, distances to the machine's limits, and memory, of what is installed."""
+    present = {name for result in results for name in result["seconds"]}
+    others = [name for name in (*PEERS, "eager") if name in present]
+    jits = [name for name in ("compiled", "JAX jit", "torch.compile") if name in present]
+    meters = [name for name in METERS if name in present]
+    times: Table = [["step", "ours, us", *others, "goal"]]
+    limits: Table = [["step", "of limit", "MFLOP", "MB", *jits]]
+    memory: Table = [["step", *meters]]
+    for r in results:
+        name, seconds, needed = r["name"], r["seconds"], r["needs"]
+        ratios = [f"{seconds[other] / seconds['compiled']:.2f}" for other in others]
+        times.append([name, f"{1e6 * seconds['compiled']:,.0f}", *ratios, f"{r['goal']:g}"])
+        share = least_seconds(needed, rates) / seconds["compiled"]
+        counts = [f"{n / 1e6:,.2f}" for n in (needed["flops"], needed["bytes"])]
+        limits.append([name, f"{share:.0%}", *counts, *(f"{r['first'][j]:.2f}" for j in jits)])
+        memory.append([name, *(f"{r['memory'][m] / 1e6:,.2f}" for m in meters)])
+    return [times, limits, memory]
+
+
+def best_ratio(result: dict[str, Any]) -> tuple[float, str]:
+    """How many times longer than ours the best peer takes, and its name."""
+    seconds = result["seconds"]
+    return min((seconds[p] / seconds["compiled"], p) for p in PEERS if p in seconds)
+
+
 def main(quick: bool = False, only: str = "") -> list[dict[str, Any]]:
-    rows, results = [], []
+    results = []
     for work in all_workloads():
-        if only not in work.name:
-            continue
-        times = measure(candidates(work), 0.2 if quick else 4.0)
-        ours = times["compiled"][1]
-        peers = {name: t[1] for name, t in times.items() if name in ("JAX jit", "autograd")}
-        best = min(peers, key=lambda name: peers[name])
-        ratio = peers[best] / ours
-        rows.append(
-            [work.name, f"{1e6 * ours:,.0f}"]
-            + [f"{t[1] / ours:.2f}" for name, t in times.items() if name != "compiled"]
-            + [f"{t[0]:.2f}" for name, t in times.items() if name in ("compiled", "JAX jit")]
-            + [f"{ratio:.2f}", f"{work.goal:g}"]
-        )
-        print(f"{work.name}: {1e6 * ours:,.0f} us", flush=True)
-        results.append({"name": work.name, "ratio": ratio, **times})
-    others = [f"{name} / ours" for name in times if name != "compiled"]
-    first = [f"{name} first s" for name in times if name in ("compiled", "JAX jit")]
-    show(["step", "us", *others, *first, "best peer / ours", "goal"], rows)
+        if only in work.name:
+            results.append(measure(work, quick))
+            ratio, peer = best_ratio(results[-1])
+            print(f"{work.name}: {ratio:.2f} times faster than {peer}", flush=True)
+    for caption, (headings, *rows) in zip(CAPTIONS, tables(results, measured(quick)), strict=True):
+        print(f"\n{caption}\n")
+        show(headings, rows)
     return results
 
 

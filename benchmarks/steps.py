@@ -102,6 +102,60 @@ def autograd_step(work: Workload) -> Step:
     return stepper(work, names, autograd.value_and_grad, lambda f: f, hvp)
 
 
+def torch_names() -> Any:
+    """PyTorch under NumPy's names."""
+    import torch
+    from torch.nn import functional
+
+    def maximum(x: Any, y: Any) -> Any:
+        return torch.maximum(x, y) if isinstance(y, torch.Tensor) else torch.clamp(x, min=y)
+
+    def pad(x: Any, widths: Any, mode: str) -> Any:
+        return functional.pad(x, [n for pair in reversed(widths) for n in pair], mode)
+
+    def logaddexp(x: float, y: Any) -> Any:
+        return torch.logaddexp(torch.full_like(y, x), y)
+
+    def zeros(shape: Any, dtype: Any) -> Any:
+        return torch.zeros(shape, dtype=getattr(torch, np.dtype(dtype).name))
+
+    def conv(x: Any, w: Any, stride: int, padding: int) -> Any:
+        return functional.conv2d(x, w, stride=stride, padding=padding)
+
+    own = {"max": torch.amax, "transpose": torch.permute, "maximum": maximum, "pad": pad}
+    names = SimpleNamespace(**{**vars(torch), **own, "logaddexp": logaddexp, "zeros": zeros})
+    return library(names, unrolled(torch.stack), conv, lambda x: functional.max_pool2d(x, 2))
+
+
+def torch_step(work: Workload, *, is_compiled: bool) -> Step:
+    import torch
+    from torch import func
+
+    def functional_gradient(loss: Any) -> Any:
+        def value_and_grad(params: Any, *batch: Any) -> Any:
+            grads, value = func.grad_and_value(loss)(params, *batch)
+            return value, grads
+
+        return value_and_grad
+
+    def tape_gradient(loss: Any) -> Any:
+        def value_and_grad(params: Any, *batch: Any) -> Any:
+            with torch.enable_grad():
+                leaves = [p.detach().requires_grad_() for p in params]
+                value = loss(leaves, *batch)
+                return value.detach(), list(torch.autograd.grad(value, leaves))
+
+        return value_and_grad
+
+    def hvp(loss: Any, params: Any, vectors: Any) -> Any:
+        return func.jvp(func.grad(loss), params, vectors)[1]
+
+    gradient, wrap = (
+        (functional_gradient, torch.compile) if is_compiled else (tape_gradient, torch.no_grad())
+    )
+    return stepper(work, torch_names(), gradient, wrap, hvp, array=torch.from_numpy)
+
+
 def stepper(
     work: Workload,
     names: Any,
@@ -118,7 +172,7 @@ def stepper(
     if work.kind == "adam":
         step = wrap(adam(names, value_and_grad, work.loss))
         zeros = [array(np.zeros_like(p)) for p in work.params]
-        state: list[Any] = [params, zeros, zeros, array(np.float32(0))]
+        state: list[Any] = [params, zeros, zeros, array(np.zeros((), np.float32))]
         first = [*state, *batches[0]]
 
         def advance() -> Any:
@@ -146,4 +200,7 @@ def candidates(work: Workload) -> dict[str, Step]:
         found["JAX jit"] = jax_step(work)
     found["eager"] = pullback_step(work, is_compiled=False)
     found["autograd"] = autograd_step(work)
+    if importlib.util.find_spec("torch") is not None:
+        found["torch"] = torch_step(work, is_compiled=False)
+        found["torch.compile"] = torch_step(work, is_compiled=True)
     return found

@@ -137,7 +137,7 @@ def transformer(layers: int = 4, width: int = 128, heads: int = 4, time: int = 1
     x = rng.normal(size=(n_rows, time, width))
     y = np.eye(n_classes)[rng.integers(n_classes, size=n_rows * time)]
     cast = [a.astype(np.float32) for a in (*params, x, y)]
-    name = f"transformer, {layers} layers, width {width}, {heads} heads, T {time}, batch {n_rows}"
+    name = f"transformer, {layers} layers of {width}, T {time}, batch {n_rows}"
     return Workload(name, loss, cast[:-2], cast[-2:], 1.3)
 
 
@@ -156,7 +156,7 @@ def mixture(n: int = 10_000, d: int = 32, k: int = 25) -> Workload:
         return -xp.mean(xp.log(xp.sum(xp.exp(terms - peak), axis=1)) + peak[:, 0] - norm)
 
     params = [rng.normal(size=k), rng.normal(size=(k, d)), 0.1 * rng.normal(size=(k, d))]
-    name = f"Gaussian mixture gradient, d {d}, K {k}, N {n:,}, float64"
+    name = f"Gaussian mixture, {n:,} x {d}, K {k}, float64"
     return Workload(name, loss, params, [rng.normal(size=(n, d))], 1.5, kind="gradient")
 
 
@@ -170,7 +170,7 @@ def logistic_hvp(n: int = 10_000, d: int = 500) -> Workload:
 
     x = rng.normal(size=(n, d))
     y = (rng.random(n) < 0.5).astype(float)
-    name = f"logistic regression HVP, n {n:,}, d {d}, float64"
+    name = f"logistic regression HVP, {n:,} x {d}, float64"
     return Workload(
         name, loss, [0.1 * rng.normal(size=d)], [x, y, rng.normal(size=d)], 1.3, kind="hvp"
     )
