@@ -15,7 +15,6 @@ from typing import Any
 # OpenBLAS's threads spin for 30 ms after a product, on processors that the next candidate needs:
 # here for 2^18 cycles, about 0.1 ms. It is read when NumPy is imported.
 os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "18")
-os.environ.setdefault("GOMP_SPINCOUNT", "100000")  # those of PyTorch
 
 import numpy as np
 
@@ -49,7 +48,7 @@ def measure(work: Workload, quick: bool = False) -> dict[str, Any]:
     agree(answers)
     memory, needed = peak_bytes(steps), needs(program_of(steps["compiled"]).schedule.graph)
     for step in steps.values():
-        step()  # torch.compile compiles twice
+        warm_up(step)
     times: dict[str, list[float]] = {name: [seconds_of(step)] for name, step in steps.items()}
     fastest = min(ts[0] for ts in times.values())
     steps = {name: step for name, step in steps.items() if times[name][0] <= SLOW * fastest}
@@ -66,6 +65,14 @@ def measure(work: Workload, quick: bool = False) -> dict[str, Any]:
         "memory": memory,
         "needs": needed,
     }
+
+
+def warm_up(step: Step, seconds: float = 0.2) -> None:
+    """A second call, in which PyTorch compiles again, and more while its threads start."""
+    end = time.perf_counter() + seconds
+    step()
+    while time.perf_counter() < end:
+        step()
 
 
 def seconds_of(step: Step, repeats: int = 1) -> float:
@@ -94,13 +101,15 @@ def tables(results: list[dict[str, Any]], rates: dict[str, float]) -> list[Table
     limits: Table = [["step", "of limit", "MFLOP", "MB", *jits]]
     memory: Table = [["step", *meters]]
     for r in results:
-        name, seconds, needed = r["name"], r["seconds"], r["needs"]
-        ratios = [f"{seconds[other] / seconds['compiled']:.2f}" for other in others]
-        times.append([name, f"{1e6 * seconds['compiled']:,.0f}", *ratios, f"{r['goal']:g}"])
-        share = least_seconds(needed, rates) / seconds["compiled"]
+        seconds, needed = r["seconds"], r["needs"]
+        ours = seconds["compiled"]
+        ratios = [f"{seconds[name] / ours:.2f}" if name in seconds else "-" for name in others]
+        times.append([r["name"], f"{1e6 * ours:,.0f}", *ratios, f"{r['goal']:g}"])
+        share = least_seconds(needed, rates) / ours
         counts = [f"{n / 1e6:,.2f}" for n in (needed["flops"], needed["bytes"])]
-        limits.append([name, f"{share:.0%}", *counts, *(f"{r['first'][j]:.2f}" for j in jits)])
-        memory.append([name, *(f"{r['memory'][m] / 1e6:,.2f}" for m in meters)])
+        first = [f"{r['first'][name]:.2f}" if name in r["first"] else "-" for name in jits]
+        limits.append([r["name"], f"{share:.0%}", *counts, *first])
+        memory.append([r["name"], *(f"{r['memory'][m] / 1e6:,.2f}" for m in meters)])
     return [times, limits, memory]
 
 

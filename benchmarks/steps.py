@@ -202,5 +202,6 @@ def candidates(work: Workload) -> dict[str, Step]:
     found["autograd"] = autograd_step(work)
     if importlib.util.find_spec("torch") is not None:
         found["torch"] = torch_step(work, is_compiled=False)
-        found["torch.compile"] = torch_step(work, is_compiled=True)
+        if not work.has_scan:  # unrolled, it compiles for many minutes
+            found["torch.compile"] = torch_step(work, is_compiled=True)
     return found

@@ -30,6 +30,7 @@ class Workload:
     batch: list[Any]
     goal: float
     kind: str = "adam"
+    has_scan: bool = False
 
 
 def adam(xp: Any, value_and_grad: Callable[..., Any], loss: Callable[..., Any]) -> Any:
@@ -213,7 +214,7 @@ def lstm(layers: int = 2, width: int = 128, time: int = 64, n_rows: int = 32) ->
     cast = [p.astype(np.float32) for p in params]
     x = rng.normal(size=(time, n_rows, width)).astype(np.float32)
     name = f"LSTM, {layers} layers, width {width}, T {time}, batch {n_rows}"
-    return Workload(name, loss, cast, [x], 2)
+    return Workload(name, loss, cast, [x], 2, has_scan=True)
 
 
 def images(rng: Any, n_rows: int) -> list[Any]:
@@ -297,7 +298,8 @@ def heat(n: int = 256, steps: int = 500) -> Workload:
         return xp.sum(xp.scan(step, u, None, length=steps)[0] ** 2)
 
     name = f"heat equation, {steps} steps of {n} cells, float64"
-    return Workload(name, loss, [np.ones(n)], [rng.normal(size=n)], 2, kind="gradient")
+    start = [rng.normal(size=n)]
+    return Workload(name, loss, [np.ones(n)], start, 2, kind="gradient", has_scan=True)
 
 
 def all_workloads() -> list[Workload]:
