@@ -15,6 +15,7 @@ from typing import Any
 # OpenBLAS's threads spin for 30 ms after a product, on processors that the next candidate needs:
 # here for 2^18 cycles, about 0.1 ms. It is read when NumPy is imported.
 os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "18")
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # PyTorch's threads do not spin
 
 import numpy as np
 
@@ -32,13 +33,14 @@ CAPTIONS = (
     "Megabytes at the peak: arguments, results, and what is held in between.",
 )
 PEERS = ("JAX jit", "torch.compile", "torch", "autograd")
+SECONDS = 4.0  # of turns
 SLOW = 20  # times slower than the fastest: such a candidate is timed once
 
 
 def measure(work: Workload, quick: bool = False) -> dict[str, Any]:
     """Seconds of the first call and of later ones, memory, and what no program does without."""
     steps = candidates(work)
-    seconds = 0.2 if quick else 4.0
+    seconds = 0.2 if quick else SECONDS
     first: dict[str, float] = {}
     answers = {}
     for name, step in steps.items():
@@ -47,9 +49,7 @@ def measure(work: Workload, quick: bool = False) -> dict[str, Any]:
         first[name] = time.perf_counter() - start
     agree(answers)
     memory, needed = peak_bytes(steps), needs(program_of(steps["compiled"]).schedule.graph)
-    for step in steps.values():
-        warm_up(step)
-    times: dict[str, list[float]] = {name: [seconds_of(step)] for name, step in steps.items()}
+    times = {name: [warm_up(step)] for name, step in steps.items()}
     fastest = min(ts[0] for ts in times.values())
     steps = {name: step for name, step in steps.items() if times[name][0] <= SLOW * fastest}
     end = time.perf_counter() + seconds
@@ -67,12 +67,14 @@ def measure(work: Workload, quick: bool = False) -> dict[str, Any]:
     }
 
 
-def warm_up(step: Step, seconds: float = 0.2) -> None:
-    """A second call, in which PyTorch compiles again, and more while its threads start."""
+def warm_up(step: Step, seconds: float = 0.5) -> float:
+    """The fastest of the next calls: PyTorch compiles again in the second, then starts threads."""
     end = time.perf_counter() + seconds
     step()
+    times = [seconds_of(step)]
     while time.perf_counter() < end:
-        step()
+        times.append(seconds_of(step))
+    return min(times)
 
 
 def seconds_of(step: Step, repeats: int = 1) -> float:
