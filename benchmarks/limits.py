@@ -1,109 +1,161 @@
-"""What the machine can do at most: multiplications and additions, and bytes moved, per second.
+"""What the machine could do at best: fused multiply-adds and bytes from memory a second.
 
-The first is measured with as many chains of fused multiply-adds as hide their latency, in native
-code; the second with NumPy's addition of arrays that no cache holds. Both on all processors.
+The limit of a step is the time of its operations at that peak, or of reading its inputs and writing
+its outputs once at that bandwidth, whichever is longer.
 """
 
 from __future__ import annotations
 
+import argparse
 import ctypes
 import os
-import statistics
-import threading
 import time
-from collections.abc import Callable
 from typing import Any
 
-import llvmlite.binding as llvm
 import numpy as np
 
+from benchmarks.timing import show
+from pullback.analysis.cost import cost
 from pullback.compile import engine
+from pullback.core.graph import Graph
 
-CHAINS = 12  # 4 or 5 cycles of latency, two units
-LANES = {np.dtype(np.float32): 8, np.dtype(np.float64): 4}
-STEPS = 2_000_000
-NUMBERS = 16_000_000  # of each array: 128 MB
-RUNS = 9
+CHAINS = 12  # independent sums of one vector each: two units, four cycles each, 16 registers
+VECTOR_BYTES = 32
+ROUNDS = 1 << 18  # about a millisecond: short enough to fall between other programs' turns
+STREAM_BYTES = 256 << 20  # many times the caches
+RUN = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 3, ctypes.c_int64)
 
 
-def fused(dtype: np.dtype[Any]) -> str:
-    """LLVM text of ``float f(n)``: ``n`` steps of ``CHAINS`` vectors."""
-    real, lanes = {4: "float", 8: "double"}[dtype.itemsize], LANES[dtype]
-    vector, add = f"<{lanes} x {real}>", f"@llvm.fma.v{lanes}f{8 * dtype.itemsize}"
-
-    def lines(form: str) -> str:
-        return "\n".join(form.replace("$", str(k)) for k in range(CHAINS))
-
-    phis = lines(f"%a$ = phi {vector} [ zeroinitializer, %entry ], [ %b$, %loop ]")
-    steps = lines(f"%b$ = call {vector} {add}({vector} %x, {vector} %x, {vector} %a$)")
-    sums = "%s0 = fadd <> zeroinitializer, %b0\n" + "\n".join(
-        f"%s{k} = fadd <> %s{k - 1}, %b{k}" for k in range(1, CHAINS)
-    )
-    sums = sums.replace("<>", vector)
+def multiply_adds(scalar: str, lanes: int) -> str:
+    """LLVM text: each chunk makes ``ROUNDS`` multiply-adds in each of its chains."""
+    vector = f"<{lanes} x {scalar}>"
+    fma = f"@llvm.fma.v{lanes}f{8 * VECTOR_BYTES // lanes}"
+    sums = [f"%s{k} = phi {vector} [%start, %0], [%n{k}, %head]" for k in range(CHAINS)]
+    steps = [
+        f"%n{k} = call {vector} {fma}({vector} %s{k}, {vector} %factor, {vector} %factor)"
+        for k in range(CHAINS)
+    ]
+    totals = [
+        f"%t{k} = fadd {vector} %{f't{k - 1}' if k > 1 else 'n0'}, %n{k}" for k in range(1, CHAINS)
+    ]
+    lines = "\n  ".join
     return f"""
-    declare {vector} {add}({vector}, {vector}, {vector})
-    define {real} @main(i64 %n, {real} %one) {{
-    entry:
-      %v = insertelement {vector} undef, {real} %one, i32 0
-      %x = shufflevector {vector} %v, {vector} undef, <{lanes} x i32> zeroinitializer
-      br label %loop
-    loop:
-      %i = phi i64 [ 0, %entry ], [ %j, %loop ]
-      {phis}
-      {steps}
-      %j = add i64 %i, 1
-      %more = icmp slt i64 %j, %n
-      br i1 %more, label %loop, label %done
-    done:
-      {sums}
-      %r = extractelement {vector} %s{CHAINS - 1}, i32 0
-      ret {real} %r
-    }}"""
+declare {vector} {fma}({vector}, {vector}, {vector})
+define void @main(ptr %table, i64 %i) {{
+  %start = load {vector}, ptr %table, align 4
+  %after = getelementptr {vector}, ptr %table, i64 1
+  %factor = load {vector}, ptr %after, align 4
+  br label %head
+head:
+  %k = phi i64 [0, %0], [%next, %head]
+  {lines(sums)}
+  {lines(steps)}
+  %next = add i64 %k, 1
+  %go = icmp slt i64 %next, {ROUNDS}
+  br i1 %go, label %head, label %end
+end:
+  {lines(totals)}
+  %row = add i64 %i, 2
+  %place = getelementptr {vector}, ptr %table, i64 %row
+  store {vector} %t{CHAINS - 1}, ptr %place, align 4
+  ret void
+}}
+"""
 
 
-def together(work: Callable[[int], Any]) -> float:
-    """Median seconds in which every processor does ``work(number)`` once."""
-    n = len(os.sched_getaffinity(0))
+def stream(n: int, *, writes: bool) -> str:
+    """LLVM text: each chunk sums its ``n`` numbers, or writes them half as large elsewhere."""
+    work = """%to = getelementptr float, ptr %target, i64 %at
+  %half = fmul float %x, 0.5
+  store float %half, ptr %to"""
+    sums = "%s = phi float [0.0, %0], [%t, %head]"
+    return f"""
+define void @main(ptr %table, i64 %i) {{
+  %source = load ptr, ptr %table
+  %second = getelementptr ptr, ptr %table, i64 1
+  %target = load ptr, ptr %second
+  %first = mul i64 %i, {n}
+  br label %head
+head:
+  %k = phi i64 [0, %0], [%next, %head]
+  {"" if writes else sums}
+  %at = add i64 %first, %k
+  %from = getelementptr float, ptr %source, i64 %at
+  %x = load float, ptr %from
+  {work if writes else "%t = fadd fast float %s, %x"}
+  %next = add i64 %k, 1
+  %go = icmp slt i64 %next, {n}
+  br i1 %go, label %head, label %end
+end:
+  {"" if writes else "%place = getelementptr float, ptr %target, i64 %i"}
+  {"" if writes else "store float %t, ptr %place"}
+  ret void
+}}
+"""
+
+
+def best_seconds(text: str, table: Any, n_chunks: int, rounds: int) -> float:
+    """The fastest of some runs of ``main`` of LLVM text by all processors."""
+    pool = engine.pool(n_chunks)
+    owner, main = engine.link(engine.compiled(text))
+    run = RUN(pool.run_address)
     times = []
-    for _ in range(RUNS):
-        threads = [threading.Thread(target=work, args=(k,)) for k in range(1, n)]
+    for _ in range(rounds):
         start = time.perf_counter()
-        for thread in threads:
-            thread.start()
-        work(0)
-        for thread in threads:
-            thread.join()
+        run(pool.address, main, table.ctypes.data, n_chunks)
         times.append(time.perf_counter() - start)
-    return statistics.median(times)
+    del owner  # which frees the code
+    return min(times)
 
 
-def operations_per_second(dtype: np.dtype[Any]) -> float:
-    """Multiplications and additions of this precision, on all processors."""
-    kept, address = engine.link(engine.compiled(fused(dtype)))
-    real = np.ctypeslib.as_ctypes_type(dtype)
-    run = ctypes.CFUNCTYPE(real, ctypes.c_int64, real)(address)
-    seconds = together(lambda _: run(STEPS, 1.0))
-    assert kept is not None
-    return 2 * CHAINS * LANES[dtype] * STEPS * len(os.sched_getaffinity(0)) / seconds
+def peak_flops(dtype: str, rounds: int) -> float:
+    """Operations a second of multiply-adds that wait for nothing; each is two operations."""
+    n, lanes = os.cpu_count() or 1, VECTOR_BYTES // np.dtype(dtype).itemsize
+    table = np.full((n + 2, lanes), 0.5, dtype)
+    text = multiply_adds({"float32": "float", "float64": "double"}[dtype], lanes)
+    return 2 * n * CHAINS * ROUNDS * lanes / best_seconds(text, table, n, rounds)
 
 
-def bytes_per_second() -> float:
-    """Bytes that are read or written, on all processors."""
-    n = len(os.sched_getaffinity(0))
-    parts = [np.ones((3, NUMBERS // n)) for _ in range(n)]
-    seconds = together(lambda k: np.add(parts[k][0], parts[k][1], out=parts[k][2]))
-    return sum(part.nbytes for part in parts) / seconds
+def bandwidth(rounds: int) -> float:
+    """Bytes a second read from memory, or read and written: whichever is more."""
+    n = os.cpu_count() or 1
+    source, target = np.ones(STREAM_BYTES // 4, np.float32), np.zeros(STREAM_BYTES // 4, np.float32)
+    table = np.array([source.ctypes.data, target.ctypes.data])
+    rates = []
+    for writes in (False, True):
+        seconds = best_seconds(stream(source.size // n, writes=writes), table, n, rounds)
+        rates.append((1 + writes) * STREAM_BYTES / seconds)
+    return max(rates)
+
+
+def needs(graph: Graph) -> dict[str, Any]:
+    """What a step cannot do without: its operations and their dtype, and its arrays' bytes."""
+    types = (*graph.input_types, *graph.output_types)
+    widest = max((t.dtype for t in types if t.dtype.kind == "f"), key=lambda d: d.itemsize)
+    flops, n_bytes = cost(graph.equations).flops, sum(t.nbytes for t in types)
+    return {"flops": flops, "dtype": widest.name, "bytes": n_bytes}
+
+
+def least_seconds(needed: dict[str, Any], rates: dict[str, float]) -> float:
+    """The time below which no program comes that has its data in memory."""
+    return max(needed["flops"] / rates[needed["dtype"]], needed["bytes"] / rates["memory"])
+
+
+def measured(quick: bool = False) -> dict[str, float]:
+    """Operations a second by dtype, and bytes of ``memory`` a second."""
+    rates = {dtype: peak_flops(dtype, 20 if quick else 1000) for dtype in ("float32", "float64")}
+    return {**rates, "memory": bandwidth(2 if quick else 100)}
 
 
 def main(quick: bool = False) -> dict[str, float]:
-    found = {str(dtype): operations_per_second(dtype) for dtype in LANES}
-    print(f"processor: {llvm.get_host_cpu_name()}, {len(os.sched_getaffinity(0))} of them")
-    for name, rate in found.items():
-        print(f"{name}: {rate / 1e9:.0f} billion operations a second")
-    rate = bytes_per_second()
-    print(f"memory: {rate / 1e9:.1f} GB a second")
-    return {**found, "bytes": rate}
+    rates = measured(quick)
+    units = {"float32": "GFLOP/s", "float64": "GFLOP/s", "memory": "GB/s"}
+    rows = [[name, f"{rate / 1e9:.1f}", units[name]] for name, rate in rates.items()]
+    show(["limit", "measured", "unit"], rows)
+    return rates
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="few repetitions")
+    main(parser.parse_args().quick)

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-TOOLS = {"run", "timing", "workloads"}
+TOOLS = {"figures", "memory", "run", "steps", "timing", "workloads"}
 
 
 def main() -> None:

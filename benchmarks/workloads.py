@@ -30,6 +30,7 @@ class Workload:
     batch: list[Any]
     goal: float
     kind: str = "adam"
+    has_scan: bool = False
 
 
 def adam(xp: Any, value_and_grad: Callable[..., Any], loss: Callable[..., Any]) -> Any:
@@ -135,7 +136,7 @@ def transformer(layers: int = 4, width: int = 128, heads: int = 4, time: int = 1
     x = rng.normal(size=(n_rows, time, width))
     y = np.eye(n_classes)[rng.integers(n_classes, size=n_rows * time)]
     cast = [a.astype(np.float32) for a in (*params, x, y)]
-    name = f"transformer, {layers} layers, width {width}, {heads} heads, T {time}, batch {n_rows}"
+    name = f"transformer, {layers} layers of {width}, T {time}, batch {n_rows}"
     return Workload(name, loss, cast[:-2], cast[-2:], 1.3)
 
 
@@ -166,7 +167,7 @@ def mixture(n: int = 10_000, d: int = 32, k: int = 25) -> Workload:
         return -xp.mean(xp.log(xp.sum(xp.exp(terms - peak), axis=1)) + peak[:, 0] - norm)
 
     params = [rng.normal(size=k), rng.normal(size=(k, d)), 0.1 * rng.normal(size=(k, d))]
-    name = f"Gaussian mixture gradient, d {d}, K {k}, N {n:,}, float64"
+    name = f"Gaussian mixture, {n:,} x {d}, K {k}, float64"
     return Workload(name, loss, params, [rng.normal(size=(n, d))], 1.5, kind="gradient")
 
 
@@ -180,7 +181,7 @@ def logistic_hvp(n: int = 10_000, d: int = 500) -> Workload:
 
     x = rng.normal(size=(n, d))
     y = (rng.random(n) < 0.5).astype(float)
-    name = f"logistic regression HVP, n {n:,}, d {d}, float64"
+    name = f"logistic regression HVP, {n:,} x {d}, float64"
     return Workload(
         name, loss, [0.1 * rng.normal(size=d)], [x, y, rng.normal(size=d)], 1.3, kind="hvp"
     )
@@ -223,7 +224,7 @@ def lstm(layers: int = 2, width: int = 128, time: int = 64, n_rows: int = 32) ->
     cast = [p.astype(np.float32) for p in params]
     x = rng.normal(size=(time, n_rows, width)).astype(np.float32)
     name = f"LSTM, {layers} layers, width {width}, T {time}, batch {n_rows}"
-    return Workload(name, loss, cast, [x], 2)
+    return Workload(name, loss, cast, [x], 2, has_scan=True)
 
 
 def images(rng: Any, n_rows: int) -> list[Any]:
@@ -307,7 +308,8 @@ def heat(n: int = 256, steps: int = 500) -> Workload:
         return xp.sum(xp.scan(step, u, None, length=steps)[0] ** 2)
 
     name = f"heat equation, {steps} steps of {n} cells, float64"
-    return Workload(name, loss, [np.ones(n)], [rng.normal(size=n)], 2, kind="gradient")
+    start = [rng.normal(size=n)]
+    return Workload(name, loss, [np.ones(n)], start, 2, kind="gradient", has_scan=True)
 
 
 def all_workloads() -> list[Workload]:
