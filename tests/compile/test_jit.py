@@ -11,10 +11,7 @@ import pytest
 
 import pullback as pb
 import pullback.numpy as pnp
-from pullback.compile.engine import Executable
-from pullback.core.types import type_of
 from pullback.errors import ArgumentError, CompileError, DTypeError, StagingError
-from pullback.transforms.stage import stage
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(6, 4))
@@ -201,33 +198,6 @@ def test_exceptions_in_callbacks_arrive_and_leave_the_function_usable():
     with pytest.raises(RuntimeError, match="first time"):
         f(np.ones(2))
     np.testing.assert_array_equal(f(np.ones(2)), [3, 3])
-
-
-def test_the_arena_is_not_left(monkeypatch):
-    """Canaries around the working memory stay as they were."""
-    f = TRANSFORMED["hvp"]
-    leaves, structure = pb.tree.flatten((PARAMS, X, Y))
-    staged = stage(
-        lambda *xs: pb.tree.leaves(f(*pb.tree.unflatten(structure, xs))),
-        [type_of(x) for x in leaves],
-    )
-    native = Executable(staged.graph)
-    pad, arenas = 4096, []
-    original = np.empty
-
-    def guarded(shape, dtype=float):
-        if dtype is np.uint8:
-            whole = np.full(shape + 2 * pad, 0xA5, np.uint8)
-            arenas.append(whole)
-            return whole[pad : pad + shape]
-        return original(shape, dtype)
-
-    monkeypatch.setattr(np, "empty", guarded)
-    native([*staged.captured, *leaves])
-    monkeypatch.undo()
-    for whole in arenas:
-        assert np.all(whole[:pad] == 0xA5)
-        assert np.all(whole[-pad + 64 :] == 0xA5)
 
 
 def test_several_threads_share_one_compiled_function():
