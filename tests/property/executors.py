@@ -44,8 +44,9 @@ class Refused(Exception):
 
 @contextmanager
 def grain(n: int) -> Iterator[None]:
-    """Cut even small work into chunks for several threads."""
+    """Cut even small work into chunks for several threads; programs on disk are cut otherwise."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PULLBACK_CACHE_DIR", "")
         for name in GRAINED:
             patch.setattr(importlib.import_module(name), "GRAIN", n)
         yield

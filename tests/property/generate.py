@@ -387,6 +387,10 @@ def product(w: Writer) -> bool:
     x = w.pick("fi", lambda v: v.size < 3000 and is_tame(v), 1)
     shape, dtype = w.values[x].shape, w.values[x].dtype
     kind = w.rng.choice(["matmul", "matmul", "gram", "einsum", "outer", "dot"])
+    if len(shape) in (3, 4) and dtype.kind == "f" and w.rng.random() < 0.4:
+        window = ", ".join(w.rng.choice([":2", "1:4"]) for _ in shape[2:])
+        padding = w.rng.choice(["0", "1", "'same'"])
+        return w.write(f"pb.nn.conv({{0}}, {{0}}[:3, :, {window}], padding={padding})", x)
     if kind == "gram":
         return w.write(w.rng.choice(["{0} @ {0}.T", "{0}.T @ {0}"]), x)
     same = lambda v: v.dtype == dtype and v.size < 3000 and is_tame(v)
