@@ -99,8 +99,12 @@ def test_a_map_of_a_convolution_follows_each_image(dtype, padding, groups):
         z = pb.nn.conv(x, w, padding=padding, groups=groups) * residual
         return z, np.tanh(z)
 
+    def vector(x, w, b, residual):
+        z = pb.nn.conv(x, w, padding=padding, groups=groups)
+        return np.tanh(np.reshape(z, -1)) * residual.ravel()
+
     residual = rng.normal(size=pb.nn.conv(x, w, padding=padding, groups=groups).shape).astype(dtype)
-    for f in (layer, flat):
+    for f in (layer, flat, vector):
         assert "  then:" in pb.compile(f).show("loops", x, w, b, residual)
         got, want = (pb.tree.leaves(g(x, w, b, residual)) for g in (pb.compile(f), f))
         for p, q in zip(got, want, strict=True):

@@ -379,3 +379,53 @@ def test_seams_under_a_sum_or_a_transposition_are_put_together_first():
         return np.sum(np.exp(pair), axis=0), (np.tanh(np.concatenate([u, u])) + 1).T
 
     same(both, X / 16)
+
+
+# -- values in outputs ---------------------------------------------------------------------------
+LARGE = np.linspace(-0.1, 0.1, 128 * 128).reshape(128, 128)
+
+
+def values_bytes(fun, *args):
+    """What values take; products take more for their tiles."""
+    line = pb.compile(fun).show("loops", *args).splitlines()[-1]
+    return int(line.split()[1])
+
+
+def test_a_large_value_lives_in_an_output_that_is_written_later():
+    def products(x):
+        return (np.tanh(x) @ x) @ x, x
+
+    # The tanh is in the output, which the second product writes.
+    assert values_bytes(products, LARGE) == LARGE.nbytes
+    np.testing.assert_allclose(
+        pb.compile(products)(LARGE)[0], products(LARGE)[0], rtol=1e-12, atol=1e-14
+    )
+    assert values_bytes(products, X) == 2 * X.nbytes  # small values stay in the arena
+
+
+def test_a_value_does_not_live_in_the_output_of_its_reader():
+    def product(x):
+        return np.tanh(x) @ x
+
+    assert values_bytes(product, LARGE) == LARGE.nbytes
+    np.testing.assert_allclose(pb.compile(product)(LARGE), product(LARGE), rtol=1e-12, atol=1e-14)
+
+
+def test_values_in_outputs_are_gone_before_the_outputs_are_written():
+    def chain(x, w):
+        products = [x]
+        for k in range(5):
+            products.append(np.tanh(products[-1] @ w + k))
+        first = products[1] * products[3] + np.sum(products[5] @ w)
+        second = first @ products[4] + products[2]
+        return first, second, (second - x)[:64], np.sum(second)
+
+    gradient = pb.value_and_grad(lambda x, w: np.sum(np.sin(chain(x, w)[1])), argnums=(0, 1))
+
+    def both(x, w):
+        value, (a, b) = gradient(x, w)
+        return (*chain(x, w), value, 0.1 * a + x, w - 0.1 * b)
+
+    assert values_bytes(both, LARGE, LARGE) < 10 * LARGE.nbytes
+    for got, want in zip(pb.compile(both)(LARGE, LARGE), both(LARGE, LARGE), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-9)

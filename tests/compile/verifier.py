@@ -63,6 +63,7 @@ def content(plan: Schedule, v: Variable) -> Variable:
 
 def verify_schedule(plan: Schedule) -> None:
     """Everything is written once and read while it is there: memory is simulated step by step."""
+    verify_hosts(plan)
     fixed = {*plan.graph.inputs, *plan.graph.outputs}
     held = {plan.owner(v): v for v in plan.graph.inputs}  # by the memory: whose value is in it
     written = set(plan.graph.inputs)
@@ -101,16 +102,27 @@ def verify_part(
 
 
 def verify_place(plan: Schedule, v: Variable, live: set[Variable]) -> None:
-    start, stop = extent(plan, v)
+    host, start, stop = extent(plan, v)
     assert start % ALIGNMENT == 0
-    assert stop <= plan.arena_bytes, "behind the arena"
+    assert stop <= (plan.arena_bytes if host is None else host.type.nbytes), "behind the memory"
     for other in live:
-        begin, end = extent(plan, other)
-        assert stop <= begin or end <= start, "two values at one place"
+        there, begin, end = extent(plan, other)
+        assert there is not host or stop <= begin or end <= start, "two values at one place"
 
 
-def extent(plan: Schedule, v: Variable) -> tuple[int, int]:
-    return plan.offsets[v], plan.offsets[v] + v.type.nbytes
+def verify_hosts(plan: Schedule) -> None:
+    """Outputs hold values only while nobody touches the outputs."""
+    touched = [set(plan.touched(step)) for step in plan.steps]
+    for v, (host, _) in plan.hosted.items():
+        assert host in plan.graph.outputs
+        assert host not in map(plan.owner, plan.graph.inputs), "an input is there"
+        last = max(i for i, memory in enumerate(touched) if v in memory)
+        assert not any(host in memory for memory in touched[: last + 1]), "the output is there"
+
+
+def extent(plan: Schedule, v: Variable) -> tuple[Variable | None, int, int]:
+    host, start = plan.hosted.get(v) or (None, plan.offsets[v])
+    return host, start, start + v.type.nbytes
 
 
 class Host:

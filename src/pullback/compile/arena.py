@@ -1,4 +1,4 @@
-"""Where values are: over others that nobody reads any more, or at a place in the arena."""
+"""Where values are: over others that nobody reads any more, in later outputs, or in the arena."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pullback.core.graph import Equation, Variable
 
 __all__ = ["overwrite", "place"]
 
+Place = tuple[int, int, Variable]  # start, stop, value
+MIN_HOSTED = 1 << 16  # bytes of a value that may live in an output: smaller ones stay in the cache
 EXACT = {"sin", "cos", "tan"}  # their loops may have to be run again: see ``Kernel.checked``
 
 
@@ -66,22 +68,42 @@ def _has_room(plan: Schedule, old: Variable, new: Variable) -> bool:
 
 
 def place(plan: Schedule) -> None:
-    """First-fit places in the arena, freed after the last step that touches them."""
+    """First-fit places, freed after the last step that touches them.
+
+    Large values go where an output will be written later, the others to the arena.
+    """
     fixed = {*plan.graph.inputs, *plan.graph.outputs}
     last = _last_steps(plan)
-    used: list[tuple[int, int, Variable]] = []  # (start, stop, value), sorted
+    first = {v: i for i, step in reversed([*enumerate(plan.steps)]) for v in plan.touched(step)}
+    inputs = set(map(plan.owner, plan.graph.inputs))
+    hosts = [v for v in first if v in fixed and v not in inputs]
+    used: dict[Variable | None, list[Place]] = {host: [] for host in (*hosts, None)}
     for i, step in enumerate(plan.steps):
         for v in plan.touched(step):
-            if v in fixed or v in plan.offsets:
+            if v in fixed or v in plan.offsets or v in plan.hosted:
                 continue
             size = aligned(v.type.nbytes)
-            start = 0
-            for begin, stop, _ in used:
-                if begin - start >= size:
-                    break
-                start = max(start, stop)
-            plan.offsets[v] = start
-            used.append((start, start + size, v))
-            used.sort(key=lambda place: place[0])
-            plan.arena_bytes = max(plan.arena_bytes, start + size)
-        used = [place for place in used if last[place[2]] > i]
+            for host, places in used.items():
+                start = _gap(places, size)
+                if host is None:
+                    plan.offsets[v] = start
+                    plan.arena_bytes = max(plan.arena_bytes, start + size)
+                elif size < MIN_HOSTED or first[host] <= last[v] or start + size > host.type.nbytes:
+                    continue
+                else:
+                    plan.hosted[v] = host, start
+                places.append((start, start + size, v))
+                places.sort(key=lambda place: place[0])
+                break
+        for host, places in used.items():
+            used[host] = [place for place in places if last[place[2]] > i]
+
+
+def _gap(places: list[Place], size: int) -> int:
+    """The first gap of ``size`` bytes between sorted places."""
+    start = 0
+    for begin, stop, _ in places:
+        if begin - start >= size:
+            break
+        start = max(start, stop)
+    return start

@@ -12,6 +12,7 @@ from pullback.compile.frame import HEAD_WORDS
 from pullback.compile.ir import I1, I8, I64, POINTER, ir, loop, scalar_type
 from pullback.compile.llvm import ScalarEmitter
 from pullback.compile.plan import Room, aligned
+from pullback.compile.steps import entry_of
 from pullback.core.graph import Equation, Graph, Literal, Variable
 from pullback.core.types import ArrayType
 
@@ -47,7 +48,10 @@ class Code:
         """Memory that holds an operand; a literal gets a place at the head of the function."""
         if isinstance(operand, Variable):
             place = self.emitter.place(operand)
-            return self.entry(~place) if place < 0 else self.offset(self.arena, place)
+            if place >= 0:
+                return self.offset(self.arena, place)
+            entry, offset = entry_of(place)
+            return self.offset(self.entry(entry), offset)
         emit = ScalarEmitter(self.builder)
         with self.builder.goto_entry_block():
             memory = self.builder.alloca(scalar_type(operand.type.dtype))

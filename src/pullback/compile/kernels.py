@@ -329,16 +329,18 @@ def emit_tail(kernel: Kernel, rows: Sequence[Any], columns: Sequence[Any], lengt
     kernel.checked(emit_loops)
 
 
-def emit_tail_of_images(kernel: Kernel, rows: Sequence[Any]) -> None:
-    """A map over channels of images, from a first to before a last: the first two axes in one."""
+def emit_tail_of_images(kernel: Kernel, rows: Sequence[Any], volume: int) -> None:
+    """A map over channels of images of ``volume`` elements, from a first to before a last.
+
+    The channels of all images are the first two axes, unless the map is flat.
+    """
     build, shape = kernel.builder, kernel.equation.outputs[0].type.shape
     kernel.is_flat = kernel.step.is_flat
     lengths = joined(shape, {i for i in kernel.joints() if i >= 2})[2:]
 
     def emit_loops() -> None:
         if kernel.is_flat:
-            volume = I64(int(np.prod(shape[2:])))
-            start, stop = (build.mul(row, volume) for row in rows)
+            start, stop = (build.mul(row, I64(volume)) for row in rows)
             with loop(build, stop, start=start) as i:
                 kernel.map_at([i])
             return

@@ -67,8 +67,9 @@ class Step:
 class Schedule:
     """Steps in order, and a place for every value with memory.
 
-    ``offsets`` are bytes from the start of the arena; inputs and outputs live in arrays of the
-    caller. ``alias`` leads from a value without memory of its own to the one in whose memory it is:
+    ``offsets`` are bytes from the start of the arena, ``hosted`` has outputs that hold values until
+    they are written, and bytes from their start; inputs and outputs live in arrays of the caller.
+    ``alias`` leads from a value without memory of its own to the one in whose memory it is:
     what it is a reshape of, or what is written over it later. ``room`` says which outputs may be
     written over an input.
     """
@@ -80,6 +81,7 @@ class Schedule:
     in_memory: set[Variable] = field(default_factory=set)
     alias: dict[Variable, Variable] = field(default_factory=dict)
     offsets: dict[Variable, int] = field(default_factory=dict)
+    hosted: dict[Variable, tuple[Variable, int]] = field(default_factory=dict)
     arena_bytes: int = 0
 
     def owner(self, variable: Variable) -> Variable:

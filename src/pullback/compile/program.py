@@ -9,6 +9,7 @@ text, so that its object code can be kept and used again.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Hashable
 from typing import Any, NamedTuple
 
@@ -121,7 +122,10 @@ class FunctionEmitter:
                 places[v] = at_entry(n + i)
             else:
                 self.copies.append((v, n + i))
-        return {**places, **self.plan.offsets}
+        hosted = {
+            v: at_entry(~places[host], start) for v, (host, start) in self.plan.hosted.items()
+        }
+        return {**places, **hosted, **self.plan.offsets}
 
     def place(self, variable: Variable) -> int:
         return self.places[self.plan.owner(variable)]
@@ -201,7 +205,10 @@ class FunctionEmitter:
 
     def tail_of_images(self, step: Step, kernel: Kernel, status: Any) -> Callable[..., None]:
         """Calls the tail of a convolution from the kernel of that."""
-        _, function = self.body(step, [I64] * 2, emit_tail_of_images)
+        volume = math.prod(kernel.equation.outputs[0].type.shape[2:])
+        _, function = self.body(
+            step, [I64] * 2, lambda tail, rows: emit_tail_of_images(tail, rows, volume)
+        )
         operands = [status, *(kernel.pointers[v] for v in self.plan.memory(step))]
         return lambda *rows: kernel.builder.call(function, [*operands, *rows])
 

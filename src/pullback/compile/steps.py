@@ -12,18 +12,20 @@ from typing import Any, NamedTuple
 from pullback.compile.entry import MAIN, Callee
 from pullback.compile.ir import I8, I64, POINTER, ZERO, ir, loop
 
-__all__ = ["Row", "at_entry", "emit_rows"]
+__all__ = ["Row", "at_entry", "emit_rows", "entry_of"]
 
 CHUNK = ir.FunctionType(ir.VoidType(), [POINTER, I64])
 RUN = ir.FunctionType(ir.VoidType(), [POINTER, POINTER, POINTER, I64])
 ROWS = ir.FunctionType(ir.VoidType(), [POINTER, I64, *MAIN.args, POINTER])
+ENTRY_BITS = 20  # of an operand, for the number of an entry
 HEAD = 2  # words of a job before its operands: the function, the status
 
 
 class Row(NamedTuple):
     """A step: ``function(status, *operands, chunk)`` for each chunk, on the threads of the pool.
 
-    An operand is a place in the arena or, if it is negative, an entry of the table of pointers.
+    An operand is a place in the arena or, if it is negative, one at an entry of the table of
+    pointers.
     Without chunks, ``function`` has the signature of a program and is called once.
     """
 
@@ -32,9 +34,14 @@ class Row(NamedTuple):
     operands: Sequence[int]
 
 
-def at_entry(i: int) -> int:
-    """The operand that entry ``i`` of the table of pointers points to."""
-    return ~i
+def at_entry(i: int, offset: int = 0) -> int:
+    """The operand ``offset`` bytes behind where entry ``i`` of the table of pointers points to."""
+    return ~(i | offset << ENTRY_BITS)
+
+
+def entry_of(operand: int) -> tuple[int, int]:
+    """The number of an entry and the offset, of a negative operand."""
+    return ~operand & (1 << ENTRY_BITS) - 1, ~operand >> ENTRY_BITS
 
 
 def emit_caller(module: ir.Module, n: int) -> Any:
@@ -97,7 +104,9 @@ def emit_run(module: ir.Module) -> Any:
         with loop(builder, n_operands) as k:
             word = builder.load(at(operands, k), typ=I64)
             is_entry = builder.icmp_signed("<", word, ZERO)
-            entry = pointer_at(table, builder.select(is_entry, builder.not_(word), ZERO))
+            at_table = builder.select(is_entry, builder.not_(word), ZERO)
+            entry = pointer_at(table, builder.and_(at_table, I64((1 << ENTRY_BITS) - 1)))
+            entry = builder.gep(entry, [builder.lshr(at_table, I64(ENTRY_BITS))], source_etype=I8)
             place = builder.gep(arena, [word], source_etype=I8)
             builder.store(builder.select(is_entry, entry, place), at(at(job, HEAD), k))
         builder.store(at(operands, n_operands), cursor)
