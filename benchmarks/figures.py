@@ -45,9 +45,8 @@ Machine: {machine}.
 The candidates take turns; times are medians of {seconds:g} seconds of turns or more, beside what
 other programs do on this machine. Threads of OpenBLAS and OpenMP wait without spinning, so that the
 turn of one candidate does not disturb the next. `JAX jit` and `torch.compile` compile the same
-function; `torch` is PyTorch's tape, `eager` is Pullback without `compile`. PyTorch has no loop of
-its own, and unrolled loops compile for many minutes: no `torch.compile` there. Below 1 the other is
-faster.
+function; `torch` is PyTorch's tape, `eager` is Pullback without `compile`. `torch.compile` unrolls
+loops and takes minutes for them and for the ResNet: none there. Below 1 the other is faster.
 
 {tables}
 The limit is the longer of two times: that of the operations of the step (`MFLOP`: products and sums

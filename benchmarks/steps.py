@@ -229,6 +229,6 @@ def candidates(work: Workload) -> dict[str, Step]:
     found["autograd"] = autograd_step(work)
     if importlib.util.find_spec("torch") is not None:
         found["torch"] = torch_step(work, is_compiled=False)
-        if not work.has_scan:  # unrolled, it compiles for many minutes
+        if not work.is_slow_to_compile:
             found["torch.compile"] = torch_step(work, is_compiled=True)
     return found

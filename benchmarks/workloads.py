@@ -21,7 +21,8 @@ RATE, FIRST, SECOND, EPSILON = 1e-3, 0.9, 0.999, 1e-8
 class Workload:
     """A loss with parameters (a flat list of arrays) and a batch (arrays that change each step).
 
-    ``goal`` is how many times faster than the best peer a step shall be.
+    ``goal`` is how many times faster than the best peer a step shall be; ``is_slow_to_compile``
+    tells that torch.compile, which unrolls loops, takes many minutes.
     """
 
     name: str
@@ -30,7 +31,7 @@ class Workload:
     batch: list[Any]
     goal: float
     kind: str = "adam"
-    has_scan: bool = False
+    is_slow_to_compile: bool = False
 
 
 def adam(xp: Any, value_and_grad: Callable[..., Any], loss: Callable[..., Any]) -> Any:
@@ -224,7 +225,7 @@ def lstm(layers: int = 2, width: int = 128, time: int = 64, n_rows: int = 32) ->
     cast = [p.astype(np.float32) for p in params]
     x = rng.normal(size=(time, n_rows, width)).astype(np.float32)
     name = f"LSTM, {layers} layers, width {width}, T {time}, batch {n_rows}"
-    return Workload(name, loss, cast, [x], 2, has_scan=True)
+    return Workload(name, loss, cast, [x], 2, is_slow_to_compile=True)
 
 
 def images(rng: Any, n_rows: int) -> list[Any]:
@@ -292,7 +293,8 @@ def residual(n_blocks: int = 3, n_rows: int = 64) -> Workload:
     params += [rng.normal(size=(64, 10)) / 8, np.zeros(10)]
     cast = [p.astype(np.float32) for p in params]
     name = f"ResNet-{6 * n_blocks + 2}, 32 x 32, batch {n_rows}"
-    return Workload(name, loss, cast, images(rng, n_rows), 1.2)
+    batch = images(rng, n_rows)
+    return Workload(name, loss, cast, batch, 1.2, is_slow_to_compile=n_blocks > 1)
 
 
 def heat(n: int = 256, steps: int = 500) -> Workload:
@@ -309,7 +311,7 @@ def heat(n: int = 256, steps: int = 500) -> Workload:
 
     name = f"heat equation, {steps} steps of {n} cells, float64"
     start = [rng.normal(size=n)]
-    return Workload(name, loss, [np.ones(n)], start, 2, kind="gradient", has_scan=True)
+    return Workload(name, loss, [np.ones(n)], start, 2, kind="gradient", is_slow_to_compile=True)
 
 
 def all_workloads() -> list[Workload]:
