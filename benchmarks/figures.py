@@ -1,7 +1,7 @@
 """Measure all compiled steps and write the tables of docs/benchmarks.md and README.md.
 
 Each step is measured in a process of its own with empty caches of compiled code. What is measured
-is kept in benchmarks/figures.json, so that ``--only`` renews some rows.
+is kept in benchmarks/figures.json after every step, so that ``--only`` renews some rows.
 """
 
 from __future__ import annotations
@@ -132,20 +132,24 @@ def with_table(text: str, table: str) -> str:
 
 def main(quick: bool = False, only: str = "") -> None:
     kept = json.loads(KEPT.read_text()) if KEPT.exists() else {"rows": []}
+    known = kept.get("rates", {}) if kept.get("machine") == machine() else {}
+    # Other programs only lower what is measured.
+    rates = {key: max(rate, known.get(key, 0)) for key, rate in measured(quick).items()}
     rows = {row["name"]: row for row in kept["rows"]}
     names = [work.name for work in all_workloads()]
     context = multiprocessing.get_context("spawn")
     for index, name in enumerate(names):
-        if only in name:
-            with context.Pool(1) as pool:
-                rows[name] = pool.apply(measure, (index, quick))
-            ratio, peer = best_ratio(rows[name])
-            print(f"{name}: {ratio:.2f} times faster than {peer}", flush=True)
-    known = kept.get("rates", {}) if kept.get("machine") == machine() else {}
-    # Other programs only lower what is measured.
-    rates = {key: max(rate, known.get(key, 0)) for key, rate in measured(quick).items()}
-    ordered = [rows[name] for name in names if name in rows]
-    kept = {"machine": machine(), "versions": versions(), "rates": rates, "rows": ordered}
+        if only not in name:
+            continue
+        with context.Pool(1) as pool:
+            rows[name] = pool.apply(measure, (index, quick))
+        ordered = [rows[n] for n in names if n in rows]
+        write({"machine": machine(), "versions": versions(), "rates": rates, "rows": ordered})
+        ratio, peer = best_ratio(rows[name])
+        print(f"{name}: {ratio:.2f} times faster than {peer}", flush=True)
+
+
+def write(kept: dict[str, Any]) -> None:
     KEPT.write_text(json.dumps(kept, indent=1) + "\n")
     PAGE.write_text(page(kept))
     README.write_text(with_table(README.read_text(), short_table(kept)))
