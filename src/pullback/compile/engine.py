@@ -216,6 +216,7 @@ class Executable:
         self.enter = entry()[1]
         self.inputs = [native_type(t) for t in graph.input_types]
         self.outputs = [native_type(t) for t in graph.output_types]
+        self.results = list(zip(*self.outputs, strict=True)) or [(), ()]  # shapes and dtypes
         self.expected = expectations([ArrayType(*t) for t in (*self.inputs, *self.outputs)])
         self.idle: list[Frame] = []
 
@@ -255,7 +256,7 @@ class Executable:
             IndexError: if an index array points outside of its array.
             LinAlgError: if a matrix is singular or not positive definite.
         """
-        results = [np.empty(shape, dtype) for shape, dtype in self.outputs]
+        results = list(map(np.empty, *self.results))
         if self.image.donations:
             self.donate(args, results)
         arrays = [*args, *results]
