@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from pullback.compile.plan import Schedule
+from pullback.compile.plan import Schedule, full_key
 from pullback.compile.seams import cuts, has_seams
 from pullback.core.graph import Equation, Literal, Operand
 
@@ -93,29 +93,18 @@ def access_of(equation: Equation, x: Operand, access: Access) -> Access:
     if name == "index":
         return _selected(shape, equation.params["key"], access)
     if name == "place":
-        key = equation.params["key"]
-        return [at for at, is_kept in zip(access, _keeps(key, len(access)), strict=True) if is_kept]
+        key = full_key(equation.params["key"], len(access))
+        return [at for at, k in zip(access, key, strict=True) if isinstance(k, tuple)]
     if name == "concatenate":
         return access
     own = access[len(access) - len(shape) :]
     return [None if n == 1 else at for at, n in zip(own, shape, strict=True)]
 
 
-def _full(key: tuple[object, ...], n: int) -> list[object]:
-    """The entries of a key for ``n`` axes, without an ellipsis."""
-    used = sum(k is not None and k is not Ellipsis for k in key)
-    at = key.index(Ellipsis) if Ellipsis in key else len(key)
-    return [*key[:at], *[(None, None, None)] * (n - used), *key[at + 1 :]]
-
-
-def _keeps(key: tuple[object, ...], n: int) -> list[bool]:
-    return [isinstance(k, tuple) for k in _full(key, n)]
-
-
 def _selected(shape: Sequence[int], key: tuple[object, ...], access: Access) -> Access:
     given, found = iter(access), []
     lengths = iter(shape)
-    for k in _full(key, len(shape)):
+    for k in full_key(key, len(shape)):
         at = next(given) if not isinstance(k, int) else None
         if k is None:
             continue

@@ -42,17 +42,6 @@ def prepare() -> None:
         llvm.add_symbol(f"lapack_{name}", address)
 
 
-def check() -> None:
-    """Try what native code needs of a machine.
-
-    Raises:
-        RuntimeError: if LLVM does not know the processor.
-        CompileError: if this Python keeps its objects in an unknown way.
-    """
-    machine()
-    check_layout()
-
-
 def machine() -> Any:
     """The processor this process runs on; an engine takes ownership of its machine."""
     prepare()
@@ -111,7 +100,12 @@ def link(code: bytes) -> tuple[Any, int]:
 
 @lru_cache(maxsize=1)
 def entry() -> tuple[Any, Any]:
-    """The engine of the native function that runs a program on the arrays of a list, and it."""
+    """The engine of the native function that runs a program on the arrays of a list, and it.
+
+    Raises:
+        RuntimeError: if LLVM does not know the processor.
+        CompileError: if this Python keeps its objects in an unknown way.
+    """
     check_layout()
 
     def emit() -> str:

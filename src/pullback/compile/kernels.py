@@ -15,7 +15,7 @@ from pullback.compile.axes import Axis, access_of, joined, joints
 from pullback.compile.chunks import bounds, cut
 from pullback.compile.ir import I8, I32, I64, ZERO, box, ir, loop, loops
 from pullback.compile.llvm import Scalar, ScalarEmitter
-from pullback.compile.plan import Schedule, Step, aligned, is_squeeze
+from pullback.compile.plan import Schedule, Step, aligned, full_key, is_squeeze
 from pullback.compile.scalars import scalar_form
 from pullback.compile.seams import Region, has_seams, piece_at, regions
 from pullback.core.graph import Equation, Literal, Operand, Variable
@@ -154,11 +154,8 @@ class Kernel:
 
     def selected(self, type: ArrayType, key: tuple[Any, ...], index: Index) -> Index:
         """The index into an array of the element ``index`` of ``array[key]``."""
-        used = sum(k is not None and k is not Ellipsis for k in key)
-        at = key.index(Ellipsis) if Ellipsis in key else len(key)
-        full = (*key[:at], *[(None, None, None)] * (type.ndim - used), *key[at + 1 :])
         given, result, axis = iter(index), [], 0
-        for k in full:
+        for k in full_key(key, type.ndim):
             if k is None:
                 next(given)
                 continue

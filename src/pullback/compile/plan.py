@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +20,7 @@ __all__ = [
     "Schedule",
     "Step",
     "aligned",
+    "full_key",
     "is_alias",
     "is_flat",
     "is_float_product",
@@ -164,6 +166,13 @@ def aligned(n_bytes: int) -> int:
 def is_squeeze(old: ArrayType, new: ArrayType) -> bool:
     """Whether a reshape only adds or removes axes of length 1."""
     return [n for n in old.shape if n != 1] == [n for n in new.shape if n != 1]
+
+
+def full_key(key: tuple[Any, ...], n: int) -> tuple[Any, ...]:
+    """The entries of a key for ``n`` axes, without an ellipsis."""
+    used = sum(k is not None and k is not Ellipsis for k in key)
+    at = key.index(Ellipsis) if Ellipsis in key else len(key)
+    return (*key[:at], *[(None, None, None)] * (n - used), *key[at + 1 :])
 
 
 def is_move(equation: Equation) -> bool:

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any
 
-from pullback.compile.plan import Schedule, Step, is_pointwise
+from pullback.compile.plan import Schedule, Step, full_key, is_pointwise
 from pullback.core.graph import Equation, Graph, Operand, Variable
 
 __all__ = ["Region", "has_seams", "piece_at", "regions", "unfit"]
@@ -33,11 +33,8 @@ def placed(equation: Equation) -> Ranges | None:
     if equation.primitive.name != "place" or None in equation.params["key"]:
         return None
     shape, key = equation.outputs[0].type.shape, equation.params["key"]
-    at = key.index(Ellipsis) if Ellipsis in key else len(key)
-    used = len(key) - (Ellipsis in key)
-    full = (*key[:at], *[(None, None, None)] * (len(shape) - used), *key[at + 1 :])
     found = []
-    for k, n in zip(full, shape, strict=True):
+    for k, n in zip(full_key(key, len(shape)), shape, strict=True):
         if isinstance(k, tuple):
             start, stop, step = slice(*k).indices(n)
             if step != 1:

@@ -6,6 +6,8 @@ there and then, and the product needs no memory of its own if the map can write 
 
 from __future__ import annotations
 
+import math
+
 from pullback.compile.convolutions import slides
 from pullback.compile.plan import Schedule, Step, is_float_product, reads_straight
 from pullback.compile.seams import has_seams
@@ -46,7 +48,7 @@ def _fits(plan: Schedule, product: Step, tail: Step) -> bool:
     """Whether the tail is a map over the elements of the product, row by row."""
     (c,) = product.outputs
     shape = tail.map_shape
-    if shape is None or not c.type.size or c.type.size != _size(shape):
+    if shape is None or not c.type.size or c.type.size != math.prod(shape):
         return False
     if any(map(has_seams, plan.fused(tail))):
         return False
@@ -57,13 +59,6 @@ def _fits(plan: Schedule, product: Step, tail: Step) -> bool:
     right = product.equation.inputs[1].type.shape
     has_rows = len(right) > 1 and right[-1] > 1 and bool(shape) and shape[-1] == right[-1]
     return tail.is_flat or has_rows
-
-
-def _size(shape: tuple[int, ...]) -> int:
-    size = 1
-    for n in shape:
-        size *= n
-    return size
 
 
 def _early(
