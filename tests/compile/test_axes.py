@@ -25,6 +25,7 @@ READS = {
     "every other": (lambda x, y, b: x[:, :, ::2] + 1, 3),
     "reversed": (lambda x, y, b: x[:, ::-1] + 1, 3),
     "one of an axis": (lambda x, y, b: x[:, 1] * y[1, :, :, 0], 2),
+    "one of an axis between others": (lambda x, y, b: y[:, 1] * 2.0, 2),
     "new axes": (lambda x, y, b: (x[:, None] + b[None, :, None, None])[:, 0], 3),
     "rolled along the first axis": (lambda x, y, b: np.roll(x, 1, axis=0) + x, 2),
     "rolled in the middle": (lambda x, y, b: np.roll(x, 1, axis=1) * x, 5),

@@ -195,6 +195,13 @@ def test_what_only_its_own_loop_reads_is_not_stored():
     same(step, X, X + 1)
 
 
+def test_steps_of_equal_operations_that_share_operands_otherwise_differ():
+    def both(a, b, c, d):
+        return np.cumsum(a * b - a), np.cumsum(c * d - d), np.cumsum(a * a - a)
+
+    same(both, X[0], X[1], X[2], X[3])
+
+
 # -- loops --------------------------------------------------------------------------------------
 def written(n):
     """A loop that writes one element of a buffer after the other."""
