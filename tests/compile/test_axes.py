@@ -8,8 +8,8 @@ import pytest
 import pullback as pb
 
 RNG = np.random.default_rng(0)
-X = RNG.normal(size=(2, 3, 4, 5))
-Y = RNG.normal(size=(3, 4, 5, 2))
+X = RNG.normal(size=(2, 3, 5, 11))
+Y = RNG.normal(size=(3, 5, 11, 2))
 B = RNG.normal(size=3)
 
 READS = {
@@ -29,7 +29,7 @@ READS = {
     "new axes": (lambda x, y, b: (x[:, None] + b[None, :, None, None])[:, 0], 3),
     "rolled along the first axis": (lambda x, y, b: np.roll(x, 1, axis=0) + x, 2),
     "rolled in the middle": (lambda x, y, b: np.roll(x, 1, axis=1) * x, 5),
-    "rolled along the last axis": (lambda x, y, b: np.roll(x, 2, axis=3) - x, 4),
+    "rolled along the last axis": (lambda x, y, b: np.roll(x, 5, axis=3) - x, 4),
     "padded": (lambda x, y, b: np.pad(x, ((0, 0), (1, 0), (0, 0), (0, 0)))[:, 1:] * x, 2),
 }
 
@@ -54,3 +54,16 @@ def test_loops_run_over_neighbours_at_once(name):
     text = pb.compile(lambda x, y, b: np.tanh(read(x, y, b))).show("llvm", X, Y, B)
     *_, kernel = re.findall(r'define internal void @"kernel.*?\n}', text, re.DOTALL)
     assert len(re.findall(r"^loop[.\d]*:", kernel, re.MULTILINE)) == n_loops
+
+
+@pytest.mark.parametrize(("length", "n_loops"), [(2, 1), (4, 1), (5, 2)])
+def test_short_last_axes_are_written_out(length, n_loops):
+    x, b = RNG.normal(size=(6, length)), RNG.normal(size=(6, 1))
+
+    def function(x, b):
+        return np.tanh(x[::-1] + b)
+
+    text = pb.compile(function).show("llvm", x, b)
+    *_, kernel = re.findall(r'define internal void @"kernel.*?\n}', text, re.DOTALL)
+    assert len(re.findall(r"^loop[.\d]*:", kernel, re.MULTILINE)) == n_loops
+    np.testing.assert_allclose(pb.compile(function)(x, b), function(x, b), rtol=1e-14)

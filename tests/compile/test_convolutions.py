@@ -36,16 +36,59 @@ def geometries(draw):
     return x, w, {**params, "groups": groups}
 
 
+PLAIN = {"stride": (1, 1), "dilation": (1, 1), "input_dilation": (1, 1), "groups": 1}
+SAME = {**PLAIN, "padding": ((1, 1), (1, 1))}
+
+
+def exchanged(x):
+    """The same numbers, with the first two axes the other way round in memory."""
+    return np.ascontiguousarray(np.swapaxes(x, 0, 1))
+
+
+def check(x_shape, w_shape, params, dtype):
+    """Native results against NumPy's in float64; operands in place, and with exchanged axes."""
+    x, w = rng.normal(size=x_shape).astype(dtype), rng.normal(size=w_shape).astype(dtype)
+    expected = conv(x.astype(np.float64), w.astype(np.float64), **params)
+    plain = pb.compile(lambda x, w: conv(x, w, **params), callbacks=False)
+    turned = pb.compile(
+        lambda x, w: conv(np.swapaxes(x, 0, 1), np.swapaxes(w, 0, 1), **params), callbacks=False
+    )
+    for got in (plain(x, w), turned(exchanged(x), exchanged(w))):
+        assert got.dtype == dtype
+        tolerance = 1e-5 if dtype == "float32" else 1e-13
+        np.testing.assert_allclose(got, expected, rtol=tolerance, atol=tolerance * abs(w).sum())
+
+
 @settings(max_examples=60, deadline=None)
 @given(geometries(), st.sampled_from(["float32", "float64"]))
 def test_any_geometry(geometry, dtype):
-    x_shape, w_shape, params = geometry
-    x, w = rng.normal(size=x_shape).astype(dtype), rng.normal(size=w_shape).astype(dtype)
-    expected = conv(x.astype(np.float64), w.astype(np.float64), **params)
-    got = pb.compile(lambda x, w: conv(x, w, **params), callbacks=False)(x, w)
-    assert got.dtype == dtype
-    tolerance = 1e-5 if dtype == "float32" else 1e-13
-    np.testing.assert_allclose(got, expected, rtol=tolerance, atol=tolerance * abs(w).sum())
+    check(*geometry, dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("x", "w"),
+    [
+        ((3, 4, 6, 8), (7, 4, 3, 3)),  # rows of one vector of float32
+        ((2, 3, 4, 24), (1, 3, 3, 3)),  # panels that go on in the next row
+        ((2, 3, 4, 40), (3, 3, 3, 3)),
+        ((2, 5, 3, 16), (14, 5, 1, 3)),
+        ((4, 12, 7, 7), (5, 12, 6, 6)),  # kernels of few values: several channels in a block
+        ((4, 10, 18, 18), (5, 10, 17, 17)),  # of more than a block
+        ((3, 7, 9, 9), (4, 7, 8, 8)),  # a number of channels without divisors
+    ],
+)
+def test_rows_of_whole_vectors_and_blocks_of_channels(x, w, dtype):
+    check(x, w, SAME if w[-1] == 3 else {**PLAIN, "padding": ((0, 0), (0, 0))}, dtype)
+
+
+def test_gradients_read_examples_and_channels_exchanged_in_place():
+    x, w = rng.normal(size=(6, 3, 8, 8)), rng.normal(size=(5, 3, 3, 3))
+    gradient = pb.grad(lambda w, x: np.sum(conv(x, w, **SAME) ** 2))
+    text = pb.compile(gradient).show("loops", w, x)
+    assert "float64[3,6,8,8]" not in text
+    assert "float64[5,6,8,8]" not in text
+    np.testing.assert_allclose(pb.compile(gradient)(w, x), gradient(w, x), rtol=1e-11)
 
 
 @pytest.mark.parametrize("shape", [(3, 20, 37), (1, 5, 300)])
@@ -53,8 +96,7 @@ def test_valid_positions_are_those_of_scipy(shape):
     """Without padding the image is read in place."""
     channels = shape[0]
     x, w = rng.normal(size=(1, *shape)), rng.normal(size=(1, channels, 4, 3))
-    plain = {"stride": (1, 1), "dilation": (1, 1), "input_dilation": (1, 1), "groups": 1}
-    got = pb.compile(lambda x, w: conv(x, w, padding=((0, 0),) * 2, **plain))(x, w)
+    got = pb.compile(lambda x, w: conv(x, w, padding=((0, 0),) * 2, **PLAIN))(x, w)
     np.testing.assert_allclose(got[0], correlate(x[0], w[0], "valid"), rtol=1e-12, atol=1e-12)
 
 

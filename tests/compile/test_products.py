@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 from collections.abc import Callable, Iterator
 
 import llvmlite.binding as llvm
@@ -143,6 +144,29 @@ def test_matmul_of_stacks(a_shape, b_shape, dtype):
         assert out.dtype == dtype
         assert out.shape == (a @ b).shape
         assert is_product(out, a, b)
+
+
+AXES = list(itertools.permutations(range(4)))
+
+
+@pytest.mark.parametrize("axes", AXES)
+@pytest.mark.parametrize("sizes", [(5, 6, 7), (40, 300, 50), (1, 9, 8), (8, 9, 1)])
+def test_matrices_are_read_where_they_are(axes, sizes):
+    """Stacks whose axes lie in memory in any order; copied if no axis of a matrix is last."""
+    m, k, n = sizes
+    a, b = rng.normal(size=(2, 3, m, k)), rng.normal(size=(2, 3, k, n))
+    order = np.argsort(axes)
+
+    def product(x, y, z):
+        x, y = np.transpose(x, order), np.transpose(y, order)
+        return x @ y, x @ z
+
+    memory = [np.ascontiguousarray(np.transpose(x, axes)) for x in (a, b)]
+    f = pb.compile(product)
+    for out, right in zip(f(*memory, b[1, 2]), (b, b[1, 2]), strict=True):
+        assert is_product(out, a, right)
+    is_free = axes[-1] in (2, 3)
+    assert ("= transpose" in f.show("loops", *memory, b[1, 2])) != is_free
 
 
 PIECES = [(700, 130, 300), (130, 700, 300), (1000, 7, 500), (1, 3000, 900), (5, 5000, 257)]

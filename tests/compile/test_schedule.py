@@ -436,3 +436,56 @@ def test_values_in_outputs_are_gone_before_the_outputs_are_written():
     assert values_bytes(both, LARGE, LARGE) < 10 * LARGE.nbytes
     for got, want in zip(pb.compile(both)(LARGE, LARGE), both(LARGE, LARGE), strict=True):
         np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-9)
+
+
+def test_a_rectified_array_is_computed_again_by_its_readers():
+    """Its source has memory. What rounds is computed once; a mask is smaller than its source."""
+
+    def rectified(x, y):
+        z = np.cumsum(x, axis=0)
+        a = np.maximum(z, 0)
+        return np.sum(a, axis=0), np.sum(a * y, axis=1), np.sum(z)
+
+    def rounded(x, y):
+        a = 3 * np.cumsum(x, axis=0)
+        return np.sum(a, axis=0), np.sum(a * y, axis=1)
+
+    def masked(x, y):
+        mask = np.cumsum(x, axis=0) > y
+        return np.sum(mask, axis=0), np.sum(np.where(mask, y, 0.5), axis=1)
+
+    x = np.random.default_rng(0).normal(size=(32, 32))
+    assert arena(rectified, x, x + 1) == x.nbytes
+    assert arena(rounded, x, x + 1) == x.nbytes  # the product, written over the sums
+    assert arena(masked, x, x + 1) < 1.2 * x.nbytes  # the mask while the sums are there
+    for f in (rectified, rounded, masked):
+        for got, want in zip(pb.compile(f)(x, x + 1), f(x, x + 1), strict=True):
+            np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-12)
+
+
+def test_a_maximum_is_found_again_in_what_is_computed_again():
+    """Equality of values that were computed in two loops: both must have the same last digit."""
+    rng = np.random.default_rng(0)
+    x, s, b = rng.normal(size=(50, 40)), rng.normal(size=40), rng.normal(size=40)
+
+    def loss(x):
+        return np.sum(np.max(np.maximum(x * s + b, 0.1), axis=1))
+
+    got = pb.compile(pb.grad(loss))(x)
+    np.testing.assert_array_equal(got, pb.grad(loss)(x))
+    assert (got != 0).any(axis=1).sum() > 40
+
+
+def test_a_reshaped_result_is_written_where_it_belongs():
+    def flat(x):
+        return np.reshape(np.cumsum(x, axis=0), -1)
+
+    def merged(x):
+        y = np.exp(x / 16)
+        return y.sum(), np.reshape(y * x, (2, 8)), y + x
+
+    for f, n in ((flat, 1), (merged, 3)):
+        assert len(kernels(f, X)) <= n
+    assert arena(flat, X) == 0
+    np.testing.assert_array_equal(pb.compile(flat)(X), flat(X))
+    same(merged, X)

@@ -17,6 +17,7 @@ PIPELINE, PROGRAM = "pullback.transforms.passes.pipeline", "pullback.compile.pro
 PASSES = [
     *[f"{PIPELINE}.{name}" for name in ("inline", "simplify", "cse", "dce")],
     *[f"{PROGRAM}.{name}" for name in ("expand", "turn_products", "fission", "optimize")],
+    *[f"{PROGRAM}.{name}" for name in ("sink_reshapes", "repeat")],
 ]
 
 
@@ -55,16 +56,19 @@ def leaves(plan: Schedule, equation: Equation) -> set[Variable]:
 
 
 def content(plan: Schedule, v: Variable) -> Variable:
-    """The value that ``v`` is a reshape of."""
-    while v in plan.alias and v in plan.makers and is_alias(plan.makers[v]):
-        v = plan.alias[v]
+    """The value that ``v`` is a reshape of, in the same memory."""
+    while v in plan.makers and is_alias(plan.makers[v]):
+        (source,) = plan.makers[v].inputs
+        if isinstance(source, Literal) or plan.owner(source) is not plan.owner(v):
+            break
+        v = source
     return v
 
 
 def verify_schedule(plan: Schedule) -> None:
     """Everything is written once and read while it is there: memory is simulated step by step."""
     verify_hosts(plan)
-    fixed = {*plan.graph.inputs, *plan.graph.outputs}
+    fixed = plan.results.union(plan.graph.inputs)
     held = {plan.owner(v): v for v in plan.graph.inputs}  # by the memory: whose value is in it
     written = set(plan.graph.inputs)
     last = {v: i for i, step in enumerate(plan.steps) for v in plan.touched(step)}
@@ -114,7 +118,7 @@ def verify_hosts(plan: Schedule) -> None:
     """Outputs hold values only while nobody touches the outputs."""
     touched = [set(plan.touched(step)) for step in plan.steps]
     for v, (host, _) in plan.hosted.items():
-        assert host in plan.graph.outputs
+        assert host in plan.results
         assert host not in map(plan.owner, plan.graph.inputs), "an input is there"
         last = max(i for i, memory in enumerate(touched) if v in memory)
         assert not any(host in memory for memory in touched[: last + 1]), "the output is there"

@@ -40,6 +40,21 @@ def test_leading_axes_that_broadcast():
     assert turned(lambda a, b: [swapped(swapped(a) @ b)], a, b) == ["transpose", "matmul"]
 
 
+def test_columns_that_come_before_rows_turn_round_where_other_axes_move_too():
+    q, s = rng.normal(size=(2, 3, 6, 4)), rng.normal(size=(2, 3, 6, 5))
+    heads = turned(lambda q, s: [np.transpose(swapped(q) @ s, (0, 3, 1, 2))], q, s)
+    assert heads == ["transpose", "matmul", "transpose"]
+    graph = turn_products(
+        stage(
+            lambda q, s: [np.transpose(swapped(q) @ s, (0, 3, 1, 2))], [type_of(q), type_of(s)], ""
+        ).graph
+    )
+    assert graph.equations[-1].params["axes"] == (0, 2, 1, 3)  # rows stay rows
+    k = np.ascontiguousarray(np.transpose(q, (0, 2, 1, 3)))
+    moved = turned(lambda k, s: [swapped(np.transpose(k, (0, 2, 3, 1)) @ s)], k, s)
+    assert moved == ["transpose", "transpose", "matmul"]
+
+
 def test_products_that_stay():
     a, b = rng.normal(size=(4, 2)), rng.normal(size=(4, 5))
 

@@ -23,8 +23,7 @@ def overwrite(plan: Schedule) -> None:
     Maps do so element by element; an array with some elements replaced needs no copy of the others.
     """
     last = _last_steps(plan)
-    outputs = set(plan.graph.outputs)
-    fixed = outputs.union(v for v in plan.graph.inputs if v not in plan.room)
+    fixed = plan.results.union(v for v in plan.graph.inputs if v not in plan.room)
     for i, step in enumerate(plan.steps):
         for part in step.parts:
             others = {v for other in step.parts if other is not part for v in other.reads}
@@ -72,7 +71,7 @@ def place(plan: Schedule) -> None:
 
     Large values go where an output will be written later, the others to the arena.
     """
-    fixed = {*plan.graph.inputs, *plan.graph.outputs}
+    fixed = plan.results.union(plan.graph.inputs)
     last = _last_steps(plan)
     first = {v: i for i, step in reversed([*enumerate(plan.steps)]) for v in plan.touched(step)}
     inputs = set(map(plan.owner, plan.graph.inputs))

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterator
 from hashlib import sha256
 from typing import Any, NamedTuple
 
@@ -23,7 +24,15 @@ import numpy as np
 from pullback.compile.chunks import bounds, chunk_length
 from pullback.compile.ir import I64, ZERO, ir, loop, loops
 from pullback.compile.kernels import Kernel
-from pullback.compile.products import HEIGHT, INNER, MAX_CHUNKS, panel_width, pieces, split
+from pullback.compile.products import (
+    HEIGHT,
+    INNER,
+    MAX_CHUNKS,
+    panel_width,
+    pieces,
+    split,
+    stored,
+)
 from pullback.compile.tiles import Tiles, size
 from pullback.core.graph import Equation
 from pullback.errors import CompileError
@@ -32,6 +41,7 @@ __all__ = ["emit_convolution", "slides"]
 
 LINE = 128  # bytes
 GRAIN = 1 << 20  # multiplications of a chunk
+MERGED = 1 << 14  # sums that a chunk adds up
 
 Ints = tuple[int, ...]
 
@@ -82,6 +92,12 @@ class Grid(NamedTuple):
         """Numbers in the copy of one channel."""
         return math.prod(self.phases) * math.prod(self.box)
 
+    def positions(self, step: int) -> Iterator[int]:
+        """Where every ``step``-th run starts, in row-major order, of those along the last axis."""
+        *others, last = map(range, self.run)
+        for place in itertools.product(*others, last[::step]):
+            yield sum(i * s for i, s in zip(place, self.strides, strict=True))
+
     @property
     def span(self) -> int:
         """From the first run to the last, both included."""
@@ -113,7 +129,8 @@ class Convolution:
         self.builder = kernel.builder
         self.x, self.w = kernel.equation.inputs
         (self.out,) = kernel.equation.outputs
-        self.image, self.filters, self.result = map(kernel.pointer, (self.x, self.w, self.out))
+        (x, x_axes), (w, w_axes) = (stored(kernel.plan, v) for v in (self.x, self.w))
+        self.image, self.filters, self.result = map(kernel.pointer, (x, w, self.out))
         self.params = kernel.equation.params
         self.tiles = Tiles(kernel.builder.module, self.out.type.dtype)
         self.item = self.out.type.dtype.itemsize
@@ -124,6 +141,9 @@ class Convolution:
         self.space: Ints = tuple(space)
         self.window: Ints = self.w.type.shape[2:]
         self.positions: Ints = self.out.type.shape[2:]
+        self.reads = math.prod(self.window)
+        self.row, self.channel = distances(x.type.shape, x_axes)
+        self.filter, self.filter_channel = distances(w.type.shape, w_axes)
 
     # -- memory -------------------------------------------------------------------------------
     def scratch(self, n: int) -> Any:
@@ -202,7 +222,7 @@ class Slide(Convolution):
     def run(self) -> None:
         kernel, params = self.kernel, self.params
         layout = grid(self.positions, params["stride"], self.window, params["dilation"])
-        reads = self.n_in * math.prod(self.window)
+        reads = self.n_in * self.reads
         n_positions = math.prod(self.positions)
         n_images = self.n_rows * self.groups
         work = n_images * self.n_out * reads * layout.span
@@ -210,7 +230,9 @@ class Slide(Convolution):
         in_chunk = chunk_length(n_images, wanted, 1)
         kernel.n_chunks = -(-n_images // in_chunk)
         width = panel_width(self.tiles, self.n_out)
-        columns, image, sums = layout.span, None, None
+        lanes = self.tiles.lanes
+        is_dense = self.positions[-1] % lanes == 0  # no vector reaches into another row
+        columns, image, sums = n_positions if is_dense else layout.span, None, None
         if not self.is_copy(layout):
             if columns != n_positions:
                 columns = chunk_length(columns, 1, width)
@@ -218,20 +240,24 @@ class Slide(Convolution):
             self.zero(image, self.n_in * layout.length + width)
         if columns != n_positions:
             sums = self.scratch(self.n_out * columns)
-        places = self.table(
-            [c * layout.length + start for c in range(self.n_in) for start in layout.starts]
-        )
+        step = self.channel if image is None else layout.length
+        places = self.table([c * step + start for c in range(self.n_in) for start in layout.starts])
+        starts = layout.positions(lanes) if is_dense else range(0, columns, lanes)
+        vectors = self.table(list(starts))
         filters = self.n_out * reads
         first, stop = bounds(self.builder, n_images, in_chunk, kernel.chunk)
         with loop(self.builder, stop, start=first) as number:
-            source = self.at(self.image, (number, self.n_in * math.prod(self.space)))
+            row, group = (
+                f(number, size(self.groups)) for f in (self.builder.udiv, self.builder.urem)
+            )
+            source = self.at(self.image, (row, self.row), (group, self.n_in * self.channel))
             target = self.at(self.result, (number, self.n_out * n_positions))
-            group = self.builder.urem(number, size(self.groups))
             weights = self.at(self.filters, (group, filters))
             if image is not None:
-                self.copy_images(layout, source, image, self.n_in, math.prod(self.space))
+                self.copy_images(layout, source, image, self.n_in, self.channel)
                 source = image
-            self.multiply((weights, source, sums or target), places, reads, columns, width)
+            tables = places, vectors
+            self.multiply((weights, source, sums or target), tables, reads, columns, width)
             if sums is not None:
                 self.drop(layout, sums, columns, target)
             if kernel.tail is not None:
@@ -239,10 +265,15 @@ class Slide(Convolution):
                 kernel.tail(row, self.builder.add(row, size(self.n_out)))
 
     def multiply(
-        self, operands: tuple[Any, Any, Any], places: Any, reads: int, columns: int, width: int
+        self,
+        operands: tuple[Any, Any, Any],
+        tables: tuple[Any, Any],
+        reads: int,
+        columns: int,
+        width: int,
     ) -> None:
         """``c = weights @ rows``, in blocks of the inner dimension and panels of columns."""
-        build, (weights, rows, c) = self.builder, operands
+        build, (weights, rows, c), (places, vectors) = self.builder, operands, tables
         inner = split(reads, INNER)[0][2]
         with loop(build, -(-reads // inner)) as block:
             p = build.mul(block, size(inner))
@@ -253,12 +284,14 @@ class Slide(Convolution):
             for start, count, lanes in pieces(columns, width):
                 with loop(build, count) as panel:
                     j = build.add(size(start), build.mul(panel, size(lanes)))
+                    vector = build.udiv(j, size(self.tiles.lanes))
+                    own = build.gep(vectors, [vector], source_etype=I64)
                     for row, height in tile_rows(build, self.n_out):
                         tile = self.tiles.tile(height, lanes, has_table=True)
                         a = self.at(weights, (row, reads), (p, 1))
                         place = self.at(c, (row, columns), (j, 1))
-                        steps = [size(reads), size(1), table, size(columns), depth, is_more]
-                        build.call(tile, [a, self.at(rows, (j, 1)), place, *steps])
+                        steps = [size(reads), size(1), table, size(columns), depth, is_more, own]
+                        build.call(tile, [a, rows, place, *steps])
 
     def drop(self, layout: Grid, sums: Any, columns: int, target: Any) -> None:
         """Copy what lies at positions; the values between rows of the grid are not wanted."""
@@ -281,45 +314,62 @@ class Fold(Convolution):
         params = self.params
         self.layout = grid(self.window, params["dilation"], self.positions, params["stride"])
         self.columns = self.n_rows * math.prod(self.positions)
-        self.reads = math.prod(self.window)
+        most = max(1, min(self.n_in, INNER // self.reads))  # channels whose values are one block
+        self.together = next(n for n in range(most, 0, -1) if self.n_in % n == 0)
 
     def run(self) -> None:
         kernel, build = self.kernel, self.builder
-        inner = self.n_in * self.reads
-        work = self.out.type.size * inner
-        wanted = max(1, min(work // GRAIN, MAX_CHUNKS, inner // INNER))
-        in_chunk = chunk_length(self.n_in, min(wanted, self.n_in), 1)
-        kernel.n_chunks = n_chunks = -(-self.n_in // in_chunk)
+        work = self.out.type.size * self.n_in * self.reads
+        n_units = self.n_in // self.together
+        wanted = max(1, min(work // GRAIN, MAX_CHUNKS, self.n_in * self.reads // INNER, n_units))
+        in_chunk = chunk_length(n_units, wanted, 1)
+        kernel.n_chunks = n_chunks = -(-n_units // in_chunk)
         sums = self.sums()
-        volume = math.prod(self.space)
-        distance = volume * self.n_in * self.groups  # from one row to the next
-        image = None
+        self.copy, length = None, self.n_rows * self.layout.length
         if not self.is_copy(self.layout):
-            image = self.scratch(self.n_rows * self.layout.length)
-            self.zero(image, self.n_rows * self.layout.length)
+            self.copy = self.scratch(self.together * length)
+            self.zero(self.copy, self.together * length)
         self.width = panel_width(self.tiles, self.n_out)
         self.panel = self.scratch(self.width * max(INNER, self.window[-1] % INNER))
-        starts, step = self.layout.starts, distance if image is None else self.layout.length
+        self.block = self.scratch(self.n_out * self.together * self.reads)
+        starts, step = self.layout.starts, self.row if self.copy is None else self.layout.length
         self.places = self.table([n * step + start for n in range(self.n_rows) for start in starts])
-        first, stop = bounds(build, self.n_in, in_chunk, kernel.chunk)
-        with loop(build, stop, start=first) as c, loop(build, self.groups) as group:
-            channel = build.add(build.mul(group, size(self.n_in)), c)
-            source = self.at(self.image, (channel, volume))
-            if image is not None:
-                self.copy_images(self.layout, source, image, self.n_rows, distance)
+        first, stop = bounds(build, n_units, in_chunk, kernel.chunk)
+        with loop(build, stop, start=first) as unit, loop(build, self.groups) as group:
+            c = build.mul(unit, size(self.together))
+            image = self.images(build.add(build.mul(group, size(self.n_in)), c))
             row = build.mul(group, size(self.n_out))
-            a = self.at(self.filters, (row, inner), (c, self.reads))
+            a = self.at(self.filters, (row, self.filter), (c, self.filter_channel))
             target = self.at(sums, (row, self.columns))
-            self.add_channel(a, image or source, target, build.icmp_signed(">", c, first))
+            self.add_channels(a, image, target, build.icmp_signed(">", unit, first))
         kernel.finish = lambda last: Fold(last).merge(n_chunks)
 
     def sums(self) -> Any:
         return self.scratch(self.groups * self.n_out * self.columns)
 
-    def add_channel(self, a: Any, image: Any, target: Any, is_more: Any) -> None:
+    def images(self, channel: Any) -> Any:
+        """Some channels, from one on: in place, or their copies."""
+        source = self.at(self.image, (channel, self.channel))
+        if self.copy is None:
+            return source
+        with loop(self.builder, self.together) as c:
+            image = self.at(source, (c, self.channel))
+            target = self.at(self.copy, (c, self.n_rows * self.layout.length))
+            self.copy_images(self.layout, image, target, self.n_rows, self.row)
+        return self.copy
+
+    def add_channels(self, a: Any, image: Any, target: Any, is_more: Any) -> None:
         """Blocks of the kernel's values: whole runs, as many as a panel takes, or a part of one."""
-        build, run = self.builder, self.window[-1]
-        n_runs = self.reads // run
+        build, run, row = self.builder, self.window[-1], self.filter
+        if self.together > 1:
+            row = self.together * self.reads
+            with loop(build, self.together) as c:
+                source = self.at(a, (c, self.filter_channel))
+                place = self.at(self.block, (c, self.reads))
+                steps = map(size, (self.filter, row, self.reads, self.n_out))
+                build.call(self.tiles.gather(), [source, place, *steps])
+            a = self.block
+        n_runs = self.together * self.reads // run
         for from_, n_blocks, count in pieces(n_runs, max(1, INNER // run)):
             with loop(build, n_blocks) as number:
                 first = build.add(size(from_), build.mul(number, size(count)))
@@ -330,14 +380,13 @@ class Fold(Convolution):
                         is_first = build.icmp_signed("==", place, ZERO)
                         add = build.or_(is_more, build.not_(is_first))
                         block = self.at(a, (place, 1)), self.at(image, (p, 1)), target
-                        self.add_block(block, first, (count, length), add)
+                        self.add_block(block, first, (count, length, row), add)
 
     def add_block(
-        self, operands: tuple[Any, Any, Any], first: Any, sizes: tuple[int, int], add: Any
+        self, operands: tuple[Any, Any, Any], first: Any, sizes: tuple[int, int, int], add: Any
     ) -> None:
-        """``target += a @ b.T`` for ``sizes = (runs, length)``, a panel of columns at a time."""
-        build, (a, image, target), (count, length) = self.builder, operands, sizes
-        a_row = self.n_in * self.reads
+        """``target += a @ b.T`` for ``sizes = (runs, length, distance of rows of a)``."""
+        build, (a, image, target), (count, length, a_row) = self.builder, operands, sizes
         for start, n_panels, lanes in pieces(self.columns, self.width):
             with loop(build, n_panels) as number:
                 j = build.add(size(start), build.mul(number, size(lanes)))
@@ -354,35 +403,44 @@ class Fold(Convolution):
                     build.call(tile, [self.at(a, (row, a_row)), self.panel, c, *steps, add])
 
     def run_start(self, image: Any, number: Any) -> Any:
-        """Where a run of the kernel's values starts in an image."""
+        """Where a run of the kernel's values starts in the images of the channels."""
         terms = []
         for n, step in reversed(list(zip(self.window, self.layout.strides, strict=True))[:-1]):
             terms.append((self.builder.urem(number, size(n)), step))
             number = self.builder.udiv(number, size(n))
-        return self.at(image, *terms)
+        length = self.n_rows * self.layout.length
+        return self.at(image, (number, self.channel if self.copy is None else length), *terms)
 
     def merge(self, n_chunks: int) -> None:
-        """Add the sums of the chunks in order."""
+        """Add the sums of the chunks in order, and put them where they belong; by filters."""
         kernel, build = self.kernel, self.builder
-        kernel.n_chunks = n_chunks
+        kernel.n_chunks, chunk, kernel.chunk = n_chunks, kernel.chunk, ZERO
         sums, real = self.sums(), self.tiles.real
         n_positions = math.prod(self.positions)
         n_filters = self.groups * self.n_out
         step = self.lines(n_filters * self.columns)
-        total = build.alloca(real)
-        with loops(build, (self.n_rows, n_filters, n_positions)) as (n, o, q):
-            place = self.at(sums, (o, self.columns), (n, n_positions), (q, 1))
-            build.store(ir.Constant(real, 0), total)
-            with loop(build, n_chunks) as chunk:
-                part = build.load(self.at(place, (chunk, step)), typ=real)
-                build.store(build.fadd(build.load(total, typ=real), part), total)
-            target = self.at(
-                self.result,
-                (n, n_filters * n_positions),
-                (o, n_positions),
-                (q, 1),
-            )
-            build.store(build.load(total, typ=real), target)
+        kernel.n_chunks = max(1, min(n_filters, n_chunks * n_filters * self.columns // MERGED))
+        in_chunk = chunk_length(n_filters, kernel.n_chunks, 1)
+        kernel.n_chunks = -(-n_filters // in_chunk)
+        first, stop = bounds(build, n_filters, in_chunk, chunk)
+        with loop(build, stop, start=first) as o:
+            row = self.at(sums, (o, self.columns))
+            with loop(build, self.columns if n_chunks > 1 else 0) as column:
+                places = [self.at(row, (column, 1), (size(i), step)) for i in range(n_chunks)]
+                total = build.load(places[0], typ=real)
+                for place in places[1:]:
+                    total = build.fadd(total, build.load(place, typ=real))
+                build.store(total, places[0])
+            with loops(build, (self.n_rows, n_positions)) as (n, q):
+                value = build.load(self.at(row, (n, n_positions), (q, 1)), typ=real)
+                place = (n, n_filters * n_positions), (o, n_positions), (q, 1)
+                build.store(value, self.at(self.result, *place))
+
+
+def distances(shape: Ints, axes: Ints) -> tuple[int, int]:
+    """Numbers between the indices of the first axis, and of the second, of what has this shape."""
+    first, second = (math.prod(shape[axis + 1 :]) for axis in axes[:2])
+    return first, second
 
 
 def tile_rows(builder: ir.IRBuilder, n: int) -> Any:

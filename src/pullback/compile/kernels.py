@@ -6,6 +6,7 @@ its operands for theirs, so transpositions, broadcasts and slices turn into inde
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -35,6 +36,8 @@ __all__ = [
     "emit_tail_of_images",
     "emit_update",
 ]
+
+SHORT = 4  # steps of an innermost loop that are written out
 
 Index = list[Any]
 Part = tuple[int, Any, Any] | None  # of a nest of loops: axis, start, stop
@@ -208,8 +211,10 @@ class Kernel:
                 if axis in region:
                     start, stop = self.within(start, stop, *ranges[axis])
                 ranges[axis] = start, stop
-            with box(self.builder, ranges) as index:
-                self.map_at(index)
+            inside = [] if self.is_flat else short_ends(ranges)
+            with box(self.builder, ranges[: len(ranges) - len(inside)]) as index:
+                for end in itertools.product(*inside):
+                    self.map_at([*index, *end])
 
     def within(self, start: Any, stop: Any, first: int, last: int) -> tuple[Any, Any]:
         """The part of a range that is inside another one."""
@@ -280,6 +285,17 @@ class Kernel:
             Scalar(self.builder.load(place, typ=s.value.type), s.dtype)
             for place, s in zip(places, like, strict=True)
         )
+
+
+def short_ends(ranges: Sequence[tuple[Any, Any]]) -> list[list[Any]]:
+    """The indices along the last axes, where these are so short that they need no loop.
+
+    The loop around them then is one that vectorizes.
+    """
+    start, stop = ranges[-1] if len(ranges) > 1 else (0, 0)
+    if isinstance(start, int) and isinstance(stop, int) and 1 < stop - start <= SHORT:
+        return [[I64(i) for i in range(start, stop)]]
+    return []
 
 
 def emit_map(kernel: Kernel) -> None:

@@ -91,6 +91,11 @@ class Schedule:
             variable = self.alias[variable]
         return variable
 
+    @property
+    def results(self) -> set[Variable]:
+        """The owners of the outputs."""
+        return {self.owner(v) for v in self.graph.outputs if isinstance(v, Variable)}
+
     def memory(self, step: Step) -> list[Variable]:
         """The owners of what a step reads and writes, each once."""
         return list(dict.fromkeys(map(self.owner, (*step.reads, *step.outputs))))

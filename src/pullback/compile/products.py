@@ -7,7 +7,9 @@ at large strides is copied first.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+import itertools
+import math
+from collections.abc import Hashable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,15 +24,20 @@ __all__ = ["Stack"]
 
 INNER = 256  # numbers of the inner dimension in a block: a panel takes 16 KiB
 HEIGHT = 6  # rows of a tile
-ROWS = 16 * HEIGHT  # rows of a block of a transposed A, which is copied
+ROWS = 24 * HEIGHT  # rows of a block of A, which stays in the second cache
+STRIP = 128 << 10  # bytes of the copy of some columns of a block of B
+MUCH = 256  # columns that are worth a copy of A
 NEAR = 24 << 10  # bytes that are read at any stride without loss
-FAR = 256 << 10  # bytes of A that are read again and again
-GRAIN = 1 << 19  # multiplications of a chunk
-MAX_CHUNKS = 24  # each copies its parts of the operands
-ENOUGH = 8  # pieces of whole rows, which copies and tails prefer
+GRAIN = 1 << 17  # multiplications of a chunk
+MAX_CHUNKS = 16  # each copies its parts of the operands
 MOVE = 4  # multiplications in the time in which a number is moved
+READ, COPY = 2, 8  # and is read again, or copied
+SHARED = 2.5  # as much for a copy that pieces share: it is written to memory, and read
 MAP = 5  # and in that of an operation of a map
-LEAST_ROWS, LEAST_COLUMNS = 96, 128  # of a piece of many: what it copies must be worth it
+LEAST_COLUMNS = 32  # of a piece of many
+SEAM = 1000  # and in that in which a map moves on to another row
+PIECE = 1 << 14  # and in that in which a thread takes a piece
+BALANCE = 8  # threads wait at the end for a part of a piece
 
 
 class Layout(NamedTuple):
@@ -47,39 +54,84 @@ class Layout(NamedTuple):
 
 
 class Product:
-    """A product of matrices of fixed sizes; it takes ``scratch_bytes`` of working memory."""
+    """A product of matrices of fixed sizes; it takes ``scratch_bytes`` of working memory.
 
-    def __init__(self, tiles: Tiles, sizes: tuple[int, int, int], layout: Layout) -> None:
+    Where ``is_shared``, ``a`` is a copy that several products read, made by :meth:`share`.
+    """
+
+    def __init__(
+        self, tiles: Tiles, sizes: tuple[int, int, int], layout: Layout, is_shared: bool = False
+    ) -> None:
         self.tiles = tiles
         self.sizes = m, n, k = sizes
         self.layout = layout
+        self.is_shared = is_shared
         self.a_row, self.a_step = (1, layout.a_row) if layout.a_transposed else (layout.a_row, 1)
         item = tiles.dtype.itemsize
-        self.inner = split(k, INNER)[0][2] if k else 1
+        self.inner = inner_block(k)
+        self.rows = part(m, -(-m // ROWS), HEIGHT)  # of a block
         self.width = panel_width(tiles, m)
-        self.copies_a = layout.a_transposed and m * self.inner * item > NEAR and n > 2 * self.width
-        self.copies_b = layout.b_transposed or (
-            self.inner * layout.b_row * item > NEAR and m > 4 * HEIGHT
+        self.copies_a = is_shared or needs_copy(sizes, layout, tiles)
+        self.copies_b = needs_copy_of_b(sizes, layout, tiles)
+        self.is_dots = m == self.a_step == 1 and layout.b_transposed
+        self.strip = self.width * max(1, STRIP // (self.width * self.inner * item))
+        strip = min(n, self.strip) * self.inner
+        self.strip_bytes = strip * item if self.copies_b else 0
+        a_bytes = self.rows * self.inner * item if self.copies_a and not is_shared else 0
+        self.scratch_bytes = 0 if self.is_dots else self.strip_bytes + a_bytes
+
+    def new(self, name: str, n_pointers: int, others: list[Any]) -> tuple[Any, bool]:
+        """A function of this product, and whether it is new."""
+        parts = [*self.sizes, *map(int, self.layout), int(self.is_shared)]
+        function, is_new = self.tiles.function(
+            f"{name}_{'_'.join(map(str, parts))}", n_pointers, others
         )
-        self.is_dots = m == 1 and layout.b_transposed
-        self.panel_bytes = self.width * self.inner * item if self.copies_b else 0
-        a_bytes = min(m, ROWS) * self.inner * item if self.copies_a else 0
-        self.scratch_bytes = 0 if self.is_dots else self.panel_bytes + a_bytes
+        if is_new:
+            self.builder = ir.IRBuilder(function.append_basic_block("entry"))
+        return function, is_new
 
     def function(self) -> Any:
         """``product(a, b, c, scratch)``."""
-        name = "_".join(map(str, (*self.sizes, *map(int, self.layout))))
-        function, is_new = self.tiles.function(f"product_{name}", 4, [])
+        function, is_new = self.new("product", 4, [])
         if is_new:
-            self.builder = ir.IRBuilder(function.append_basic_block("entry"))
             self.a, self.b, self.c, self.panel = function.args
-            self.block_a = self.builder.gep(self.panel, [size(self.panel_bytes)], source_etype=I8)
+            self.block_a = self.builder.gep(self.panel, [size(self.strip_bytes)], source_etype=I8)
             if self.is_dots:
                 self.emit_dots()
             else:
                 self.emit_blocks()
             self.builder.ret_void()
         return function
+
+    @property
+    def n_shares(self) -> int:
+        """Parts of the copy of A."""
+        m, _, k = self.sizes
+        return -(-m // self.rows) * -(-k // self.inner)
+
+    def share(self) -> Any:
+        """``share(a, copy, number)``: one of the parts of the copy of A."""
+        function, is_new = self.new("share", 2, [I64])
+        if is_new:
+            build, (m, _, _) = self.builder, self.sizes
+            self.a, copy, number = function.args
+            blocks = size(-(-m // self.rows))
+            self.enter_block(build.udiv(number, blocks))
+            i = build.mul(build.urem(number, blocks), size(self.rows))
+            target = self.shared(copy, i)
+            for start, count, height in pieces(m, self.rows):
+                is_here = build.icmp_signed(">=", i, size(start))
+                is_before = build.icmp_signed("<", i, size(start + count * height))
+                with build.if_then(build.and_(is_here, is_before)):
+                    self.copy_a(i, height, target)
+            build.ret_void()
+        return function
+
+    def shared(self, copy: Any, i: Any) -> Any:
+        """Where the copy of row ``i`` of this block is: blocks lie one behind the other."""
+        build = self.builder
+        place = build.add(build.mul(self.p, size(self.sizes[0])), build.mul(i, self.depth))
+        return self.tiles.at(build, copy, place)
 
     def at(self, pointer: Any, row: Any, step: int, column: Any) -> Any:
         place = self.builder.add(self.builder.mul(row, size(step)), column)
@@ -104,67 +156,118 @@ class Product:
                 )
 
     def emit_blocks(self) -> None:
-        """Blocks of the inner dimension, of rows, then panels of columns."""
-        build, (m, _, k) = self.builder, self.sizes
+        """Blocks of the inner dimension, strips of columns, blocks of rows, then panels."""
+        build, (m, n, k) = self.builder, self.sizes
         with loop(build, max(-(-k // self.inner), 1)) as block:
-            self.p = build.mul(block, size(self.inner))
-            left = build.sub(size(k), self.p)
-            is_last = build.icmp_signed("<", left, size(self.inner))
-            self.depth = build.select(is_last, left, size(self.inner))
-            self.add = build.icmp_signed(">", block, size(0))
-            for start, count, height in pieces(m, ROWS if self.copies_a else m):
-                with loop(build, count) as number:
-                    i = build.add(size(start), build.mul(number, size(height)))
-                    if self.copies_a:
-                        self.copy_a(i, height)
-                    self.emit_panels(i, height)
+            self.enter_block(block)
+            for first, n_strips, columns in pieces(n, self.strip if self.copies_b else n):
+                with loop(build, n_strips) as strip:
+                    j = build.add(size(first), build.mul(strip, size(columns)))
+                    if self.copies_b:
+                        self.copy_b(j, columns)
+                    for start, count, height in pieces(m, self.rows):
+                        with loop(build, count) as number:
+                            i = build.add(size(start), build.mul(number, size(height)))
+                            if self.copies_a and not self.is_shared:
+                                self.copy_a(i, height, self.block_a)
+                            self.emit_panels((i, height), (j, columns))
 
-    def tile_rows(self, height: int) -> Iterator[tuple[Any, int]]:
-        """Loops over the tiles of a block of rows: (first row, rows)."""
+    def enter_block(self, block: Any) -> None:
+        """Set the place and the depth of a block of the inner dimension."""
+        build, k = self.builder, self.sizes[2]
+        self.p = build.mul(block, size(self.inner))
+        left = build.sub(size(k), self.p)
+        is_last = build.icmp_signed("<", left, size(self.inner))
+        self.depth = build.select(is_last, left, size(self.inner))
+        self.add = build.icmp_signed(">", block, size(0))
+
+    def copy_a(self, i: Any, height: int, target: Any) -> None:
+        """Rows of A one behind the other; of a transposed A, the rows of a tile side by side."""
+        build = self.builder
+        if not self.layout.a_transposed:
+            source = self.at(self.a, i, self.a_row, self.p)
+            sizes = size(self.a_row), self.depth, self.depth, size(height)
+            build.call(self.tiles.gather(), [source, target, *sizes])
+            return
         for start, count, rows in split(height, HEIGHT):
-            with loop(self.builder, count) as number:
-                yield self.builder.add(size(start), self.builder.mul(number, size(rows))), rows
+            source = self.at(self.a, self.p, self.a_step, build.add(i, size(start)))
+            place = self.tiles.at(build, target, build.mul(self.depth, size(start)))
+            steps = size(self.a_step), self.depth, size(count)
+            build.call(self.tiles.copy(rows), [source, place, *steps])
 
-    def copy_a(self, i: Any, height: int) -> None:
-        """The rows of each tile, side by side."""
-        for row, rows in self.tile_rows(height):
-            source = self.at(self.a, self.p, self.a_step, self.builder.add(i, row))
-            target = self.tiles.at(self.builder, self.block_a, self.builder.mul(row, self.depth))
-            self.builder.call(
-                self.tiles.copy(rows), [source, target, size(self.a_step), self.depth]
-            )
-
-    def emit_panels(self, i: Any, height: int) -> None:
+    def copy_b(self, j: Any, columns: int) -> None:
+        """The columns of each panel, side by side."""
         build, b_row = self.builder, self.layout.b_row
-        for start, count, columns in pieces(self.sizes[1], self.width):
-            with loop(build, count) as number:
-                j = build.add(size(start), build.mul(number, size(columns)))
-                step = b_row
-                if self.layout.b_transposed:
-                    panel = self.at(self.b, j, b_row, self.p)
-                else:
-                    panel = self.at(self.b, self.p, b_row, j)
-                if self.copies_b:
-                    copy = self.tiles.pack if self.layout.b_transposed else self.tiles.copy
-                    build.call(copy(columns), [panel, self.panel, size(b_row), self.depth])
-                    panel, step = self.panel, columns
-                for row, rows in self.tile_rows(height):
-                    self.emit_tile(i, row, j, (rows, columns), (panel, step))
+        for start, count, width in pieces(columns, self.width):
+            first = build.add(j, size(start))
+            target = self.tiles.at(build, self.panel, build.mul(self.depth, size(start)))
+            if self.layout.b_transposed:
+                with loop(build, count) as number:
+                    column = build.mul(number, size(width))
+                    place = self.tiles.at(build, target, build.mul(column, self.depth))
+                    source = self.at(self.b, build.add(first, column), b_row, self.p)
+                    build.call(self.tiles.pack(width), [source, place, size(b_row), self.depth])
+            else:
+                source = self.at(self.b, self.p, b_row, first)
+                steps = size(b_row), self.depth, size(count)
+                build.call(self.tiles.copy(width), [source, target, *steps])
 
-    def emit_tile(
-        self, i: Any, row: Any, j: Any, shape: tuple[int, int], panel: tuple[Any, int]
+    def emit_panels(self, rows: tuple[Any, int], columns: tuple[Any, int]) -> None:
+        build, b_row, (j, n) = self.builder, self.layout.b_row, columns
+        for start, count, width in pieces(n, self.width):
+            with loop(build, count) as number:
+                column = build.add(size(start), build.mul(number, size(width)))
+                if self.copies_b:
+                    panel = self.tiles.at(build, self.panel, build.mul(column, self.depth))
+                    step = width
+                else:
+                    panel, step = self.at(self.b, self.p, b_row, build.add(j, column)), b_row
+                self.emit_tiles(rows, (build.add(j, column), width), (panel, step))
+
+    def emit_tiles(
+        self, block: tuple[Any, int], columns: tuple[Any, int], panel: tuple[Any, int]
     ) -> None:
-        build, c_row = self.builder, self.layout.c_row
-        if self.copies_a:
-            a = self.tiles.at(build, self.block_a, build.mul(row, self.depth))
-            strides = (1, shape[0])
+        build, c_row, (i, height), (j, width) = self.builder, self.layout.c_row, block, columns
+        for start, count, rows in split(height, HEIGHT):
+            with loop(build, count) as number:
+                row = build.add(size(start), build.mul(number, size(rows)))
+                a, strides = self.rows_of_a(i, row, rows)
+                c = self.at(self.c, build.add(i, row), c_row, j)
+                steps = *strides, size(panel[1]), size(c_row)
+                tile = self.tiles.tile(rows, width)
+                build.call(tile, [a, panel[0], c, *steps, self.depth, self.add])
+
+    def rows_of_a(self, i: Any, row: Any, rows: int) -> tuple[Any, tuple[Any, Any]]:
+        """Where a tile reads A: the place, and the strides of rows and of columns."""
+        build = self.builder
+        if not self.copies_a:
+            place = build.mul(self.p, size(self.a_step))
+            a = self.at(self.a, build.add(i, row), self.a_row, place)
+            return a, (size(self.a_row), size(self.a_step))
+        if self.is_shared:
+            a = self.shared(self.a, build.add(i, row))
         else:
-            start = build.mul(self.p, size(self.a_step))
-            a = self.at(self.a, build.add(i, row), self.a_row, start)
-            strides = (self.a_row, self.a_step)
-        c = self.at(self.c, build.add(i, row), c_row, j)
-        steps = map(size, (*strides, panel[1], c_row))
-        build.call(self.tiles.tile(*shape), [a, panel[0], c, *steps, self.depth, self.add])
+            a = self.tiles.at(build, self.block_a, build.mul(row, self.depth))
+        return a, ((size(1), size(rows)) if self.layout.a_transposed else (self.depth, size(1)))
+
+
+def inner_block(k: int) -> int:
+    """Numbers of the inner dimension in a block."""
+    return split(k, INNER)[0][2] if k else 1
+
+
+def needs_copy(sizes: tuple[int, int, int], layout: Layout, tiles: Tiles) -> bool:
+    """Whether reading A in place is slower: what a tile reads of it lies apart."""
+    m, n, k = sizes
+    is_apart = n > 32 if layout.a_transposed else inner_block(k) < k and n > MUCH
+    return is_apart and m * inner_block(k) * tiles.dtype.itemsize > NEAR
+
+
+def needs_copy_of_b(sizes: tuple[int, int, int], layout: Layout, tiles: Tiles) -> bool:
+    """Whether the rows of a panel of B lie too far apart to stay in the nearest cache."""
+    m, _, k = sizes
+    is_apart = inner_block(k) * layout.b_row * tiles.dtype.itemsize > NEAR
+    return layout.b_transposed or (is_apart and m > 4 * HEIGHT)
 
 
 def split(n: int, most: int) -> list[tuple[int, int, int]]:
@@ -192,27 +295,36 @@ class Pieces(NamedTuple):
 
 
 def cut_product(
-    count: int, sizes: tuple[int, int, int], tiles: Tiles, a_transposed: bool, tail_work: int = 0
+    count: int, sizes: tuple[int, int, int], layout: Layout, tiles: Tiles, tail_work: int
 ) -> Pieces:
-    """Pieces whose part of A stays in the second cache; chunks of some 10 us.
+    """Pieces of rows and columns: many, if what they copy of the operands costs less.
 
-    The longer side is cut first; but a transposed A is copied for each of the columns of pieces.
+    Pieces of the same columns copy the same of B; those of the same rows share a copy of A.
     """
     m, n, k = sizes
-    item = tiles.dtype.itemsize
     work = m * n * k + MOVE * (m * k + k * n + m * n)
     n_chunks = max(1, min((count * work + MAP * tail_work) // GRAIN, MAX_CHUNKS))
-    wanted = -(-n_chunks // count)
-    height = max(1, -(-m * min(k, INNER) * item // FAR))  # rows of pieces, and columns of them
-    most = max(height, m // LEAST_ROWS), max(1, n // LEAST_COLUMNS)
-    if (a_transposed or tail_work) and most[0] >= ENOUGH:
-        most = most[0], 1
-    if n >= m and not a_transposed:
-        width = min(-(-wanted // height), most[1])
-        height = max(height, min(-(-wanted // width), most[0]))
-    else:
-        height = max(height, min(wanted, most[0]))
-        width = min(-(-wanted // height), most[1])
+    most = -(-n_chunks // count)
+    copied_a = m * k if needs_copy(sizes, layout, tiles) else 0
+    copied_b = k * n if needs_copy_of_b(sizes, layout, tiles) else 0
+
+    def cost(grid: tuple[int, int]) -> float:
+        height, width = grid
+        read = width * m * k + height * k * n
+        copied = copied_a * (SHARED if width > 1 else 1) + copied_b * height
+        rows = m * (width - 1) if tail_work else 0
+        n_pieces = height * width
+        waiting = work / (2 + BALANCE * (n_pieces - 1))
+        return READ * read + COPY * copied + SEAM * rows + PIECE * n_pieces + waiting
+
+    halved = [1 << i for i in range(most.bit_length())]
+    grids = [
+        (height, width)
+        for height, width in itertools.product(halved, halved)
+        if height * width <= most
+        if height <= max(1, m // HEIGHT) and width <= max(1, n // LEAST_COLUMNS)
+    ]
+    height, width = min(grids, key=cost)
     rows = part(m, height, HEIGHT)
     columns = part(n, width, panel_width(tiles, rows))
     pieces = count * -(-m // rows) * -(-n // columns)
@@ -242,60 +354,66 @@ class Stack:
         x1, x2 = equation.inputs
         (self.out,) = equation.outputs
         self.tiles = Tiles(module, self.out.type.dtype)
-        left, a_transposed = matrix(plan, x1)
-        right, b_transposed = matrix(plan, x2)
+        left, right = view(plan, x1), view(plan, x2)
         m, k = (1, x1.type.shape[0]) if x1.type.ndim == 1 else x1.type.shape[-2:]
         n = 1 if x2.type.ndim == 1 else x2.type.shape[-1]
         self.shape = np.broadcast_shapes(x1.type.shape[:-2], x2.type.shape[:-2])
         self.count = int(np.prod(self.shape))
         is_joint = self.count == x1.type.size // max(m * k, 1) and x2.type.ndim <= 2
-        if is_joint and not a_transposed:
+        if is_joint and x1 in plan.in_memory:
             m, self.count = m * self.count, 1  # one matrix for the whole stack
         if n == 1:  # a row vector times the transposed matrix
-            left, a_transposed, right, b_transposed = (
-                right,
-                not b_transposed,
-                left,
-                not a_transposed,
-            )
+            left, right = (v._replace(is_transposed=not v.is_transposed) for v in (right, left))
             x1, x2, m, n = x2, x1, n, m
-        self.types = x1.type, x2.type
-        self.operands = [left, right]
+        self.types, self.strides = (x1.type, x2.type), (left.strides, right.strides)
+        self.operands = [left.source, right.source]
         self.sizes = m, n, k
-        self.layout = Layout(
-            m if a_transposed else k, k if b_transposed else n, n, a_transposed, b_transposed
-        )
+        self.layout = Layout(left.row, right.row, n, left.is_transposed, right.is_transposed)
         tail_work = plan.work(tail) if tail else 0
-        self.pieces = cut_product(self.count, self.sizes, self.tiles, a_transposed, tail_work)
+        self.pieces = cut_product(self.count, self.sizes, self.layout, self.tiles, tail_work)
         self.is_flat = tail is not None and tail.is_flat
         self.height = -(-m // self.pieces.rows)
         self.width = -(-n // self.pieces.columns)
         self.n_pieces = self.count * self.height * self.width
         self.n_chunks = -(-self.n_pieces // self.pieces.in_chunk)
+        self.is_shared = self.width > 1 and needs_copy(self.sizes, self.layout, self.tiles)
         self.products = self.kinds_of_pieces()
         most = max(p.scratch_bytes for p, *_ in self.products)
         self.chunk_bytes = aligned(most) if most else 0
-        self.scratch_bytes = self.chunk_bytes * self.n_chunks
+        shared = self.count * m * k * self.tiles.dtype.itemsize if self.is_shared else 0
+        self.shared_bytes = aligned(shared) if shared else 0
+        self.scratch_bytes = self.shared_bytes + self.chunk_bytes * self.n_chunks
 
     @property
     def key(self) -> Hashable:
         """Equal for two equations if their functions are."""
-        return "product", self.types, self.sizes, self.layout
+        return "product", self.types, self.strides, self.sizes, self.layout
 
-    def function(self, tail: Any, n_tail: int) -> Any:
-        """``f(status, a, b, c, *operands of the tail, working memory, chunk)``.
+    def stages(self, tail: Any, n_tail: int) -> list[tuple[Any, int]]:
+        """Functions, one after the other, and their numbers of chunks.
 
+        ``f(status, a, b, c, *operands of the tail, working memory, chunk)``;
         ``tail(status, *operands, first row, stop, first column, stop)`` follows each piece.
         """
+        stages = [(self.emit_shares(n_tail), self.n_shares)] if self.is_shared else []
+        return [*stages, (self.emit_products(tail, n_tail), self.n_chunks)]
+
+    def enter(self, name: str, n_tail: int) -> tuple[Any, Any]:
+        """Begin a function; it and its chunk."""
         module = self.tiles.module
         kind = ir.FunctionType(ir.VoidType(), [POINTER] * (5 + n_tail) + [I64])
-        function = ir.Function(module, kind, module.get_unique_name("products"))
+        function = ir.Function(module, kind, module.get_unique_name(name))
         function.linkage = "internal"
         self.builder = ir.IRBuilder(function.append_basic_block("entry"))
-        status, *self.places, scratch, chunk = function.args
-        self.tail, self.tail_operands = tail, [status, *self.places[3:]]
+        self.status, *self.places, self.shared, chunk = function.args
+        return function, chunk
+
+    def emit_products(self, tail: Any, n_tail: int) -> Any:
+        function, chunk = self.enter("products", n_tail)
+        self.tail, self.tail_operands = tail, [self.status, *self.places[3:]]
         start = self.builder.mul(chunk, size(self.chunk_bytes))
-        self.scratch = self.builder.gep(scratch, [start], source_etype=I8)
+        start = self.builder.add(start, size(self.shared_bytes))
+        self.scratch = self.builder.gep(self.shared, [start], source_etype=I8)
         first, stop = bounds(self.builder, self.n_pieces, self.pieces.in_chunk, chunk)
         if self.n_chunks == 1:
             first, stop = ZERO, self.n_pieces
@@ -304,6 +422,36 @@ class Stack:
         self.builder.ret_void()
         return function
 
+    @property
+    def n_shares(self) -> int:
+        """Parts in which A is copied."""
+        return self.count * self.height * self.products[0][0].n_shares
+
+    def emit_shares(self, n_tail: int) -> Any:
+        """Copy parts of A."""
+        function, number = self.enter("shares", n_tail)
+        build, most = self.builder, self.products[0][0].n_shares
+        piece, part = self.divided(number, most)
+        i, row = self.divided(piece, self.height)
+        for product, is_last, is_right in self.products:
+            is_here = build.icmp_signed("==", row, size(self.height - 1))
+            is_here = is_here if is_last else build.not_(is_here)
+            if is_right:  # one of those that share the copy
+                is_here = build.and_(is_here, build.icmp_signed("<", part, size(product.n_shares)))
+                with build.if_then(is_here):
+                    build.call(product.share(), [*self.copied(i, row), part])
+        build.ret_void()
+        return function
+
+    def copied(self, i: Any, row: Any) -> tuple[Any, Any]:
+        """Where rows of A start that several pieces multiply: in its memory, and in the copy."""
+        build, (m, _, k), layout = self.builder, self.sizes, self.layout
+        first = build.mul(row, size(self.pieces.rows))
+        a = self.member(0, i)
+        a = self.at(a, first, 1 if layout.a_transposed else layout.a_row)
+        place = build.add(build.mul(i, size(m)), first)
+        return a, self.at(self.shared, place, k)
+
     def kinds_of_pieces(self) -> list[tuple[Product, bool, bool]]:
         """The products of whole pieces and of those at the ends: (product, last row, column)."""
         m, n, k = self.sizes
@@ -311,22 +459,21 @@ class Stack:
         heights = [(rows, False)] * (self.height > 1) + [(m - (self.height - 1) * rows, True)]
         widths = [(columns, False)] * (self.width > 1) + [(n - (self.width - 1) * columns, True)]
         return [
-            (Product(self.tiles, (height, width, k), self.layout), is_bottom, is_right)
-            for height, is_bottom in heights
-            for width, is_right in widths
+            (Product(self.tiles, (height, width, k), self.layout, self.is_shared), bottom, right)
+            for height, bottom in heights
+            for width, right in widths
         ]
 
     def emit_piece(self, number: Any) -> None:
-        build, (m, n, k), layout = self.builder, self.sizes, self.layout
+        build, (m, n, _), layout = self.builder, self.sizes, self.layout
         item = self.tiles.dtype.itemsize
         i, piece = self.divided(number, self.height * self.width)
         row, column = self.divided(piece, self.width)
-        a = self.member(0, i, m * k * item)
-        b = self.member(1, i, k * n * item)
+        a, copy = self.copied(i, row)
+        b = self.member(1, i)
         c = build.gep(self.places[2], [build.mul(i, size(m * n * item))], source_etype=I8)
         first_row = build.mul(row, size(self.pieces.rows))
         first_column = build.mul(column, size(self.pieces.columns))
-        a = self.at(a, first_row, 1 if layout.a_transposed else layout.a_row)
         b = self.at(b, first_column, layout.b_row if layout.b_transposed else 1)
         c = self.tiles.at(build, self.at(c, first_row, layout.c_row), first_column)
         is_bottom = build.icmp_signed("==", row, size(self.height - 1))
@@ -337,7 +484,7 @@ class Stack:
                 for is_last, wanted in ((is_bottom, bottom), (is_right, right))
             ]
             with build.if_then(build.and_(*flags)):
-                build.call(product.function(), [a, b, c, self.scratch])
+                build.call(product.function(), [copy if self.is_shared else a, b, c, self.scratch])
                 if self.tail is not None:
                     top = build.add(build.mul(i, size(m)), first_row)
                     self.follow(top, first_column, product.sizes[0], product.sizes[1])
@@ -362,29 +509,51 @@ class Stack:
     def at(self, pointer: Any, i: Any, step: int) -> Any:
         return self.tiles.at(self.builder, pointer, self.builder.mul(i, size(step)))
 
-    def member(self, operand: int, i: Any, n_bytes: int) -> Any:
+    def member(self, operand: int, i: Any) -> Any:
         """Pointer to the matrix of an operand for number ``i`` of the broadcast stack."""
         builder, base, shape = self.builder, self.places[operand], self.types[operand].shape[:-2]
         if int(np.prod(shape)) == 1 or self.count == 1:
             return base
-        position: Any = ZERO
-        rest, strides = i, np.cumprod((1, *shape[::-1]))[:-1][::-1]
-        indices = []
+        position, rest, indices = ZERO, i, []
         for n in reversed(self.shape):
             rest, index = self.divided(rest, n)
             indices.append(index)
         own = indices[::-1][len(self.shape) - len(shape) :]
-        for n, stride, k in zip(shape, strides, own, strict=True):
+        for n, stride, k in zip(shape, self.strides[operand], own, strict=True):
             if n != 1:
-                position = builder.add(position, builder.mul(k, size(int(stride))))
-        return builder.gep(base, [builder.mul(position, size(n_bytes))], source_etype=I8)
+                position = builder.add(position, builder.mul(k, size(stride)))
+        return self.tiles.at(builder, base, position)
 
 
-def matrix(plan: Schedule, operand: Operand) -> tuple[Variable, bool]:
-    """Where an operand is in memory, and whether that is the transposed matrix."""
+class View(NamedTuple):
+    """Where matrices are in memory: ``strides`` of a stack of them, numbers between their rows.
+
+    Of a transposed matrix, ``row`` is the distance of its columns.
+    """
+
+    source: Variable
+    strides: tuple[int, ...]
+    row: int
+    is_transposed: bool
+
+
+def view(plan: Schedule, operand: Operand) -> View:
+    """How a matrix, or a stack, is read in place; it may be a transposition of an array."""
+    source, axes = stored(plan, operand)
+    shape = source.type.shape
+    strides = [math.prod(shape[axis + 1 :]) for axis in axes]
+    if len(axes) == 1:
+        return View(source, (), strides[0], False)
+    is_transposed = axes[-1] != len(axes) - 1
+    return View(source, tuple(strides[:-2]), strides[-1 if is_transposed else -2], is_transposed)
+
+
+def stored(plan: Schedule, operand: Operand) -> tuple[Variable, tuple[int, ...]]:
+    """Where an operand is in memory, and which axis each of its axes is there."""
     assert isinstance(operand, Variable), "literals are scalars"
     if operand in plan.in_memory:
-        return operand, False
-    source = plan.makers[operand].inputs[0]
+        return operand, tuple(range(operand.type.ndim))
+    maker = plan.makers[operand]
+    (source,) = maker.inputs
     assert isinstance(source, Variable), "literals are scalars"
-    return source, True
+    return source, tuple(maker.params["axes"])

@@ -20,6 +20,7 @@ from pullback.compile.ir import I32, I64, POINTER, ir
 from pullback.compile.kernels import Kernel, emit_tail, emit_tail_of_images
 from pullback.compile.plan import Room, Step, is_float_product
 from pullback.compile.products import Stack
+from pullback.compile.repeats import repeat
 from pullback.compile.schedule import schedule
 from pullback.compile.steps import Row, at_entry, emit_rows
 from pullback.compile.structure import structure
@@ -28,17 +29,19 @@ from pullback.errors import CompileError
 from pullback.transforms.passes.expand import expand
 from pullback.transforms.passes.fission import fission
 from pullback.transforms.passes.pipeline import optimize
+from pullback.transforms.passes.reshapes import sink_reshapes
 from pullback.transforms.passes.transposes import turn_products
 
 __all__ = ["Program", "emit_program"]
 
 
 class Compiled(NamedTuple):
-    """The functions of a kernel, which equal steps share; ``after`` follows all chunks."""
+    """The functions of a kernel, which equal steps share: ``stages`` with numbers of chunks.
 
-    function: Any
-    after: Any
-    n_chunks: int
+    A stage starts when all chunks of the one before it are done.
+    """
+
+    stages: list[tuple[Any, int]]
     scratch_bytes: int
 
 
@@ -84,7 +87,9 @@ def emit_program(
         CompileError: if an equation has no native form and ``allow_callbacks`` is false.
     """
     return Program(
-        optimize(fission(turn_products(optimize(expand(graph))))), allow_callbacks, donated
+        optimize(sink_reshapes(fission(turn_products(optimize(expand(graph)))))),
+        allow_callbacks,
+        donated,
     )
 
 
@@ -93,7 +98,7 @@ class FunctionEmitter:
 
     def __init__(self, program: Program, graph: Graph, name: str, room: Room) -> None:
         self.program = program
-        self.graph = graph
+        self.graph = graph = repeat(graph)
         self.plan = schedule(graph, room)
         self.function = ir.Function(program.module, MAIN, name)
         if name != "main":
@@ -118,8 +123,9 @@ class FunctionEmitter:
         n = len(self.graph.inputs)
         self.copies: list[tuple[Variable | Literal, int]] = []  # from an operand to an entry
         for i, v in enumerate(self.graph.outputs):
-            if isinstance(v, Variable) and v not in places:
-                places[v] = at_entry(n + i)
+            owner = self.plan.owner(v) if isinstance(v, Variable) else None
+            if owner is not None and owner not in places:
+                places[owner] = at_entry(n + i)
             else:
                 self.copies.append((v, n + i))
         hosted = {
@@ -191,8 +197,7 @@ class FunctionEmitter:
         kernel = self.program.kernels.get(key)
         if kernel is None:
             follow = self.tail(tail, stack.sizes[1]) if tail else None
-            function = stack.function(follow, len(others))
-            kernel = Compiled(function, None, stack.n_chunks, stack.scratch_bytes)
+            kernel = Compiled(stack.stages(follow, len(others)), stack.scratch_bytes)
             self.program.kernels[key] = kernel
         self.add_rows(kernel, [*stack.operands, out, *others])
 
@@ -225,20 +230,20 @@ class FunctionEmitter:
         kernel = self.program.kernels.get(key)
         if kernel is None:
             body, function = self.kernel(step, emitter)
-            after = None
+            stages = [(function, body.n_chunks)]
             if body.finish is not None:
-                _, after = self.kernel(step, body.finish)
-            kernel = Compiled(function, after, body.n_chunks, body.scratch_bytes)
+                last, function = self.kernel(step, body.finish)
+                stages.append((function, last.n_chunks))
+            kernel = Compiled(stages, body.scratch_bytes)
             if not body.may_fail:  # else its code names the equation
                 self.program.kernels[key] = kernel
         self.add_rows(kernel, variables)
 
     def add_rows(self, kernel: Compiled, variables: list[Variable]) -> None:
         operands = [*map(self.place, variables), self.reserve(kernel.scratch_bytes)]
-        self.rows.append(Row(kernel.function, kernel.n_chunks, operands))
-        self.program.has_jobs |= kernel.n_chunks > 1
-        if kernel.after is not None:
-            self.rows.append(Row(kernel.after, 1, operands))
+        for function, n_chunks in kernel.stages:
+            self.rows.append(Row(function, n_chunks, operands))
+            self.program.has_jobs |= n_chunks > 1
 
     def kernel(self, step: Step, emitter: Callable[[Kernel], None]) -> tuple[Kernel, Any]:
         """A kernel, and its function of the status, the memory, working memory and a chunk."""

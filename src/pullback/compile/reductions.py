@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from pullback.errors import CompileError
 
 __all__ = ["emit_reduction"]
 
+FEW = 9  # elements that are folded without a loop: those of a window
 BLOCK = 1024  # elements that are folded before their sum is added to the others
 
 
@@ -50,6 +52,9 @@ class Reduction:
 
     def run(self) -> None:
         x, out = self.x.type, self.out.type
+        if self.kept and 1 < self.n <= FEW:
+            self.without_loop()
+            return
         rows_last = self.kept and self.kept[-1] == x.ndim - 1 and x.shape[-1] > 1
         if rows_last and len(self.start) == 1 and self.start[0].dtype == out.dtype:
             self.into_rows()
@@ -64,6 +69,17 @@ class Reduction:
         with loops(kernel.builder, out.shape, kernel.part) as outer:
             state = self.over_all(outer, None)
             kernel.store(self.out, outer, self.fold.finish(self.emit, state, self.n, **self.params))
+
+    def without_loop(self) -> None:
+        """Fold few elements in a row, so that the loops over the output have no other inside."""
+        kernel = self.kernel
+        kernel.split(self.out.type.shape)
+        with loops(kernel.builder, self.out.type.shape, kernel.part) as outer:
+            state = self.start
+            for inner in itertools.product(*map(range, self.along)):
+                state = self.step(state, outer, [I64(i) for i in inner])
+            kernel.store(self.out, outer, self.fold.finish(self.emit, state, self.n, **self.params))
+        kernel.forget()
 
     def into_parts(self) -> None:
         """Every chunk folds its part of the operand; in the end the parts are merged in order."""

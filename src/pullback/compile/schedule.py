@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 
 from pullback.compile.arena import overwrite, place
+from pullback.compile.convolutions import slides
 from pullback.compile.plan import (
     Room,
     Schedule,
@@ -43,7 +44,7 @@ def schedule(graph: Graph, room: Room) -> Schedule:
         written = [v for v in equation.outputs if v in plan.in_memory]
         if not written:
             continue
-        if is_alias(equation) and equation.outputs[0] not in graph.outputs:
+        if is_alias(equation):
             (source,) = equation.inputs
             if isinstance(source, Variable):
                 plan.alias[equation.outputs[0]] = source
@@ -97,12 +98,16 @@ def _must_hold(equation: Equation, v: Variable, maker: Equation, n_uses: int) ->
 
 
 def _is_transposed_operand(equation: Equation, maker: Equation) -> bool:
-    """Products read a transposed matrix in place."""
-    if not is_float_product(equation) or maker.primitive.name != "transpose":
+    """Products read in place what has rows or columns in memory; convolutions, exchanged axes."""
+    if maker.primitive.name != "transpose":
         return False
     axes = maker.params["axes"]
     n = len(axes)
-    return n >= 2 and axes == (*range(n - 2), n - 1, n - 2)
+    if equation.primitive.name == "conv":
+        _, w = equation.inputs
+        is_read = w not in maker.outputs or not slides(equation)
+        return is_read and equation.params["groups"] == 1 and axes == (1, 0, *range(2, n))
+    return is_float_product(equation) and n >= 2 and n - 1 in axes[-2:]
 
 
 def _repeats(equation: Equation, v: Variable) -> bool:

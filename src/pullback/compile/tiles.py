@@ -76,16 +76,23 @@ class Tiles:
     def tile(self, rows: int, columns: int, has_table: bool = False) -> Any:
         """``tile(a, b, c, a_row, a_step, b_step, c_row, k, add)``: rows x columns of C.
 
-        With a table, ``b_step`` is that of the places where the rows of B start.
+        With tables, ``b_step`` is that of the places where the rows of B start, and ``columns``,
+        behind all others, that of the distances of the vectors in a row.
         """
-        others = [I64, I64, POINTER if has_table else I64, I64, I64, I1]
+        others = [I64, I64, POINTER if has_table else I64, I64, I64, I1, *[POINTER] * has_table]
         name = f"tile_{rows}x{columns}{'_table' * has_table}"
         function, is_new = self.function(name, 3, others)
         if not is_new:
             return function
         builder = ir.IRBuilder(function.append_basic_block("entry"))
-        a, b, c, a_row, a_step, b_step, c_row, k, add = function.args
+        a, b, c, a_row, a_step, b_step, c_row, k, add, *table = function.args
         widths = self.widths(columns)
+        places = {
+            j: builder.load(builder.gep(table[0], [size(i)], source_etype=I64), typ=I64)
+            if table
+            else size(j)
+            for i, (j, _) in enumerate(widths)
+        }
         sums = {
             (i, j): builder.alloca(ir.VectorType(self.real, w))
             for i in range(rows)
@@ -96,7 +103,7 @@ class Tiles:
         with loop(builder, k, unrolled=UNROLLED) as p:
             row = self.row(builder, b, b_step, p)
             parts = [
-                (j, w, self.load(builder, self.at(builder, row, size(j)), w)) for j, w in widths
+                (j, w, self.load(builder, self.at(builder, row, places[j]), w)) for j, w in widths
             ]
             column = self.at(builder, a, builder.mul(p, a_step))
             for i in range(rows):
@@ -173,19 +180,44 @@ class Tiles:
         return builder.extract_element(vector, ir.Constant(I32, 0))
 
     def copy(self, columns: int) -> Any:
-        """``copy(b, panel, b_step, k)``: a panel of k rows of B."""
-        function, is_new = self.function(f"copy_{columns}", 2, [I64] * 2)
+        """``copy(b, panels, b_step, k, n)``: n panels of k rows of B, one behind the other.
+
+        All numbers of a row are read at once.
+        """
+        function, is_new = self.function(f"copy_{columns}", 2, [I64] * 3)
         if not is_new:
             return function
         builder = ir.IRBuilder(function.append_basic_block("entry"))
-        b, panel, b_step, k = function.args
+        b, panels, b_step, k, n = function.args
+        pitch = builder.mul(k, size(columns))
         with loop(builder, k) as p:
-            source = self.at(builder, b, builder.mul(p, b_step))
-            target = self.at(builder, panel, builder.mul(p, size(columns)))
-            for j, w in self.widths(columns):
-                part = self.load(builder, self.at(builder, source, size(j)), w)
-                place = self.at(builder, target, size(j))
-                builder.store(part, place, align=self.dtype.itemsize)
+            row = self.at(builder, b, builder.mul(p, b_step))
+            first = self.at(builder, panels, builder.mul(p, size(columns)))
+            with loop(builder, n) as number:
+                source = self.at(builder, row, builder.mul(number, size(columns)))
+                target = self.at(builder, first, builder.mul(number, pitch))
+                for j, w in self.widths(columns):
+                    part = self.load(builder, self.at(builder, source, size(j)), w)
+                    place = self.at(builder, target, size(j))
+                    builder.store(part, place, align=self.dtype.itemsize)
+        builder.ret_void()
+        return function
+
+    def gather(self) -> Any:
+        """``gather(a, rows, a_row, row, k, n)``: n rows of k numbers, to a distance of ``row``."""
+        function, is_new = self.function("gather", 2, [I64] * 4)
+        if not is_new:
+            return function
+        builder = ir.IRBuilder(function.append_basic_block("entry"))
+        a, rows, a_row, row, k, n = function.args
+        n_bytes = builder.mul(k, size(self.dtype.itemsize))
+        kind = ir.FunctionType(ir.VoidType(), [POINTER, POINTER, I64, I1])
+        name = "llvm.memcpy.p0.p0.i64"
+        memcpy = self.module.globals.get(name) or ir.Function(self.module, kind, name)
+        with loop(builder, n) as i:
+            source = self.at(builder, a, builder.mul(i, a_row))
+            target = self.at(builder, rows, builder.mul(i, row))
+            builder.call(memcpy, [target, source, n_bytes, I1(0)])
         builder.ret_void()
         return function
 

@@ -255,8 +255,10 @@ def _to_filters(
 ) -> Any:
     """The cotangent over the images, with examples and channels exchanged."""
     n_rows, n_channels, *space = x1.shape
-    x = np.reshape(x1, (n_rows, groups, n_channels // groups, *space))
-    x = np.reshape(np.swapaxes(x, 0, 2), (n_channels // groups, groups * n_rows, *space))
+    x = np.swapaxes(x1, 0, 1)
+    if groups > 1:
+        x = np.reshape(x1, (n_rows, groups, n_channels // groups, *space))
+        x = np.reshape(np.swapaxes(x, 0, 2), (n_channels // groups, groups * n_rows, *space))
     pads = []
     for i, size in enumerate(x_type.shape[2:]):
         reach = _extent(ct.shape[2 + i], stride[i])
