@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from tests.compile.verifier import verified
 from tests.property.generate import is_short
-from tests.property.programs import GRAINED, Program
+from tests.property.programs import Program, limits
 
 from pullback.compile.engine import Executable
 from pullback.core.array import bind
@@ -47,8 +47,9 @@ def grain(n: int) -> Iterator[None]:
     """Cut even small work into chunks for several threads; programs on disk are cut otherwise."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PULLBACK_CACHE_DIR", "")
-        for name in GRAINED:
-            patch.setattr(importlib.import_module(name), "GRAIN", n)
+        for path, value in limits(n).items():
+            module, _, name = path.rpartition(".")
+            patch.setattr(importlib.import_module(module), name, value)
         yield
 
 

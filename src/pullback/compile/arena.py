@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from pullback.compile.plan import Schedule, Step, aligned, reads_straight
+from pullback.compile.groups import reads_rows, rows_of
+from pullback.compile.plan import INEXACT_FAR, Schedule, Step, aligned, reads_straight
 from pullback.core.graph import Equation, Variable
 
 __all__ = ["overwrite", "place"]
 
 Place = tuple[int, int, Variable]  # start, stop, value
 MIN_HOSTED = 1 << 16  # bytes of a value that may live in an output: smaller ones stay in the cache
-EXACT = {"sin", "cos", "tan"}  # their loops may have to be run again: see ``Kernel.checked``
 
 
 def _last_steps(plan: Schedule) -> dict[Variable, int]:
@@ -25,13 +25,26 @@ def overwrite(plan: Schedule) -> None:
     last = _last_steps(plan)
     fixed = plan.results.union(v for v in plan.graph.inputs if v not in plan.room)
     for i, step in enumerate(plan.steps):
-        for part in step.parts:
-            others = {v for other in step.parts if other is not part for v in other.reads}
+        for k, part in enumerate(step.parts):
+            others = {v for other in step.parts[k + 1 :] for v in other.reads}
+            for other in step.parts[:k]:
+                others |= _kept_by(plan, other, step) if step.rows else set(other.reads)
             free = [v for v in part.reads if last.get(v) == i and v not in fixed | others]
             if part.map_shape is not None:
                 _overwrite(plan, part, free)
             elif part.equation.primitive.name in ("update", "scatter"):
                 _replace(plan, part.equation, free)
+
+
+def _kept_by(plan: Schedule, other: Step, group: Step) -> set[Variable]:
+    """What those must not write over that follow ``other`` row by row in a group."""
+    rows = rows_of(group)
+
+    def is_done(v: Variable) -> bool:
+        """Whether ``other`` has read what is in the row, and no other row does."""
+        return rows is not None and all(reads_rows(plan, e, {v}, rows[0]) for e in other.equations)
+
+    return {v for v in other.reads if not is_done(v)}
 
 
 def _replace(plan: Schedule, equation: Equation, free: list[Variable]) -> None:
@@ -45,7 +58,7 @@ def _replace(plan: Schedule, equation: Equation, free: list[Variable]) -> None:
 def _overwrite(plan: Schedule, step: Step, free: list[Variable]) -> None:
     shape = step.map_shape
     assert shape is not None
-    if EXACT & {e.primitive.name for e in (*step.equations, *plan.fused(step))}:
+    if INEXACT_FAR & {e.primitive.name for e in (*step.equations, *plan.fused(step))}:
         return
     free = [v for v in free if all(reads_straight(plan, e, {v}, shape) for e in step.equations)]
     read: set[Variable] = set()  # by now: the loop keeps what it has loaded

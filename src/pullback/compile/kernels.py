@@ -35,6 +35,7 @@ __all__ = [
     "emit_tail",
     "emit_tail_of_images",
     "emit_update",
+    "unraveled",
 ]
 
 SHORT = 4  # steps of an innermost loop that are written out
@@ -190,7 +191,8 @@ class Kernel:
     def split(self, shape: Sequence[int]) -> None:
         """Let each chunk run over a part of ``shape`` only, if there is enough work."""
         self.part = None
-        axis, length, self.n_chunks = cut(shape, self.plan.work(self.step))
+        work = sum(map(self.plan.work, (self.step, *self.step.rows)))
+        axis, length, self.n_chunks = cut(shape, work)
         if self.n_chunks > 1:
             self.part = (axis, *bounds(self.builder, shape[axis], length, self.chunk))
 

@@ -16,6 +16,7 @@ from pullback.core.graph import Equation, Graph, Literal, Operand, Variable
 from pullback.core.types import ArrayType
 
 __all__ = [
+    "INEXACT_FAR",
     "Room",
     "Schedule",
     "Step",
@@ -33,6 +34,7 @@ __all__ = [
     "reads_whole",
 ]
 
+INEXACT_FAR = {"sin", "cos", "tan"}  # their loops may be run again: see ``Kernel.checked``
 MOVES = ("transpose", "broadcast_to", "index", "reshape")
 
 Room = dict[Variable, Collection[Operand]]
@@ -43,7 +45,8 @@ class Step:
     """One kernel: the equations whose outputs it writes, and the memory it reads.
 
     Several equations are maps over elements of one shape, computed in one loop. A matrix product
-    may have a ``tail``: a map that is computed for each piece of the product when it is there.
+    may have a ``tail``: a map that is computed for each piece of the product when it is there. What
+    is in ``rows`` follows row by row, in the same kernel.
     """
 
     equations: list[Equation]
@@ -51,6 +54,7 @@ class Step:
     map_shape: tuple[int, ...] | None = None  # if it is a map
     is_flat: bool = False  # the map is one loop over all elements
     tail: Step | None = None
+    rows: list[Step] = field(default_factory=list)
 
     @property
     def equation(self) -> Equation:
@@ -62,7 +66,7 @@ class Step:
 
     @property
     def parts(self) -> list[Step]:
-        return [self] if self.tail is None else [self, self.tail]
+        return [self, *self.rows, *([] if self.tail is None else [self.tail])]
 
 
 @dataclass(slots=True, eq=False)

@@ -20,6 +20,7 @@ from pullback.compile.ir import I32, I64, POINTER, ir
 from pullback.compile.kernels import Kernel, emit_tail, emit_tail_of_images
 from pullback.compile.plan import Room, Step, is_float_product
 from pullback.compile.products import Stack
+from pullback.compile.reductions import emit_row_by_row
 from pullback.compile.repeats import repeat
 from pullback.compile.schedule import schedule
 from pullback.compile.steps import Row, at_entry, emit_rows
@@ -152,6 +153,8 @@ class FunctionEmitter:
         try:
             if is_float_product(equation):
                 self.emit_product(step)
+            elif step.rows:
+                self.emit_kernel(step, emit_row_by_row)
             elif emitter := kernel_for(equation):
                 self.emit_kernel(step, emitter)
             elif control := CONTROL.get(equation.primitive.name):
@@ -224,9 +227,9 @@ class FunctionEmitter:
     def emit_kernel(self, step: Step, emitter: Callable[[Kernel], None]) -> None:
         variables = self.variables(step)
         key: Hashable = structure(self.plan, step)
-        if step.tail is not None:
-            shared = tuple(map(variables.index, self.plan.memory(step.tail)))
-            key = key, structure(self.plan, step.tail), shared
+        for part in step.parts[1:]:
+            shared = tuple(map(variables.index, self.plan.memory(part)))
+            key = key, structure(self.plan, part), shared
         kernel = self.program.kernels.get(key)
         if kernel is None:
             body, function = self.kernel(step, emitter)

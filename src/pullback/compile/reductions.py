@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from pullback.compile.groups import rows_of
 from pullback.compile.ir import I8, I64, ZERO, box, ir, loop, loops
-from pullback.compile.kernels import Index, Kernel, Part
+from pullback.compile.kernels import Index, Kernel, Part, unraveled
 from pullback.compile.llvm import Scalar, ScalarEmitter
 from pullback.compile.plan import aligned, is_plain
 from pullback.errors import CompileError
 
-__all__ = ["emit_reduction"]
+__all__ = ["emit_reduction", "emit_row_by_row"]
 
 FEW = 9  # elements that are folded without a loop: those of a window
 BLOCK = 1024  # elements that are folded before their sum is added to the others
@@ -23,6 +25,27 @@ BLOCK = 1024  # elements that are folded before their sum is added to the others
 def emit_reduction(kernel: Kernel) -> None:
     """Fold the reduced axes, innermost where possible, else row by row into the output."""
     Reduction(kernel).run()
+
+
+def emit_row_by_row(kernel: Kernel) -> None:
+    """Folds and maps of the same rows, one row after the other."""
+    build, parts = kernel.builder, [kernel.step, *kernel.step.rows]
+    found = rows_of(kernel.step)
+    assert found is not None, "the first part has rows"
+    outer, n = found
+    count = math.prod(outer)
+    kernel.split([count])
+    with loops(build, [count], kernel.part) as (row,):
+        index = unraveled(build, row, outer)
+        for part in parts:
+            own = Kernel(kernel.plan, part, build, kernel.pointers, kernel.report)
+            if part.map_shape is None:
+                Reduction(own).fold_at(index)
+            elif rows_of(part) == found:
+                with loop(build, n) as i:
+                    own.map_at([*index, i])
+            else:
+                own.map_at(index if part.map_shape == outer else [*index, ZERO])
 
 
 class Reduction:
@@ -67,8 +90,13 @@ class Reduction:
                 return
         kernel.split(out.shape)
         with loops(kernel.builder, out.shape, kernel.part) as outer:
-            state = self.over_all(outer, None)
-            kernel.store(self.out, outer, self.fold.finish(self.emit, state, self.n, **self.params))
+            self.fold_at(outer)
+
+    def fold_at(self, outer: Index) -> None:
+        """One number of the output."""
+        state = self.over_all(outer, None)
+        result = self.fold.finish(self.emit, state, self.n, **self.params)
+        self.kernel.store(self.out, outer, result)
 
     def without_loop(self) -> None:
         """Fold few elements in a row, so that the loops over the output have no other inside."""

@@ -11,6 +11,7 @@ from collections import Counter
 
 from pullback.compile.arena import overwrite, place
 from pullback.compile.convolutions import slides
+from pullback.compile.groups import join_rows, merge_maps
 from pullback.compile.plan import (
     Room,
     Schedule,
@@ -21,7 +22,6 @@ from pullback.compile.plan import (
     is_inline,
     is_move,
     is_pointwise,
-    reads_straight,
     reads_whole,
 )
 from pullback.compile.seams import has_seams, unfit
@@ -29,8 +29,6 @@ from pullback.compile.tails import attach_tails
 from pullback.core.graph import Equation, Graph, Variable
 
 __all__ = ["schedule"]
-
-MAX_MAPS = 8  # in one loop: more streams than a processor prefetches gain nothing
 
 
 def schedule(graph: Graph, room: Room) -> Schedule:
@@ -52,8 +50,9 @@ def schedule(graph: Graph, room: Room) -> Schedule:
         shape = written[0].type.shape if is_inline(equation) else None
         is_loop = shape is not None and is_flat(plan, equation)
         plan.steps.append(Step([equation], plan.memory_of(equation.inputs), shape, is_loop))
-    plan.steps = _merged(plan)
+    merge_maps(plan)
     attach_tails(plan)
+    join_rows(plan)
     _drop_stores(plan)
     overwrite(plan)
     place(plan)
@@ -116,53 +115,6 @@ def _repeats(equation: Equation, v: Variable) -> bool:
     if name == "broadcast_to" or equation.primitive.family == "elementwise":
         return v.type.size < equation.outputs[0].type.size
     return False
-
-
-def _merged(plan: Schedule) -> list[Step]:
-    """Steps that map over the same elements and share memory become one step, where order allows.
-
-    A pass over memory is saved for every value that one reads and the other reads or writes: the
-    moments and the parameters of an optimizer are updated in one loop.
-    """
-    steps: list[Step] = []
-    for step in plan.steps:
-        places = range(len(steps) - 1, -1, -1) if step.map_shape else ()
-        place = next((i for i in places if _mergeable(plan, steps[i], step)), None)
-        if place is None:
-            steps.append(step)
-            continue
-        group = steps[place]
-        between = steps[place + 1 :]
-        written = {v for other in between for v in other.outputs}
-        if written.isdisjoint(step.reads):
-            steps[place] = _joined(group, step)
-        elif all(set(group.outputs).isdisjoint(other.reads) for other in between):
-            del steps[place]
-            steps.append(_joined(group, step))
-        else:
-            steps.append(step)
-    return steps
-
-
-def _joined(first: Step, second: Step) -> Step:
-    reads = dict.fromkeys([*first.reads, *second.reads])
-    outputs = first.outputs
-    kept = [v for v in reads if v not in outputs]
-    is_flat = first.is_flat and second.is_flat
-    return Step([*first.equations, *second.equations], kept, first.map_shape, is_flat)
-
-
-def _mergeable(plan: Schedule, first: Step, second: Step) -> bool:
-    """Whether two maps over elements of the same shape can share a loop, and gain by it."""
-    shape = second.map_shape
-    if shape is None or first.map_shape != shape:
-        return False
-    if len(first.equations) >= MAX_MAPS:
-        return False
-    shared = {v for v in second.reads if v.type.shape == shape}
-    if shared.isdisjoint(first.reads) and shared.isdisjoint(first.outputs):
-        return False
-    return reads_straight(plan, second.equation, set(first.outputs), shape)
 
 
 def _drop_stores(plan: Schedule) -> None:

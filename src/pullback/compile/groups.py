@@ -1,0 +1,162 @@
+"""Steps that share loops: maps over the same elements, and folds and maps of the same rows.
+
+A pass over memory is saved for every value that one step reads and another one reads or writes: the
+moments and the parameters of an optimizer are updated in one loop; the maximum, the exponentials
+and the sum of a softmax are computed row after row, while a row is in the nearest cache.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from pullback.compile.axes import Access, Axis, access_of
+from pullback.compile.plan import INEXACT_FAR, Schedule, Step, reads_straight
+from pullback.compile.seams import has_seams
+from pullback.core.graph import Equation, Literal, Operand, Variable
+
+__all__ = ["join_rows", "merge_maps", "rows_of"]
+
+MAX_MAPS = 8  # in one loop: more streams than a processor prefetches gain nothing
+MAX_PARTS = 12  # of a kernel that runs row by row
+SHORTEST, LONGEST = 16, 8192  # elements of a row
+LEAST_ROWS = 32
+
+Shape = tuple[int, ...]
+
+
+def merge_maps(plan: Schedule) -> None:
+    """Make steps that map over the same elements and share memory one, where order allows."""
+    plan.steps = _collected(plan, _mergeable, _merged)
+
+
+def join_rows(plan: Schedule) -> None:
+    """Let folds of rows, and maps of the same rows, follow each other row by row."""
+    plan.steps = _collected(plan, _joinable, _joined)
+
+
+def _collected(
+    plan: Schedule,
+    fits: Callable[[Schedule, Step, Step], bool],
+    join: Callable[[Step, Step], Step],
+) -> list[Step]:
+    """The steps, each with the last one before it that it fits, where order allows."""
+    steps: list[Step] = []
+    for step in plan.steps:
+        places = range(len(steps) - 1, -1, -1)
+        place = next((i for i in places if fits(plan, steps[i], step)), None)
+        if place is None:
+            steps.append(step)
+            continue
+        group = steps[place]
+        between = [part for other in steps[place + 1 :] for part in other.parts]
+        written = {v for part in between for v in part.outputs}
+        if written.isdisjoint(step.reads):
+            steps[place] = join(group, step)
+        elif {v for part in group.parts for v in part.outputs}.isdisjoint(
+            v for part in between for v in part.reads
+        ):
+            del steps[place]
+            steps.append(join(group, step))
+        else:
+            steps.append(step)
+    return steps
+
+
+# -- maps -----------------------------------------------------------------------------------------
+def _merged(first: Step, second: Step) -> Step:
+    reads = dict.fromkeys([*first.reads, *second.reads])
+    outputs = first.outputs
+    kept = [v for v in reads if v not in outputs]
+    is_flat = first.is_flat and second.is_flat
+    return Step([*first.equations, *second.equations], kept, first.map_shape, is_flat)
+
+
+def _mergeable(plan: Schedule, first: Step, second: Step) -> bool:
+    """Whether two maps over elements of the same shape can share a loop, and gain by it."""
+    shape = second.map_shape
+    if shape is None or first.map_shape != shape:
+        return False
+    if len(first.equations) >= MAX_MAPS:
+        return False
+    shared = {v for v in second.reads if v.type.shape == shape}
+    if shared.isdisjoint(first.reads) and shared.isdisjoint(first.outputs):
+        return False
+    return reads_straight(plan, second.equation, set(first.outputs), shape)
+
+
+# -- rows -----------------------------------------------------------------------------------------
+def rows_of(step: Step) -> tuple[Shape, int] | None:
+    """The shape of the rows that a map or a fold runs over, and the length of one."""
+    (out,) = step.equation.outputs[:1]
+    shape: Shape = step.map_shape or ()
+    if _is_fold(step.equation):
+        shape = step.equation.inputs[0].type.shape
+    return (shape[:-1], shape[-1]) if shape and out is not None else None
+
+
+def _is_fold(equation: Equation) -> bool:
+    """Whether the equation folds the last axis."""
+    is_reduction = equation.primitive.family == "reduction"
+    return is_reduction and equation.params["axis"] == (equation.inputs[0].type.ndim - 1,)
+
+
+def _joined(group: Step, step: Step) -> Step:
+    group.rows.append(step)
+    return group
+
+
+def _joinable(plan: Schedule, group: Step, step: Step) -> bool:
+    """Whether a step can follow a group row by row, and gains by it."""
+    rows = rows_of(group)
+    if rows is None or group.tail or step.tail or len(group.parts) >= MAX_PARTS:
+        return False
+    outer, n = rows
+    if not (SHORTEST <= n <= LONGEST and math.prod(outer) >= LEAST_ROWS):
+        return False
+    is_one = step.map_shape in (outer, (*outer, 1))  # a number for each row
+    if not (is_one or rows_of(step) == rows):
+        return False
+    parts = [*group.parts, step]
+    if not any(is_one or _is_fold(part.equation) for part in parts):
+        return False
+    outputs = {v for part in group.parts for v in part.outputs}
+    reads = {v for part in group.parts for v in part.reads if v.type.size == n * math.prod(outer)}
+    if outputs.union(() if is_one else reads).isdisjoint(step.reads):
+        return False
+    if any(has_seams(e) or e.primitive.name in INEXACT_FAR for p in parts for e in _all(plan, p)):
+        return False
+    return all(reads_rows(plan, e, outputs, outer) for e in step.equations)
+
+
+def _all(plan: Schedule, part: Step) -> list[Equation]:
+    return [*part.equations, *plan.fused(part)]
+
+
+def reads_rows(plan: Schedule, equation: Equation, owners: set[Variable], outer: Shape) -> bool:
+    """Whether the memory of ``owners`` is read only in the row that is computed."""
+    (out,) = equation.outputs
+    straight = [Axis(k) for k in range(equation.inputs[0].type.ndim)]
+    if _is_fold(equation):
+        return _in_row(plan, equation.inputs[0], straight, owners, outer)
+    straight = [Axis(k) for k in range(out.type.ndim)]
+    return all(
+        _in_row(plan, v, access_of(equation, v, straight), owners, outer) for v in equation.inputs
+    )
+
+
+def _in_row(
+    plan: Schedule, operand: Operand, access: Access, owners: set[Variable], outer: Shape
+) -> bool:
+    if isinstance(operand, Literal):
+        return True
+    if operand not in plan.in_memory:
+        maker = plan.makers[operand]
+        return all(
+            _in_row(plan, v, access_of(maker, v, access), owners, outer) for v in maker.inputs
+        )
+    if plan.owner(operand) not in owners:
+        return True
+    if operand.type.shape[: len(outer)] != outer:
+        return False
+    return all(n == 1 or access[k] == Axis(k) for k, n in enumerate(outer))

@@ -1,0 +1,111 @@
+"""Folds and maps of the same rows: one kernel, where every row is read and written in its turn."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import pullback as pb
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(5, 12, 40))
+W = RNG.normal(size=40)
+
+
+def softmax(x):
+    e = np.exp(x - np.max(x, axis=-1, keepdims=True))
+    return e / np.sum(e, axis=-1, keepdims=True)
+
+
+def log_softmax(x):
+    shifted = x - np.max(x, axis=-1, keepdims=True)
+    return shifted - np.log(np.sum(np.exp(shifted), axis=-1, keepdims=True))
+
+
+def layer_norm(x):
+    centered = x - np.mean(x, axis=-1, keepdims=True)
+    return centered / np.sqrt(np.mean(centered * centered, axis=-1, keepdims=True) + 1e-5) * W
+
+
+def rms_norm(x):
+    return x / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + 1e-6) * W
+
+
+def cross_entropy(x):
+    return -np.mean(np.sum(np.abs(W) * log_softmax(x), axis=-1))
+
+
+def kernels(f, *args):
+    lines = pb.compile(f).show("loops", *args).splitlines()
+    return [line for line in lines if line.startswith("kernel")]
+
+
+def gradient(f):
+    return pb.grad(lambda x: np.sum(np.tanh(f(x))))
+
+
+def check(f, *args):
+    """Against NumPy, and with the rows in chunks for threads."""
+    for copies in (1, 50):
+        many = [np.concatenate([a] * copies) for a in args]
+        for got, want in zip(
+            pb.tree.leaves(pb.compile(f)(*many)), pb.tree.leaves(f(*many)), strict=True
+        ):
+            np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("f", [softmax, log_softmax, layer_norm, rms_norm])
+def test_normalised_rows_are_one_kernel(f):
+    assert len(kernels(f, X)) == 1
+    check(f, X)
+
+
+@pytest.mark.parametrize("f", [softmax, log_softmax, layer_norm, rms_norm])
+def test_their_gradients_are_one_kernel(f):
+    assert len(kernels(gradient(f), X)) == 1
+    check(gradient(f), X)
+
+
+def test_a_loss_is_one_pass_over_the_rows():
+    assert len(kernels(cross_entropy, X)) == 3  # the rows, their mean, its sign
+    check(cross_entropy, X)
+
+
+OTHER_ROWS = {
+    "rows in reverse": lambda x: softmax(x)[:, ::-1] * np.max(x, axis=-1, keepdims=True),
+    "a fold of columns": lambda x: softmax(x) / np.sum(softmax(x), axis=1, keepdims=True),
+    "transposed": lambda x: np.swapaxes(softmax(x), 1, 2) @ softmax(x),
+    "numbers of rows along a row": lambda x: (
+        softmax(x[:, :, :12]) + np.max(np.exp(x), axis=-1)[:, None, :]
+    ),
+    "one row for all": lambda x: np.exp(x) - np.max(np.exp(x), axis=-1)[:, :1, None],
+}
+
+
+@pytest.mark.parametrize("name", OTHER_ROWS)
+def test_what_reads_other_rows_waits_for_them(name):
+    check(OTHER_ROWS[name], X)
+
+
+def test_rows_are_written_over_only_when_nobody_reads_them():
+    """The array is dead after the map, but another row of it is read for each row."""
+
+    def before(x):
+        t = np.cumsum(x, axis=1)
+        total = np.sum(np.exp(t / 9)[:, ::-1] * t[:, ::-1], axis=-1, keepdims=True)
+        return np.tanh(t) + total
+
+    def straight(x):
+        t = np.cumsum(x, axis=1)
+        return np.tanh(t) + np.sum(t * t, axis=-1, keepdims=True) * 2.0
+
+    check(before, X)
+    check(straight, X)
+
+
+def test_few_or_short_rows_stay_apart():
+    assert len(kernels(softmax, RNG.normal(size=(4, 400)))) > 1  # too few for the threads
+    assert len(kernels(softmax, RNG.normal(size=(100, 3)))) > 1
+    for shape in ((4, 400), (100, 3), (100, 9000), (0, 40), (100, 0 + 16)):
+        x = RNG.normal(size=shape)
+        np.testing.assert_allclose(pb.compile(softmax)(x), softmax(x), rtol=1e-12)
