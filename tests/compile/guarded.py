@@ -77,9 +77,12 @@ class Guard:
             inner = -(-n_bytes // PAGE) * PAGE
             free = np.ones(inner, bool)
             offset = start - PAGE
-            free[offset + plan.arena_bytes : offset + n_bytes] = False  # bodies and working memory
+            free[offset + plan.arena_bytes : offset + n_bytes] = False  # of bodies
             for v, place in plan.offsets.items():
                 free[offset + place : offset + place + v.type.nbytes] = False
+            for host, place, size in plan.scratch.values():
+                if host is None:
+                    free[offset + place : offset + place + size] = False
             content = np.ndarray(inner, np.uint8, memory, PAGE)
             assert np.all(content[free] == FILL), "a kernel writes between values"
 

@@ -394,8 +394,8 @@ LARGE = np.linspace(-0.1, 0.1, 128 * 128).reshape(128, 128)
 
 def values_bytes(fun, *args):
     """What values take; products take more for their tiles."""
-    line = pb.compile(fun).show("loops", *args).splitlines()[-1]
-    return int(line.split()[1])
+    lines = pb.compile(fun).show("memory", *args).splitlines()[1:]
+    return max(int(line.split()[2]) for line in lines)
 
 
 def test_a_large_value_lives_in_an_output_that_is_written_later():

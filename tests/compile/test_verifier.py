@@ -12,6 +12,7 @@ from tests.compile.verifier import PASSES, verified, verify_graph, verify_schedu
 import pullback as pb
 from pullback import nn
 from pullback.compile import engine
+from pullback.compile.arena import place
 from pullback.compile.frame import ALIGNMENT
 from pullback.compile.schedule import schedule
 from pullback.core.graph import Graph, GraphBuilder
@@ -58,6 +59,9 @@ def test_every_pass_of_a_model(name, monkeypatch):
 
 
 # -- the verifiers can fail ---------------------------------------------------------------------
+SCRATCH = [0, 100]  # of the first steps
+
+
 def plan():
     def f(x):
         y = np.cumsum(x)
@@ -66,7 +70,8 @@ def plan():
 
     graph = stage(lambda x: list(f(x)), [type_of(np.ones(20))]).graph
     made = schedule(graph, {})
-    verify_schedule(made)
+    place(made, SCRATCH)
+    verify_schedule(made, SCRATCH)
     return made
 
 
@@ -99,15 +104,26 @@ def small(made):
     made.arena_bytes -= ALIGNMENT
 
 
+def scratch_over_a_value(made):
+    made.scratch[1] = None, made.offsets[next(iter(made.offsets))], 100
+
+
+def scratch_in_a_written_output(made):
+    made.scratch[1] = made.graph.inputs[0], 0, 100
+
+
 @pytest.mark.parametrize(
     "fault",
-    [at_one_place, out_of_order, left_out, twice, not_passed, small, overwritten_too_early],
+    [
+        *(at_one_place, out_of_order, left_out, twice, not_passed, small, overwritten_too_early),
+        *(scratch_over_a_value, scratch_in_a_written_output),
+    ],
 )
 def test_a_wrong_schedule_is_refused(fault):
     made = plan()
     fault(made)
     with pytest.raises(AssertionError):
-        verify_schedule(made)
+        verify_schedule(made, SCRATCH)
 
 
 def test_a_wrong_body_is_refused():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -65,7 +65,7 @@ def content(plan: Schedule, v: Variable) -> Variable:
     return v
 
 
-def verify_schedule(plan: Schedule) -> None:
+def verify_schedule(plan: Schedule, scratch: Sequence[int] = ()) -> None:
     """Everything is written once and read while it is there: memory is simulated step by step."""
     verify_hosts(plan)
     fixed = plan.results.union(plan.graph.inputs)
@@ -78,8 +78,11 @@ def verify_schedule(plan: Schedule) -> None:
             verify_part(plan, part, held, written)
         for v in plan.touched(step):
             if v not in fixed and v not in live:
-                verify_place(plan, v, live)
+                verify_place(plan, extent(plan, v), live)
                 live.add(v)
+        if i in plan.scratch:
+            assert plan.scratch[i][2] == scratch[i]
+            verify_scratch(plan, i, live)
         live = {v for v in live if last[v] > i}
     for v in plan.graph.outputs:
         if isinstance(v, Variable):
@@ -105,8 +108,19 @@ def verify_part(
                 written.add(v)
 
 
-def verify_place(plan: Schedule, v: Variable, live: set[Variable]) -> None:
-    host, start, stop = extent(plan, v)
+def verify_scratch(plan: Schedule, i: int, live: set[Variable]) -> None:
+    """Working memory is nobody else's, and no output's that has been written."""
+    host, start, size = plan.scratch[i]
+    verify_place(plan, (host, start, start + size), live)
+    if host is not None:
+        assert host in plan.results
+        assert not any(host in plan.touched(step) for step in plan.steps[: i + 1])
+
+
+def verify_place(
+    plan: Schedule, place: tuple[Variable | None, int, int], live: set[Variable]
+) -> None:
+    host, start, stop = place
     assert start % ALIGNMENT == 0
     assert stop <= (plan.arena_bytes if host is None else host.type.nbytes), "behind the memory"
     for other in live:
@@ -159,11 +173,19 @@ def verified() -> Iterator[list[str]]:
         return run
 
     with pytest.MonkeyPatch.context() as patch:
-        for path in [*PASSES, f"{PROGRAM}.schedule"]:
+        for path in PASSES:
             where, _, name = path.rpartition(".")
             module = importlib.import_module(where)
-            check = verify_schedule if name == "schedule" else verify_graph
-            patch.setattr(module, name, checked(name, getattr(module, name), check))
+            patch.setattr(module, name, checked(name, getattr(module, name), verify_graph))
+        program = importlib.import_module(PROGRAM)
+        place = program.place
+
+        def place_and_verify(plan: Schedule, scratch: Sequence[int]) -> None:
+            place(plan, scratch)
+            verify_schedule(plan, scratch)
+            ran.append("schedule")
+
+        patch.setattr(program, "place", place_and_verify)
         engine = importlib.import_module("pullback.compile.engine")
         original = engine.compile_text
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pullback.compile.groups import reads_rows, rows_of
 from pullback.compile.plan import INEXACT_FAR, Schedule, Step, aligned, reads_straight
 from pullback.core.graph import Equation, Variable
@@ -79,41 +81,94 @@ def _has_room(plan: Schedule, old: Variable, new: Variable) -> bool:
     return old.type.dtype == new.type.dtype and old.type.size == new.type.size
 
 
-def place(plan: Schedule) -> None:
-    """First-fit places, freed after the last step that touches them.
+def place(plan: Schedule, scratch: Sequence[int] = ()) -> None:
+    """Places of values, each free after the last step that touches them.
 
-    Large values go where an output will be written later, the others to the arena.
+    Large values go where an output will be written later, or to the arena, the largest first. Small
+    ones lie behind them, in the order in which they are made. The working memory of each step, of
+    ``scratch`` bytes, goes where there is room during that step.
     """
     fixed = plan.results.union(plan.graph.inputs)
     last = _last_steps(plan)
     first = {v: i for i, step in reversed([*enumerate(plan.steps)]) for v in plan.touched(step)}
     inputs = set(map(plan.owner, plan.graph.inputs))
     hosts = [v for v in first if v in fixed and v not in inputs]
-    used: dict[Variable | None, list[Place]] = {host: [] for host in (*hosts, None)}
-    for i, step in enumerate(plan.steps):
-        for v in plan.touched(step):
-            if v in fixed or v in plan.offsets or v in plan.hosted:
-                continue
-            size = aligned(v.type.nbytes)
-            for host, places in used.items():
-                start = _gap(places, size)
-                if host is None:
-                    plan.offsets[v] = start
-                    plan.arena_bytes = max(plan.arena_bytes, start + size)
-                elif size < MIN_HOSTED or first[host] <= last[v] or start + size > host.type.nbytes:
-                    continue
-                else:
-                    plan.hosted[v] = host, start
-                places.append((start, start + size, v))
-                places.sort(key=lambda place: place[0])
+    values = [v for v in sorted(first, key=first.__getitem__) if v not in fixed]
+    large = [v for v in values if v.type.nbytes >= MIN_HOSTED]
+    _place_in_outputs(plan, large, hosts, (first, last))
+    large = [v for v in large if v not in plan.hosted]
+    placed: list[Place] = []
+    for v in sorted(large, key=lambda v: -v.type.nbytes):
+        there = [p for p in placed if first[p[2]] <= last[v] and first[v] <= last[p[2]]]
+        placed.append(_put(plan, v, _gap(sorted(there, key=_start), aligned(v.type.nbytes))))
+    start = plan.arena_bytes
+    places: list[Place] = []
+    for v in values:
+        if v.type.nbytes < MIN_HOSTED:
+            places = [p for p in places if last[p[2]] >= first[v]]
+            gap = _gap(places, aligned(v.type.nbytes), start)
+            places = sorted([*places, _put(plan, v, gap)], key=_start)
+    for i, size in enumerate(scratch):
+        if size:
+            later = [host for host in hosts if first[host] > i]
+            _place_scratch(plan, i, size, [v for v in values if first[v] <= i <= last[v]], later)
+
+
+def _start(place: Place) -> int:
+    return place[0]
+
+
+def _put(plan: Schedule, v: Variable, start: int) -> Place:
+    """Note the place of a value in the arena."""
+    stop = start + aligned(v.type.nbytes)
+    plan.offsets[v] = start
+    plan.arena_bytes = max(plan.arena_bytes, stop)
+    return start, stop, v
+
+
+def _place_in_outputs(
+    plan: Schedule,
+    values: Sequence[Variable],
+    hosts: Sequence[Variable],
+    lives: tuple[dict[Variable, int], dict[Variable, int]],
+) -> None:
+    """Values, in the order in which they are made, where outputs will be written later."""
+    first, last = lives
+    used: dict[Variable, list[Place]] = {host: [] for host in hosts}
+    for v in values:
+        size = aligned(v.type.nbytes)
+        for host in hosts:
+            places = [p for p in used[host] if last[p[2]] >= first[v]]
+            start = _gap(places, size)
+            if first[host] > last[v] and start + size <= host.type.nbytes:
+                plan.hosted[v] = host, start
+                used[host] = sorted([*places, (start, start + size, v)], key=_start)
                 break
-        for host, places in used.items():
-            used[host] = [place for place in places if last[place[2]] > i]
 
 
-def _gap(places: list[Place], size: int) -> int:
-    """The first gap of ``size`` bytes between sorted places."""
-    start = 0
+def _place_scratch(
+    plan: Schedule, i: int, size: int, live: Sequence[Variable], hosts: Sequence[Variable]
+) -> None:
+    """A gap in the arena, or in an output that is written later; else the arena grows."""
+    places = [(plan.hosted.get(v) or (None, plan.offsets.get(v)), v) for v in live]
+    gaps = {}
+    for host in (None, *hosts):
+        taken = [
+            (start, start + aligned(v.type.nbytes), v)
+            for (where, start), v in places
+            if where is host and start is not None
+        ]
+        gaps[host] = _gap(sorted(taken, key=_start), size)
+    room: dict[Variable | None, int] = {None: plan.arena_bytes}
+    room.update((host, host.type.nbytes) for host in hosts)
+    found = next((host for host, start in gaps.items() if start + size <= room[host]), None)
+    plan.scratch[i] = found, gaps[found], size
+    if found is None:
+        plan.arena_bytes = max(plan.arena_bytes, gaps[None] + size)
+
+
+def _gap(places: Sequence[Place], size: int, start: int = 0) -> int:
+    """The first gap of ``size`` bytes between sorted places, from ``start`` on."""
     for begin, stop, _ in places:
         if begin - start >= size:
             break

@@ -41,6 +41,7 @@ __all__ = ["emit_convolution", "slides"]
 
 LINE = 128  # bytes
 GRAIN = 1 << 20  # multiplications of a chunk
+LEAST_COLUMNS = 64  # of a part of the rows
 MERGED = 1 << 14  # sums that a chunk adds up
 
 Ints = tuple[int, ...]
@@ -306,35 +307,47 @@ class Slide(Convolution):
 class Fold(Convolution):
     """The kernel is the inner dimension: ``out[:, o] = sum over c of patches(x[:, c]) @ w[o, c]``.
 
-    Every chunk sums over some channels; the columns are pairs of a row and a position.
+    The columns are pairs of a row and a position. Every chunk has some rows, and if these are few,
+    sums over some channels only.
     """
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)
         params = self.params
         self.layout = grid(self.window, params["dilation"], self.positions, params["stride"])
-        self.columns = self.n_rows * math.prod(self.positions)
+        n_positions = math.prod(self.positions)
+        self.work = self.out.type.size * self.n_in * self.reads
+        wanted = max(1, min(self.work // GRAIN, MAX_CHUNKS // 2))
+        most = max(1, min(wanted, self.n_rows * n_positions // LEAST_COLUMNS))
+        self.parts = next(n for n in range(most, 0, -1) if self.n_rows % n == 0)  # of the rows
+        self.in_part = self.n_rows // self.parts
+        self.columns = self.in_part * n_positions
         most = max(1, min(self.n_in, INNER // self.reads))  # channels whose values are one block
         self.together = next(n for n in range(most, 0, -1) if self.n_in % n == 0)
 
     def run(self) -> None:
         kernel, build = self.kernel, self.builder
-        work = self.out.type.size * self.n_in * self.reads
         n_units = self.n_in // self.together
-        wanted = max(1, min(work // GRAIN, MAX_CHUNKS, self.n_in * self.reads // INNER, n_units))
-        in_chunk = chunk_length(n_units, wanted, 1)
-        kernel.n_chunks = n_chunks = -(-n_units // in_chunk)
+        wanted = max(1, min(self.work // GRAIN, MAX_CHUNKS // 2) // self.parts)
+        in_chunk = chunk_length(n_units, min(wanted, n_units), 1)
+        n_sums = -(-n_units // in_chunk)
+        kernel.n_chunks = n_sums * self.parts
         sums = self.sums()
-        self.copy, length = None, self.n_rows * self.layout.length
+        self.copy, length = None, self.in_part * self.layout.length
         if not self.is_copy(self.layout):
             self.copy = self.scratch(self.together * length)
             self.zero(self.copy, self.together * length)
         self.width = panel_width(self.tiles, self.n_out)
         self.panel = self.scratch(self.width * max(INNER, self.window[-1] % INNER))
-        self.block = self.scratch(self.n_out * self.together * self.reads)
+        if self.together > 1:
+            self.block = self.scratch(self.n_out * self.together * self.reads)
         starts, step = self.layout.starts, self.row if self.copy is None else self.layout.length
-        self.places = self.table([n * step + start for n in range(self.n_rows) for start in starts])
-        first, stop = bounds(build, n_units, in_chunk, kernel.chunk)
+        self.places = self.table(
+            [n * step + start for n in range(self.in_part) for start in starts]
+        )
+        parts = size(self.parts)
+        self.image = self.at(self.image, (build.urem(kernel.chunk, parts), self.in_part * self.row))
+        first, stop = bounds(build, n_units, in_chunk, build.udiv(kernel.chunk, parts))
         with loop(build, stop, start=first) as unit, loop(build, self.groups) as group:
             c = build.mul(unit, size(self.together))
             image = self.images(build.add(build.mul(group, size(self.n_in)), c))
@@ -342,7 +355,7 @@ class Fold(Convolution):
             a = self.at(self.filters, (row, self.filter), (c, self.filter_channel))
             target = self.at(sums, (row, self.columns))
             self.add_channels(a, image, target, build.icmp_signed(">", unit, first))
-        kernel.finish = lambda last: Fold(last).merge(n_chunks)
+        kernel.finish = lambda last: Fold(last).merge(n_sums)
 
     def sums(self) -> Any:
         return self.scratch(self.groups * self.n_out * self.columns)
@@ -354,8 +367,8 @@ class Fold(Convolution):
             return source
         with loop(self.builder, self.together) as c:
             image = self.at(source, (c, self.channel))
-            target = self.at(self.copy, (c, self.n_rows * self.layout.length))
-            self.copy_images(self.layout, image, target, self.n_rows, self.row)
+            target = self.at(self.copy, (c, self.in_part * self.layout.length))
+            self.copy_images(self.layout, image, target, self.in_part, self.row)
         return self.copy
 
     def add_channels(self, a: Any, image: Any, target: Any, is_more: Any) -> None:
@@ -408,33 +421,43 @@ class Fold(Convolution):
         for n, step in reversed(list(zip(self.window, self.layout.strides, strict=True))[:-1]):
             terms.append((self.builder.urem(number, size(n)), step))
             number = self.builder.udiv(number, size(n))
-        length = self.n_rows * self.layout.length
+        length = self.in_part * self.layout.length
         return self.at(image, (number, self.channel if self.copy is None else length), *terms)
 
-    def merge(self, n_chunks: int) -> None:
-        """Add the sums of the chunks in order, and put them where they belong; by filters."""
+    def merge(self, n_sums: int) -> None:
+        """Add the sums over channels in order, and put them where they belong; by filters."""
         kernel, build = self.kernel, self.builder
-        kernel.n_chunks, chunk, kernel.chunk = n_chunks, kernel.chunk, ZERO
-        sums, real = self.sums(), self.tiles.real
-        n_positions = math.prod(self.positions)
+        kernel.n_chunks, chunk, kernel.chunk = n_sums * self.parts, kernel.chunk, ZERO
+        sums = self.sums()
         n_filters = self.groups * self.n_out
-        step = self.lines(n_filters * self.columns)
-        kernel.n_chunks = max(1, min(n_filters, n_chunks * n_filters * self.columns // MERGED))
-        in_chunk = chunk_length(n_filters, kernel.n_chunks, 1)
+        wanted = max(1, min(n_filters, n_sums * self.out.type.size // MERGED))
+        in_chunk = chunk_length(n_filters, wanted, 1)
         kernel.n_chunks = -(-n_filters // in_chunk)
         first, stop = bounds(build, n_filters, in_chunk, chunk)
-        with loop(build, stop, start=first) as o:
-            row = self.at(sums, (o, self.columns))
-            with loop(build, self.columns if n_chunks > 1 else 0) as column:
-                places = [self.at(row, (column, 1), (size(i), step)) for i in range(n_chunks)]
-                total = build.load(places[0], typ=real)
-                for place in places[1:]:
-                    total = build.fadd(total, build.load(place, typ=real))
-                build.store(total, places[0])
-            with loops(build, (self.n_rows, n_positions)) as (n, q):
-                value = build.load(self.at(row, (n, n_positions), (q, 1)), typ=real)
-                place = (n, n_filters * n_positions), (o, n_positions), (q, 1)
-                build.store(value, self.at(self.result, *place))
+        step = self.lines(n_filters * self.columns)
+        with loop(build, stop, start=first) as o, loop(build, self.parts) as part:
+            row = self.at(sums, (o, self.columns), (part, step))
+            others = [size(i * self.parts) for i in range(1, n_sums)]
+            self.add_rows(row, [self.at(row, (i, step)) for i in others])
+            self.scatter(row, build.mul(part, size(self.in_part)), o)
+
+    def add_rows(self, row: Any, others: list[Any]) -> None:
+        build, real = self.builder, self.tiles.real
+        with loop(build, self.columns if others else 0) as column:
+            place = self.at(row, (column, 1))
+            total = build.load(place, typ=real)
+            for other in others:
+                total = build.fadd(total, build.load(self.at(other, (column, 1)), typ=real))
+            build.store(total, place)
+
+    def scatter(self, row: Any, first: Any, o: Any) -> None:
+        """The sums of a filter, from a first row of the result on."""
+        build, n_positions = self.builder, math.prod(self.positions)
+        with loops(build, (self.in_part, n_positions)) as (i, q):
+            value = build.load(self.at(row, (i, n_positions), (q, 1)), typ=self.tiles.real)
+            n = build.add(first, i)
+            place = (n, self.groups * self.n_out * n_positions), (o, n_positions), (q, 1)
+            build.store(value, self.at(self.result, *place))
 
 
 def distances(shape: Ints, axes: Ints) -> tuple[int, int]:

@@ -75,6 +75,7 @@ class Schedule:
 
     ``offsets`` are bytes from the start of the arena, ``hosted`` has outputs that hold values until
     they are written, and bytes from their start; inputs and outputs live in arrays of the caller.
+    ``scratch`` has places in either, and bytes, of the working memory of steps, by number.
     ``alias`` leads from a value without memory of its own to the one in whose memory it is:
     what it is a reshape of, or what is written over it later. ``room`` says which outputs may be
     written over an input.
@@ -88,6 +89,7 @@ class Schedule:
     alias: dict[Variable, Variable] = field(default_factory=dict)
     offsets: dict[Variable, int] = field(default_factory=dict)
     hosted: dict[Variable, tuple[Variable, int]] = field(default_factory=dict)
+    scratch: dict[int, tuple[Variable | None, int, int]] = field(default_factory=dict)
     arena_bytes: int = 0
 
     def owner(self, variable: Variable) -> Variable:

@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Collection, Hashable
 from typing import Any, NamedTuple
 
+from pullback.compile.arena import place
 from pullback.compile.control import CONTROL, Code, emit_callback, emit_copies
 from pullback.compile.entry import MAIN
 from pullback.compile.forms import kernel_for
@@ -43,6 +44,14 @@ class Compiled(NamedTuple):
     """
 
     stages: list[tuple[Any, int]]
+    scratch_bytes: int
+
+
+class Made(NamedTuple):
+    """A kernel for the values of one step."""
+
+    stages: list[tuple[Any, int]]
+    variables: list[Variable]
     scratch_bytes: int
 
 
@@ -104,14 +113,16 @@ class FunctionEmitter:
         self.function = ir.Function(program.module, MAIN, name)
         if name != "main":
             self.function.linkage = "internal"
+        made = [self.made(step) for step in self.plan.steps]
+        place(self.plan, [m.scratch_bytes if isinstance(m, Made) else 0 for m in made])
         self.own_bytes = self.plan.arena_bytes
         self.nested_bytes = 0
         self.places = self.bind_memory()
         self.rows: list[Row] = []
         self.n_chunks: list[int] = []  # of each step
-        for step in self.plan.steps:
+        for i, m in enumerate(made):
             first = len(self.rows)
-            self.emit_step(step)
+            self.emit_step(i, m)
             self.n_chunks.append(max((row.n_chunks for row in self.rows[first:]), default=0))
         self.copy_outputs()
         emit_rows(program.module, self.function, self.rows)
@@ -132,15 +143,18 @@ class FunctionEmitter:
         hosted = {
             v: at_entry(~places[host], start) for v, (host, start) in self.plan.hosted.items()
         }
+        self.scratch = {
+            i: start if host is None else at_entry(~places[host], start)
+            for i, (host, start, _) in self.plan.scratch.items()
+        }
         return {**places, **hosted, **self.plan.offsets}
 
     def place(self, variable: Variable) -> int:
         return self.places[self.plan.owner(variable)]
 
-    def reserve(self, n_bytes: int) -> int:
-        """Working memory behind our own arena, free after the step that takes it."""
+    def reserve(self, n_bytes: int) -> None:
+        """Memory behind our own arena, free after the step that takes it."""
         self.nested_bytes = max(self.nested_bytes, n_bytes)
-        return self.own_bytes
 
     def nested(self, graph: Graph, room: Room) -> FunctionEmitter:
         """A graph inside this one as a program."""
@@ -148,19 +162,31 @@ class FunctionEmitter:
         return FunctionEmitter(self.program, graph, name, room)
 
     # -- steps --------------------------------------------------------------------------------
-    def emit_step(self, step: Step) -> None:
+    def made(self, step: Step) -> Made | CompileError | None:
+        """The kernel of a step; why it has none; or nothing, where other programs are called."""
         equation = step.equation
         try:
             if is_float_product(equation):
-                self.emit_product(step)
-            elif step.rows:
-                self.emit_kernel(step, emit_row_by_row)
-            elif emitter := kernel_for(equation):
-                self.emit_kernel(step, emitter)
-            elif control := CONTROL.get(equation.primitive.name):
-                self.emit_code(lambda code: control(code, equation))
-            else:
-                raise CompileError(f"{equation.primitive.name} has no native form")
+                return self.product(step)
+            if step.rows:
+                return self.kernel_of(step, emit_row_by_row)
+            if emitter := kernel_for(equation):
+                return self.kernel_of(step, emitter)
+        except CompileError as error:
+            return error
+        if equation.primitive.name in CONTROL:
+            return None
+        return CompileError(f"{equation.primitive.name} has no native form")
+
+    def emit_step(self, i: int, made: Made | CompileError | None) -> None:
+        equation = self.plan.steps[i].equation
+        if isinstance(made, Made):
+            self.add_rows(made, self.scratch.get(i, 0))
+            return
+        try:
+            if made is not None:
+                raise made
+            self.emit_code(lambda code: CONTROL[equation.primitive.name](code, equation))
         except CompileError as error:
             if not self.program.allow_callbacks:
                 raise CompileError(
@@ -189,10 +215,10 @@ class FunctionEmitter:
         code.builder.ret_void()
         self.rows.append(Row(code.function, 0, []))
 
-    def emit_product(self, step: Step) -> None:
+    def product(self, step: Step) -> Made:
         (out,) = step.outputs
         if not out.type.size:
-            return
+            return Made([], [], 0)
         plan, tail = self.plan, step.tail
         stack = Stack(self.program.module, step.equation, plan, tail)
         key = stack.key, tail and structure(plan, tail)
@@ -202,7 +228,7 @@ class FunctionEmitter:
             follow = self.tail(tail, stack.sizes[1]) if tail else None
             kernel = Compiled(stack.stages(follow, len(others)), stack.scratch_bytes)
             self.program.kernels[key] = kernel
-        self.add_rows(kernel, [*stack.operands, out, *others])
+        return Made(kernel.stages, [*stack.operands, out, *others], kernel.scratch_bytes)
 
     def tail(self, step: Step, length: int) -> Any:
         """The function of the tail of a product with rows of this length."""
@@ -224,7 +250,7 @@ class FunctionEmitter:
         """The memory of a step and of its tail."""
         return list(dict.fromkeys(self.plan.touched(step)))
 
-    def emit_kernel(self, step: Step, emitter: Callable[[Kernel], None]) -> None:
+    def kernel_of(self, step: Step, emitter: Callable[[Kernel], None]) -> Made:
         variables = self.variables(step)
         key: Hashable = structure(self.plan, step)
         for part in step.parts[1:]:
@@ -240,11 +266,11 @@ class FunctionEmitter:
             kernel = Compiled(stages, body.scratch_bytes)
             if not body.may_fail:  # else its code names the equation
                 self.program.kernels[key] = kernel
-        self.add_rows(kernel, variables)
+        return Made(kernel.stages, variables, kernel.scratch_bytes)
 
-    def add_rows(self, kernel: Compiled, variables: list[Variable]) -> None:
-        operands = [*map(self.place, variables), self.reserve(kernel.scratch_bytes)]
-        for function, n_chunks in kernel.stages:
+    def add_rows(self, made: Made, scratch: int) -> None:
+        operands = [*map(self.place, made.variables), scratch]
+        for function, n_chunks in made.stages:
             self.rows.append(Row(function, n_chunks, operands))
             self.program.has_jobs |= n_chunks > 1
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from pullback.compile.arena import overwrite, place
+from pullback.compile.arena import overwrite
 from pullback.compile.convolutions import slides
 from pullback.compile.groups import join_rows, merge_maps
 from pullback.compile.plan import (
@@ -32,7 +32,7 @@ __all__ = ["schedule"]
 
 
 def schedule(graph: Graph, room: Room) -> Schedule:
-    """Decide memory, kernels and arena of ``graph``; see :class:`Schedule` for ``room``."""
+    """Decide the kernels of ``graph`` and what has memory; see :class:`Schedule` for ``room``."""
     plan = Schedule(graph, room)
     for equation in graph.equations:
         for v in equation.outputs:
@@ -55,7 +55,6 @@ def schedule(graph: Graph, room: Room) -> Schedule:
     join_rows(plan)
     _drop_stores(plan)
     overwrite(plan)
-    place(plan)
     return plan
 
 
