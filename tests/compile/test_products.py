@@ -169,6 +169,20 @@ def test_matrices_are_read_where_they_are(axes, sizes):
     assert ("= transpose" in f.show("loops", *memory, b[1, 2])) != is_free
 
 
+def test_several_rows_of_pieces_share_copies():
+    """Each row of pieces has a copy of its own part of the left operand."""
+    m, n, k = 1040, 1024, 300
+    tiles = Tiles(ir.Module("sizes"), np.dtype(np.float32))
+    layout = in_place(m, n, k, True, False)
+    grid = products.cut_product(1, (m, n, k), layout, tiles, 10**8)
+    assert grid.rows < m
+    assert grid.columns < n
+    assert products.needs_copy((m, n, k), layout, tiles)
+    a, b = rng.normal(size=(m, k)).astype("f"), rng.normal(size=(k, n)).astype("f")
+    out = pb.compile(lambda x, y: np.tanh(x.T @ y))(swapped(a), b)
+    np.testing.assert_allclose(out, np.tanh(a @ b), rtol=2e-4, atol=2e-4)
+
+
 PIECES = [(700, 130, 300), (130, 700, 300), (1000, 7, 500), (1, 3000, 900), (5, 5000, 257)]
 
 

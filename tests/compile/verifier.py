@@ -17,7 +17,7 @@ PIPELINE, PROGRAM = "pullback.transforms.passes.pipeline", "pullback.compile.pro
 PASSES = [
     *[f"{PIPELINE}.{name}" for name in ("inline", "simplify", "cse", "dce")],
     *[f"{PROGRAM}.{name}" for name in ("expand", "turn_products", "fission", "optimize")],
-    *[f"{PROGRAM}.{name}" for name in ("sink_reshapes", "repeat")],
+    *[f"{PROGRAM}.{name}" for name in ("sink_reshapes", "restack", "repeat")],
 ]
 
 

@@ -50,6 +50,13 @@ def test_a_rectifier_comes_after_the_reshape_of_what_has_memory():
         return np.reshape(y, (6, 24))
 
     assert names(rectified, X) == ["cumsum", "reshape", "maximum"]
+
+    def layer(x):
+        y = np.maximum(np.cumsum(x, axis=0), 0)
+        return np.reshape(y, (6, 24)) @ np.reshape(y, (24, 6)), np.sum(y)
+
+    f = pb.compile(layer)
+    assert f.show("loops", X).count("maximum") == 1  # it is read elsewhere too
     alone = names(lambda x: np.reshape(np.maximum(np.exp(x), 2), (6, 24)), X)
     assert alone == ["exp", "maximum", "reshape"]
 

@@ -50,6 +50,14 @@ def test_columns_that_come_before_rows_turn_round_where_other_axes_move_too():
         ).graph
     )
     assert graph.equations[-1].params["axes"] == (0, 2, 1, 3)  # rows stay rows
+    rows_first = turned(lambda q, s: [np.transpose(swapped(q) @ s, (1, 0, 2, 3))], q, s)
+    assert rows_first == ["transpose", "matmul", "transpose"]
+    stays = turn_products(
+        stage(
+            lambda q, s: [np.transpose(swapped(q) @ s, (1, 0, 2, 3))], [type_of(q), type_of(s)], ""
+        ).graph
+    )
+    assert stays.equations[-1].params["axes"] == (1, 0, 2, 3)
     k = np.ascontiguousarray(np.transpose(q, (0, 2, 1, 3)))
     moved = turned(lambda k, s: [swapped(np.transpose(k, (0, 2, 3, 1)) @ s)], k, s)
     assert moved == ["transpose", "transpose", "matmul"]
