@@ -109,3 +109,55 @@ def test_few_or_short_rows_stay_apart():
     for shape in ((4, 400), (100, 3), (100, 9000), (0, 40), (100, 0 + 16)):
         x = RNG.normal(size=shape)
         np.testing.assert_allclose(pb.compile(softmax)(x), softmax(x), rtol=1e-12)
+
+
+BLOCKS = {
+    "maps and a fold": lambda x: (np.exp(x), np.sum(np.exp(x) * x)),
+    "several folds": lambda x: (
+        np.tanh(x),
+        np.sum(np.tanh(x)),
+        np.max(np.tanh(x) - x),
+        np.argmin(np.tanh(x) + x),
+    ),
+    "a gradient": pb.value_and_grad(lambda x: np.mean(np.tanh(x) * np.exp(-x * x))),
+}
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+@pytest.mark.parametrize("n", [1 << 14, 50_000, 700_001])
+def test_folds_of_all_elements_follow_the_maps_block_by_block(name, n):
+    x = RNG.normal(size=n)
+    f = BLOCKS[name]
+    text = pb.compile(f).show("loops", x)
+    assert "  then: " in text
+    got, want = (pb.tree.leaves(g(x)) for g in (pb.compile(f), f))
+    for a, b in zip(got, want, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-15)
+    one, many = (pb.tree.leaves(pb.compile(f, threads=k)(x)) for k in (1, 3))
+    for a, b in zip(one, many, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_what_only_the_group_knows_needs_no_more_than_a_block():
+    x = RNG.normal(size=2_000_000)
+
+    def loss(x):
+        a, b = np.tanh(x), np.exp(-x * x)
+        return a * b + a - b, np.mean(a * b * b)
+
+    memory = int(pb.compile(loss).show("memory", x).split()[1])
+    assert memory < x.nbytes / 4
+    rows = RNG.normal(size=(4000, 100))
+    memory = int(pb.compile(gradient(log_softmax)).show("memory", rows).split()[1])
+    assert memory < rows.nbytes / 4
+
+
+def test_float32_sums_of_blocks_are_joined_in_more_digits():
+    x = RNG.random(3_000_000).astype(np.float32)
+
+    def f(x):
+        y = np.sqrt(x)
+        return y, np.sum(y)
+
+    exact = np.sum(np.sqrt(x.astype(np.float64)))
+    assert abs(pb.compile(f)(x)[1] - exact) < 2e-7 * exact

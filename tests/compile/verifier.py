@@ -84,6 +84,10 @@ def verify_schedule(plan: Schedule, scratch: Sequence[int] = ()) -> None:
             assert plan.scratch[i][2] == scratch[i]
             verify_scratch(plan, i, live)
         live = {v for v in live if last[v] > i}
+    for v in plan.local:
+        knowing = [step for step in plan.steps for p in step.parts if v in plan.owners(p)]
+        assert len(set(map(id, knowing))) == 1, "a local value is known elsewhere"
+        assert v not in plan.results, "a local value is a result"
     for v in plan.graph.outputs:
         if isinstance(v, Variable):
             assert held.get(plan.owner(v)) is content(plan, v), "an output is not there in the end"
@@ -93,7 +97,7 @@ def verify_part(
     plan: Schedule, part: Step, held: dict[Variable, Variable], written: set[Variable]
 ) -> None:
     """A kernel is passed what it reads and writes, and finds what it reads."""
-    passed, loaded = set(plan.memory(part)), set()
+    passed, loaded = set(plan.owners(part)), set()
     for equation in part.equations:
         for v in leaves(plan, equation):
             assert plan.owner(v) in passed, "an operand is not passed to the kernel"

@@ -48,7 +48,7 @@ def weighed(y):
     return np.sum(y * ((np.arange(y.size) % 5 - 1.5) / 2).reshape(y.shape).astype(y.dtype))
 """
 GRAINED = [f"pullback.compile.{name}.GRAIN" for name in ("chunks", "products", "convolutions")]
-ROWS = [f"pullback.compile.groups.{name}" for name in ("SHORTEST", "LEAST_ROWS")]
+ROWS = [f"pullback.compile.groups.{name}" for name in ("SHORTEST", "LEAST_ROWS", "LEAST_ELEMENTS")]
 LAYOUTS = ("C", "F", "reversed", "strided")
 
 

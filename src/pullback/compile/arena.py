@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pullback.compile.groups import reads_rows, rows_of
+from pullback.compile.groups import is_in_blocks, reads_rows, rows_of
 from pullback.compile.plan import INEXACT_FAR, Schedule, Step, aligned, reads_straight
 from pullback.core.graph import Equation, Variable
 
@@ -39,7 +39,9 @@ def overwrite(plan: Schedule) -> None:
 
 
 def _kept_by(plan: Schedule, other: Step, group: Step) -> set[Variable]:
-    """What those must not write over that follow ``other`` row by row in a group."""
+    """What those must not write over that follow ``other`` row by row, or in blocks, in a group."""
+    if is_in_blocks(group):
+        return set()  # each element is read where it is computed
     rows = rows_of(group)
 
     def is_done(v: Variable) -> bool:
@@ -68,7 +70,7 @@ def _overwrite(plan: Schedule, step: Step, free: list[Variable]) -> None:
         (out,) = equation.outputs
         read.update(plan.memory_of(equation.inputs))
         for v in free:
-            if v in read and _has_room(plan, v, out):
+            if v in read and out not in plan.local and _has_room(plan, v, out):
                 plan.alias[v] = out
                 free.remove(v)
                 break

@@ -11,16 +11,17 @@ import math
 from collections.abc import Callable
 
 from pullback.compile.axes import Access, Axis, access_of
-from pullback.compile.plan import INEXACT_FAR, Schedule, Step, reads_straight
+from pullback.compile.plan import INEXACT_FAR, Schedule, Step, is_plain, reads_straight
 from pullback.compile.seams import has_seams
 from pullback.core.graph import Equation, Literal, Operand, Variable
 
-__all__ = ["join_rows", "merge_maps", "rows_of"]
+__all__ = ["find_local", "is_in_blocks", "join_blocks", "join_rows", "merge_maps", "rows_of"]
 
 MAX_MAPS = 8  # in one loop: more streams than a processor prefetches gain nothing
 MAX_PARTS = 12  # of a kernel that runs row by row
 SHORTEST, LONGEST = 16, 8192  # elements of a row
 LEAST_ROWS = 32
+LEAST_ELEMENTS = 1 << 14  # of what is computed block by block
 
 Shape = tuple[int, ...]
 
@@ -83,6 +84,53 @@ def _mergeable(plan: Schedule, first: Step, second: Step) -> bool:
     if shared.isdisjoint(first.reads) and shared.isdisjoint(first.outputs):
         return False
     return reads_straight(plan, second.equation, set(first.outputs), shape)
+
+
+# -- blocks ---------------------------------------------------------------------------------------
+def join_blocks(plan: Schedule) -> None:
+    """Let folds of all elements follow the maps over them block by block."""
+    plan.steps = _collected(plan, _follows_blocks, _joined)
+
+
+def is_in_blocks(group: Step) -> bool:
+    """Whether a group runs block by block, not row by row."""
+    return any(_folds_all(part.equation) for part in group.parts)
+
+
+def _folds_all(equation: Equation) -> bool:
+    is_reduction = equation.primitive.family == "reduction"
+    return is_reduction and len(equation.params["axis"]) == equation.inputs[0].type.ndim
+
+
+def _follows_blocks(plan: Schedule, group: Step, step: Step) -> bool:
+    """Whether a fold can follow a map, or maps and folds of its elements."""
+    size = math.prod(group.map_shape or ())
+    if not (group.is_flat and size >= LEAST_ELEMENTS and group.tail is None):
+        return False
+    if (group.rows and not is_in_blocks(group)) or len(group.parts) >= MAX_PARTS or step.rows:
+        return False
+    if not _folds_all(step.equation) or step.equation.inputs[0].type.size != size:
+        return False
+    parts = [*group.parts, step]
+    touched = {v for p in group.parts for v in (*p.reads, *p.outputs) if v.type.size == size}
+    return (
+        is_plain(plan, step.equation.inputs[0])
+        and not touched.isdisjoint(step.reads)
+        and not any(e.primitive.name in INEXACT_FAR for p in parts for e in _all(plan, p))
+    )
+
+
+# -- what only a group knows ----------------------------------------------------------------------
+def find_local(plan: Schedule) -> None:
+    """Values between the parts of a group need no more memory than a row, or a block."""
+    held = {*plan.results, *plan.alias, *plan.alias.values()}
+    for step in plan.steps:
+        others = {v for s in plan.steps if s is not step for p in s.parts for v in p.reads}
+        for part in step.parts if step.rows else ():
+            if part.map_shape is not None and (
+                is_in_blocks(step) or rows_of(part) == rows_of(step)
+            ):
+                plan.local.update(v for v in part.outputs if v not in held | others)
 
 
 # -- rows -----------------------------------------------------------------------------------------

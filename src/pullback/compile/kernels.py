@@ -74,6 +74,7 @@ class Kernel:
         self.finish: Callable[[Kernel], None] | None = None  # emits what follows all chunks
         self.tail: Callable[..., None] | None = None  # calls the tail of the step for some rows
         self.is_flat = False
+        self.first: Any = 0  # element of the block that local values have
         self.region: Region = {}  # of a map, in which arrays with seams are one of their pieces
         self.known: dict[tuple[int, ...], Scalar] = {}
 
@@ -92,12 +93,18 @@ class Kernel:
             if operand in self.plan.in_memory:
                 self.known[key] = self.emit.load(
                     self.pointer(operand),
-                    self.position(operand.type, index),
+                    self.place(operand, index),
                     operand.type.dtype,
                 )
             else:
                 self.known[key] = self.expression(self.plan.makers[operand], index)
         return self.known[key]
+
+    def place(self, variable: Variable, index: Index) -> Any:
+        """The position of an element in the memory of a value."""
+        if self.plan.owner(variable) in self.plan.local:
+            return self.shifted(index[-1], self.first)
+        return self.position(variable.type, index)
 
     def position(self, type: ArrayType, index: Index) -> Any:
         """Row-major position of ``index``."""
@@ -143,9 +150,11 @@ class Kernel:
         ]
         return scalar_form(self.emit, equation, operands)
 
-    def shifted(self, i: Any, n: int) -> Any:
+    def shifted(self, i: Any, n: Any) -> Any:
         """``i - n``."""
-        return self.builder.sub(i, I64(n)) if n else i
+        if isinstance(n, int):
+            return self.builder.sub(i, I64(n)) if n else i
+        return self.builder.sub(i, n)
 
     def aligned(self, type: ArrayType, index: Index) -> Index:
         """The index into an operand that is broadcast to the output."""
@@ -199,7 +208,7 @@ class Kernel:
     # -- writing ------------------------------------------------------------------------------
     def store(self, variable: Variable, index: Index, value: Scalar) -> None:
         value = self.emit.cast(value, variable.type.dtype)
-        self.emit.store(value, self.pointer(variable), self.position(variable.type, index))
+        self.emit.store(value, self.pointer(variable), self.place(variable, index))
 
     def map_over(self, shape: Sequence[int]) -> None:
         """Compute and store every element of every output."""
@@ -281,6 +290,16 @@ class Kernel:
         start = ir.Constant(I64, self.scratch_bytes)
         self.scratch_bytes += aligned(n_bytes)
         return self.builder.gep(self.working_memory, [start], source_etype=I8)
+
+    def keep_local(self, n: int) -> None:
+        """Working memory of every chunk for ``n`` elements of each local value of the step."""
+        for part in self.step.parts:
+            for v in part.outputs:
+                if v in self.plan.local:
+                    n_bytes = aligned(n * v.type.dtype.itemsize)
+                    memory = self.scratch(n_bytes * self.n_chunks)
+                    start = self.builder.mul(self.chunk, I64(n_bytes))
+                    self.pointers[v] = self.builder.gep(memory, [start], source_etype=I8)
 
     def read_state(self, places: Sequence[Any], like: Sequence[Scalar]) -> tuple[Scalar, ...]:
         return tuple(

@@ -76,6 +76,7 @@ class Schedule:
     ``offsets`` are bytes from the start of the arena, ``hosted`` has outputs that hold values until
     they are written, and bytes from their start; inputs and outputs live in arrays of the caller.
     ``scratch`` has places in either, and bytes, of the working memory of steps, by number.
+    Values that are ``local`` live in the working memory of the only step that knows them.
     ``alias`` leads from a value without memory of its own to the one in whose memory it is:
     what it is a reshape of, or what is written over it later. ``room`` says which outputs may be
     written over an input.
@@ -87,6 +88,7 @@ class Schedule:
     makers: dict[Variable, Equation] = field(default_factory=dict)
     in_memory: set[Variable] = field(default_factory=set)
     alias: dict[Variable, Variable] = field(default_factory=dict)
+    local: set[Variable] = field(default_factory=set)
     offsets: dict[Variable, int] = field(default_factory=dict)
     hosted: dict[Variable, tuple[Variable, int]] = field(default_factory=dict)
     scratch: dict[int, tuple[Variable | None, int, int]] = field(default_factory=dict)
@@ -103,6 +105,10 @@ class Schedule:
         return {self.owner(v) for v in self.graph.outputs if isinstance(v, Variable)}
 
     def memory(self, step: Step) -> list[Variable]:
+        """The owners of what a step reads and writes, each once; but what is local."""
+        return [v for v in self.owners(step) if v not in self.local]
+
+    def owners(self, step: Step) -> list[Variable]:
         """The owners of what a step reads and writes, each once."""
         return list(dict.fromkeys(map(self.owner, (*step.reads, *step.outputs))))
 

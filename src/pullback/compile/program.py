@@ -17,11 +17,12 @@ from pullback.compile.arena import place
 from pullback.compile.control import CONTROL, Code, emit_callback, emit_copies
 from pullback.compile.entry import MAIN
 from pullback.compile.forms import kernel_for
+from pullback.compile.groups import is_in_blocks
 from pullback.compile.ir import I32, I64, POINTER, ir
 from pullback.compile.kernels import Kernel, emit_tail, emit_tail_of_images
 from pullback.compile.plan import Room, Step, is_float_product
 from pullback.compile.products import Stack
-from pullback.compile.reductions import emit_row_by_row
+from pullback.compile.reductions import emit_block_by_block, emit_row_by_row
 from pullback.compile.repeats import repeat
 from pullback.compile.schedule import schedule
 from pullback.compile.steps import Row, at_entry, emit_rows
@@ -170,7 +171,8 @@ class FunctionEmitter:
             if is_float_product(equation):
                 return self.product(step)
             if step.rows:
-                return self.kernel_of(step, emit_row_by_row)
+                emit = emit_block_by_block if is_in_blocks(step) else emit_row_by_row
+                return self.kernel_of(step, emit)
             if emitter := kernel_for(equation):
                 return self.kernel_of(step, emitter)
         except CompileError as error:
@@ -254,8 +256,9 @@ class FunctionEmitter:
     def kernel_of(self, step: Step, emitter: Callable[[Kernel], None]) -> Made:
         variables = self.variables(step)
         key: Hashable = structure(self.plan, step)
+        known = list(dict.fromkeys(v for part in step.parts for v in self.plan.owners(part)))
         for part in step.parts[1:]:
-            shared = tuple(map(variables.index, self.plan.memory(part)))
+            shared = tuple(map(known.index, self.plan.owners(part)))
             key = key, structure(self.plan, part), shared
         kernel = self.program.kernels.get(key)
         if kernel is None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from pullback.compile.chunks import MAX_CHUNKS
 from pullback.compile.groups import rows_of
 from pullback.compile.ir import I8, I64, ZERO, box, ir, loop, loops
 from pullback.compile.kernels import Index, Kernel, Part, unraveled
@@ -35,6 +36,7 @@ def emit_row_by_row(kernel: Kernel) -> None:
     outer, n = found
     count = math.prod(outer)
     kernel.split([count])
+    kernel.keep_local(n)
     with loops(build, [count], kernel.part) as (row,):
         index = unraveled(build, row, outer)
         for part in parts:
@@ -46,6 +48,55 @@ def emit_row_by_row(kernel: Kernel) -> None:
                     own.map_at([*index, i])
             else:
                 own.map_at(index if part.map_shape == outer else [*index, ZERO])
+
+
+def emit_block_by_block(kernel: Kernel) -> None:
+    """Maps over all elements and folds of them, one block after the other."""
+    build = kernel.builder
+    n = math.prod(kernel.step.map_shape or ())
+    kernel.split([n])
+    parts = block_parts(kernel)
+    kernel.keep_local(BLOCK)
+    start, stop = kernel.part[1:] if kernel.part else (ZERO, I64(n))
+    totals = [kernel.state(fold.total_start) if fold else [] for _, fold in parts]
+    n_blocks = build.udiv(build.add(build.sub(stop, start), I64(BLOCK - 1)), I64(BLOCK))
+    with loop(build, n_blocks) as block:
+        first = build.add(start, build.mul(block, I64(BLOCK)))
+        end = build.add(first, I64(BLOCK))
+        end = build.select(build.icmp_signed("<", end, stop), end, stop)
+        for (own, fold), total in zip(parts, totals, strict=True):
+            own.first = first
+            if fold is not None:
+                fold.over_block(total, first, end)
+                continue
+            with loop(build, end, start=first) as i:
+                own.map_at([i])
+    for (_, fold), total in zip(parts, totals, strict=True):
+        if fold is not None:
+            fold.leave(total, kernel.n_chunks, kernel.chunk)
+    if kernel.n_chunks > 1:
+        n_chunks = kernel.n_chunks
+
+        def finish(end: Kernel) -> None:
+            for _, fold in block_parts(end):
+                if fold is not None:
+                    fold.merge_parts(n_chunks)
+
+        kernel.finish = finish
+
+
+def block_parts(kernel: Kernel) -> list[tuple[Kernel, Reduction | None]]:
+    """The parts of a group that runs block by block; folds are after the maps that they read."""
+    found: list[tuple[Kernel, Reduction | None]] = []
+    for part in kernel.step.parts:
+        own = Kernel(kernel.plan, part, kernel.builder, kernel.pointers, kernel.report)
+        own.is_flat, own.working_memory = True, kernel.working_memory
+        own.scratch_bytes = kernel.scratch_bytes
+        fold = Reduction(own) if part.map_shape is None else None
+        if fold is not None:
+            kernel.scratch_bytes += aligned(8 * len(fold.total_start) * MAX_CHUNKS)
+        found.append((own, fold))
+    return found
 
 
 class Reduction:
@@ -108,6 +159,33 @@ class Reduction:
                 state = self.step(state, outer, [I64(i) for i in inner])
             kernel.store(self.out, outer, self.fold.finish(self.emit, state, self.n, **self.params))
         kernel.forget()
+
+    def over_block(self, total: list[Any], first: Any, end: Any) -> None:
+        """Fold elements from a first to before a last, and merge what they give."""
+        part = self.kernel.state(self.start)
+        with loop(self.kernel.builder, end, start=first) as i:
+            self.fold_in(part, self.start, [], [i])
+        self.kernel.forget()
+        self.merge_in(total, part)
+
+    def leave(self, total: list[Any], n_chunks: int, chunk: Any) -> None:
+        """Store the result, or what a chunk gives to it."""
+        state = self.kernel.read_state(total, self.total_start)
+        if n_chunks == 1:
+            result = self.fold.finish(self.emit, state, self.n, **self.params)
+            self.kernel.store(self.out, [], result)
+            return
+        for s, place in zip(state, self.parts(n_chunks, chunk), strict=True):
+            self.emit.store(s, place, ZERO)
+
+    def merge_in(self, total: list[Any], part: list[Any]) -> None:
+        """Merge the state of a block."""
+        state = self.kernel.read_state(total, self.total_start)
+        found = [
+            self.emit.cast(s, t.dtype)
+            for s, t in zip(self.kernel.read_state(part, self.start), state, strict=True)
+        ]
+        self.write(total, self.fold.merge(self.emit, state, found))
 
     def into_parts(self) -> None:
         """Every chunk folds its part of the operand; in the end the parts are merged in order."""
@@ -177,12 +255,7 @@ class Reduction:
                 with loop(build, length) as i:
                     fold(part, self.start, build.add(row, i, flags=("nsw",)))
                 kernel.forget()
-                state = kernel.read_state(total, self.total_start)
-                found = [
-                    self.emit.cast(s, t.dtype)
-                    for s, t in zip(kernel.read_state(part, self.start), state, strict=True)
-                ]
-                self.write(total, self.fold.merge(self.emit, state, found))
+                self.merge_in(total, part)
             start = build.add(start, build.mul(n_blocks, I64(length)))
         with loop(build, stop, start=start) as row:
             fold(total, self.total_start, row)

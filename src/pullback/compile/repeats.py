@@ -11,14 +11,10 @@ from dataclasses import replace
 from pullback.compile.plan import is_inline, is_move, is_pointwise, reads_whole
 from pullback.core.graph import Equation, Graph, Operand, Variable
 from pullback.transforms.passes.dce import dce
+from pullback.transforms.passes.rounding import EXACT
 
 __all__ = ["repeat"]
 
-EXACT = {
-    *("absolute", "equal", "greater", "greater_equal", "less", "less_equal", "not_equal"),
-    *("logical_and", "logical_not", "logical_or", "maximum", "minimum", "negative", "sign"),
-    *("astype", "where"),
-}
 MOST = 4  # equations from the source to a value
 
 

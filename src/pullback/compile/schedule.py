@@ -11,7 +11,7 @@ from collections import Counter
 
 from pullback.compile.arena import overwrite
 from pullback.compile.convolutions import slides
-from pullback.compile.groups import join_rows, merge_maps
+from pullback.compile.groups import find_local, join_blocks, join_rows, merge_maps
 from pullback.compile.plan import (
     Room,
     Schedule,
@@ -53,7 +53,9 @@ def schedule(graph: Graph, room: Room) -> Schedule:
     merge_maps(plan)
     attach_tails(plan)
     join_rows(plan)
+    join_blocks(plan)
     _drop_stores(plan)
+    find_local(plan)
     overwrite(plan)
     return plan
 

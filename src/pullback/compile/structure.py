@@ -25,7 +25,7 @@ def structure(plan: Schedule, step: Step) -> Hashable:
         if isinstance(v, Literal):
             return v.type, exact(v.value)
         if v in plan.in_memory:
-            return v.type, number(plan.owner(v))
+            return v.type, number(plan.owner(v)), v in plan.local
         if v in numbers:
             return numbers[v]
         inside = expression(plan.makers[v])
@@ -36,7 +36,7 @@ def structure(plan: Schedule, step: Step) -> Hashable:
         return equation.primitive, tuple(params), tuple(map(operand, equation.inputs))
 
     equations = tuple(
-        (expression(e), tuple((v.type, number(plan.owner(v))) for v in e.outputs))
+        (expression(e), tuple((v.type, number(plan.owner(v)), v in plan.local) for v in e.outputs))
         for e in step.equations
     )
     return equations, tuple(map(number, plan.memory(step)))

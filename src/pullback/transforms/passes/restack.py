@@ -12,15 +12,12 @@ from dataclasses import replace
 from pullback.core.graph import Equation, Graph, Literal, Operand, Variable
 from pullback.transforms.passes.dce import dce
 from pullback.transforms.passes.pipeline import with_bodies
+from pullback.transforms.passes.rounding import EXACT
 
 __all__ = ["restack"]
 
-MOVES = {"index", "transpose", "reshape", "broadcast_to", "astype"}
-CHEAP = {
-    *("absolute", "equal", "greater", "greater_equal", "less", "less_equal", "not_equal"),
-    *("logical_and", "logical_not", "logical_or", "maximum", "minimum", "negative", "sign"),
-    *("divide", "reciprocal", "sqrt", "where"),
-}
+MOVES = {"index", "transpose", "reshape", "broadcast_to"}
+CHEAP = {*EXACT, *MOVES, "divide", "reciprocal", "sqrt"}
 SUMS = {"add", "subtract"}  # have other digits if one term is a product, which is not rounded
 PRODUCTS = {"multiply", "square"}
 
@@ -67,7 +64,7 @@ def _is_cheap(equation: Equation, makers: dict[Operand, Equation]) -> bool:
     if name in SUMS:
         terms = (makers.get(v) for v in equation.inputs)
         return not any(e is not None and e.primitive.name in PRODUCTS for e in terms)
-    return name in CHEAP or name in MOVES
+    return name in CHEAP
 
 
 def _without(
