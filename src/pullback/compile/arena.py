@@ -11,7 +11,7 @@ from pullback.core.graph import Equation, Variable
 __all__ = ["overwrite", "place"]
 
 Place = tuple[int, int, Variable]  # start, stop, value
-MIN_HOSTED = 1 << 16  # bytes of a value that may live in an output: smaller ones stay in the cache
+LARGE = 1 << 16  # bytes of a value that is placed before others: smaller ones share a few pages
 
 
 def _last_steps(plan: Schedule) -> dict[Variable, int]:
@@ -86,8 +86,8 @@ def _has_room(plan: Schedule, old: Variable, new: Variable) -> bool:
 def place(plan: Schedule, scratch: Sequence[int] = ()) -> None:
     """Places of values, each free after the last step that touches them.
 
-    Large values go where an output will be written later, or to the arena, the largest first. Small
-    ones lie behind them, in the order in which they are made. The working memory of each step, of
+    They go where an output will be written later, or to the arena: the largest first, and behind
+    them small ones in the order in which they are made. The working memory of each step, of
     ``scratch`` bytes, goes where there is room during that step.
     """
     fixed = plan.results.union(plan.graph.inputs)
@@ -96,17 +96,17 @@ def place(plan: Schedule, scratch: Sequence[int] = ()) -> None:
     inputs = set(map(plan.owner, plan.graph.inputs))
     hosts = [v for v in first if v in fixed and v not in inputs]
     values = [v for v in sorted(first, key=first.__getitem__) if v not in fixed]
-    large = [v for v in values if v.type.nbytes >= MIN_HOSTED]
-    _place_in_outputs(plan, large, hosts, (first, last))
-    large = [v for v in large if v not in plan.hosted]
+    _place_in_outputs(plan, values, hosts, (first, last))
+    own = [v for v in values if v not in plan.hosted]
+    large = [v for v in own if v.type.nbytes >= LARGE]
     placed: list[Place] = []
     for v in sorted(large, key=lambda v: -v.type.nbytes):
         there = [p for p in placed if first[p[2]] <= last[v] and first[v] <= last[p[2]]]
         placed.append(_put(plan, v, _gap(sorted(there, key=_start), aligned(v.type.nbytes))))
     start = plan.arena_bytes
     places: list[Place] = []
-    for v in values:
-        if v.type.nbytes < MIN_HOSTED:
+    for v in own:
+        if v.type.nbytes < LARGE:
             places = [p for p in places if last[p[2]] >= first[v]]
             gap = _gap(places, aligned(v.type.nbytes), start)
             places = sorted([*places, _put(plan, v, gap)], key=_start)
@@ -140,33 +140,34 @@ def _place_in_outputs(
     for v in values:
         size = aligned(v.type.nbytes)
         for host in hosts:
+            if first[host] <= last[v] or size > host.type.nbytes:
+                continue
             places = [p for p in used[host] if last[p[2]] >= first[v]]
             start = _gap(places, size)
-            if first[host] > last[v] and start + size <= host.type.nbytes:
+            if start + size <= host.type.nbytes:
                 plan.hosted[v] = host, start
                 used[host] = sorted([*places, (start, start + size, v)], key=_start)
                 break
+            used[host] = places
 
 
 def _place_scratch(
     plan: Schedule, i: int, size: int, live: Sequence[Variable], hosts: Sequence[Variable]
 ) -> None:
     """A gap in the arena, or in an output that is written later; else the arena grows."""
-    places = [(plan.hosted.get(v) or (None, plan.offsets.get(v)), v) for v in live]
-    gaps = {}
-    for host in (None, *hosts):
-        taken = [
-            (start, start + aligned(v.type.nbytes), v)
-            for (where, start), v in places
-            if where is host and start is not None
-        ]
-        gaps[host] = _gap(sorted(taken, key=_start), size)
-    room: dict[Variable | None, int] = {None: plan.arena_bytes}
-    room.update((host, host.type.nbytes) for host in hosts)
-    found = next((host for host, start in gaps.items() if start + size <= room[host]), None)
-    plan.scratch[i] = found, gaps[found], size
-    if found is None:
-        plan.arena_bytes = max(plan.arena_bytes, gaps[None] + size)
+    taken: dict[Variable | None, list[Place]] = {}
+    for v in live:
+        host, start = plan.hosted.get(v) or (None, plan.offsets[v])
+        taken.setdefault(host, []).append((start, start + aligned(v.type.nbytes), v))
+    gap = _gap(sorted(taken.get(None, []), key=_start), size)
+    if gap + size > plan.arena_bytes:
+        for host in hosts:
+            start = _gap(sorted(taken.get(host, []), key=_start), size)
+            if start + size <= host.type.nbytes:
+                plan.scratch[i] = host, start, size
+                return
+    plan.scratch[i] = None, gap, size
+    plan.arena_bytes = max(plan.arena_bytes, gap + size)
 
 
 def _gap(places: Sequence[Place], size: int, start: int = 0) -> int:
