@@ -136,11 +136,10 @@ def find_local(plan: Schedule) -> None:
 # -- rows -----------------------------------------------------------------------------------------
 def rows_of(step: Step) -> tuple[Shape, int] | None:
     """The shape of the rows that a map or a fold runs over, and the length of one."""
-    (out,) = step.equation.outputs[:1]
-    shape: Shape = step.map_shape or ()
+    shape = step.map_shape
     if _is_fold(step.equation):
         shape = step.equation.inputs[0].type.shape
-    return (shape[:-1], shape[-1]) if shape and out is not None else None
+    return (shape[:-1], shape[-1]) if shape else None
 
 
 def _is_fold(equation: Equation) -> bool:
@@ -183,11 +182,10 @@ def _all(plan: Schedule, part: Step) -> list[Equation]:
 
 def reads_rows(plan: Schedule, equation: Equation, owners: set[Variable], outer: Shape) -> bool:
     """Whether the memory of ``owners`` is read only in the row that is computed."""
-    (out,) = equation.outputs
-    straight = [Axis(k) for k in range(equation.inputs[0].type.ndim)]
     if _is_fold(equation):
-        return _in_row(plan, equation.inputs[0], straight, owners, outer)
-    straight = [Axis(k) for k in range(out.type.ndim)]
+        (x,) = equation.inputs
+        return _in_row(plan, x, [Axis(k) for k in range(x.type.ndim)], owners, outer)
+    straight = [Axis(k) for k in range(equation.outputs[0].type.ndim)]
     return all(
         _in_row(plan, v, access_of(equation, v, straight), owners, outer) for v in equation.inputs
     )

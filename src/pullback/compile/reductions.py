@@ -30,8 +30,7 @@ def emit_reduction(kernel: Kernel) -> None:
 
 def emit_row_by_row(kernel: Kernel) -> None:
     """Folds and maps of the same rows, one row after the other."""
-    build, parts = kernel.builder, [kernel.step, *kernel.step.rows]
-    found = rows_of(kernel.step)
+    build, parts, found = kernel.builder, kernel.step.parts, rows_of(kernel.step)
     assert found is not None, "the first part has rows"
     outer, n = found
     count = math.prod(outer)
