@@ -185,22 +185,26 @@ class FunctionEmitter:
         equation = self.plan.steps[i].equation
         if isinstance(made, Made):
             self.add_rows(made, self.scratch.get(i, 0))
-            return
-        try:
-            if made is not None:
-                raise made
-            self.emit_code(lambda code: CONTROL[equation.primitive.name](code, equation))
-        except CompileError as error:
-            if not self.program.allow_callbacks:
-                raise CompileError(
-                    error.headline,
-                    where=str(equation.source),
-                    details=[f"operands: {', '.join(str(v.type) for v in equation.inputs)}"],
-                    fix="compile with callbacks=True, which evaluates this operation in NumPy",
-                ) from error
-            self.program.callbacks.append(equation)
-            number = len(self.program.callbacks) - 1
-            self.emit_code(lambda code: emit_callback(code, equation, number))
+        elif made is not None:
+            self.call_numpy(equation, made)
+        else:
+            try:
+                self.emit_code(lambda code: CONTROL[equation.primitive.name](code, equation))
+            except CompileError as error:
+                self.call_numpy(equation, error)
+
+    def call_numpy(self, equation: Equation, error: CompileError) -> None:
+        """A callback, if these are allowed, instead of what raised the error."""
+        if not self.program.allow_callbacks:
+            raise CompileError(
+                error.headline,
+                where=str(equation.source),
+                details=[f"operands: {', '.join(str(v.type) for v in equation.inputs)}"],
+                fix="compile with callbacks=True, which evaluates this operation in NumPy",
+            ) from error
+        self.program.callbacks.append(equation)
+        number = len(self.program.callbacks) - 1
+        self.emit_code(lambda code: emit_callback(code, equation, number))
 
     def copy_outputs(self) -> None:
         """Outputs that are inputs, literals or repeated."""
