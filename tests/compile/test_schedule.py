@@ -514,3 +514,45 @@ def test_a_reshaped_result_is_written_where_it_belongs():
     assert arena(flat, X) == 0
     np.testing.assert_array_equal(pb.compile(flat)(X), flat(X))
     same(merged, X)
+
+
+# -- the last product ----------------------------------------------------------------------------
+def two_layers(n_moments):
+    """A training step; the first weights, in the end, are the largest."""
+
+    def step(w, u, m, v, x):
+        h = np.tanh(x @ w)
+        d = (h @ u) @ u.T * (1 - h * h)
+        g = x.T @ d
+        m = 0.9 * m + g
+        v = 0.9 * v + g * g
+        moments = (m, v)[:n_moments]
+        return w - 0.1 * sum(moments) - 0.1 * g, *moments
+
+    return step
+
+
+def weights():
+    draw = np.random.default_rng(9).normal
+    shapes = [(96, 128), (128, 4), (96, 128), (96, 128), (48, 96)]
+    return [draw(size=shape) / 16 for shape in shapes]
+
+
+@pytest.mark.parametrize("n_moments", [1, 2])
+def test_operands_of_the_last_product_lie_in_what_is_written_after_it(n_moments):
+    step, args = two_layers(n_moments), weights()
+    compiled = pb.compile(step)
+    assert compiled.show("loops", *args).splitlines()[-2].startswith("kernel")  # no tail
+    assert "float64[48,128]" not in compiled.show("memory", *args)  # the arena
+    for y, z in zip(compiled(*args), step(*args), strict=True):
+        np.testing.assert_allclose(y, z, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("donated", [(), (0, 2, 3)])
+def test_a_tail_stays_where_outputs_have_no_room(donated):
+    step, args = two_layers(2 if donated else 0), weights()
+    compiled = pb.compile(step, donate_argnums=donated)
+    assert compiled.show("loops", *args).splitlines()[-2].startswith("  then")
+    expected = step(*args)
+    for y, z in zip(compiled(*args), expected, strict=True):
+        np.testing.assert_allclose(y, z, rtol=1e-12, atol=1e-14)

@@ -2,6 +2,9 @@
 
 What a product has computed is in the cache of the thread that did it. A map over its elements runs
 there and then, and the product needs no memory of its own if the map can write over it.
+
+Not so after the last product of a training step: when it runs, all other outputs are written, and
+those of the map can hold its operands only if the map comes later.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ def attach_tails(plan: Schedule) -> None:
         for v in step.reads:
             reader.setdefault(v, step)
     number = {step: i for i, step in enumerate(plan.steps)}
+    last = next((s for s in reversed(plan.steps) if is_float_product(s.equation)), None)
     done: set[Step] = set()
     steps: list[Step] = []
     for step in plan.steps:
@@ -33,6 +37,8 @@ def attach_tails(plan: Schedule) -> None:
             continue
         is_product = is_float_product(step.equation) or slides(step.equation)
         tail = reader.get(step.outputs[0]) if is_product else None
+        if step is last and tail is not None and _holds_operands(plan, step, tail):
+            tail = None
         if tail is not None and tail not in done and _fits(plan, step, tail):
             early = _early(step, tail, makers, done)
             if early is not None:
@@ -42,6 +48,15 @@ def attach_tails(plan: Schedule) -> None:
         steps.append(step)
         done.add(step)
     plan.steps = steps
+
+
+def _holds_operands(plan: Schedule, product: Step, tail: Step) -> bool:
+    """Whether what the tail writes has room for the product and its operands until then."""
+    fixed = plan.results.union(map(plan.owner, plan.graph.inputs))
+    operands = [v for v in product.reads if v not in fixed]
+    held = sum(v.type.nbytes for v in (*operands, *product.outputs))
+    is_new = plan.results.issuperset(tail.outputs) and plan.room.keys().isdisjoint(tail.reads)
+    return bool(operands) and is_new and held <= sum(v.type.nbytes for v in tail.outputs)
 
 
 def _fits(plan: Schedule, product: Step, tail: Step) -> bool:
