@@ -68,3 +68,16 @@ def test_reshapes_that_stay():
     assert names(lambda x: np.argmax(windows(x), axis=0), X)[-2:] == ["reshape", "argmax"]
     plain = names(lambda x: np.max(np.reshape(x, (6, 4, 6)), axis=0), X)
     assert plain == ["reshape", "max"]  # nothing is transposed
+
+
+def test_arithmetic_of_joined_axes_with_themselves():
+    assert names(lambda x: np.sum(windows(x) * windows(x), axis=0), X).count("reshape") == 1
+
+
+def test_joined_axes_that_are_broadcast_by_the_other_operand():
+    def broadcast(x, row):
+        split = np.reshape(x, (2, 3, 2, 2, 1, 3))
+        joined = np.reshape(np.transpose(split, (3, 5, 0, 1, 2, 4)), (6, 2, 3, 2, 1))
+        return np.sum(joined * row, axis=0)
+
+    assert names(broadcast, X[..., :3], np.arange(1.0, 5.0)).count("reshape") == 1

@@ -8,7 +8,6 @@ joined from, and then nothing needs the transposed array in memory.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from dataclasses import replace
 
@@ -73,11 +72,10 @@ def _before(rectifier: Equation, reshape: Equation) -> list[Equation]:
     ]
 
 
-def _joined(x: Variable, out: Variable) -> int:
-    """How many leading axes of ``x`` are the first axis of ``out``; 0 if that is not all."""
+def _joined(x: Variable, out: Variable) -> bool:
+    """Whether leading axes of ``x`` are the first axis of ``out``, and the others its others."""
     n = x.type.ndim - out.type.ndim + 1
-    is_so = n > 1 and out.type.ndim and x.type.shape[n:] == out.type.shape[1:]
-    return n if is_so else 0
+    return n > 1 and out.type.ndim > 0 and x.type.shape[n:] == out.type.shape[1:]
 
 
 def _sunk(equation: Equation, apart: dict[Operand, Variable]) -> list[Equation] | None:
@@ -85,8 +83,8 @@ def _sunk(equation: Equation, apart: dict[Operand, Variable]) -> list[Equation] 
     known = [apart[v] for v in equation.inputs if v in apart]
     if not known:
         return None
-    x = known[0]
-    (v,) = (v for v in equation.inputs if apart.get(v) is x)
+    v = next(v for v in equation.inputs if v in apart)
+    x = apart[v]
     n = x.type.ndim - v.type.ndim + 1
     primitive, (out, *others) = equation.primitive, equation.outputs
     inputs = tuple(apart.get(v, v) for v in equation.inputs)
@@ -101,9 +99,8 @@ def _sunk(equation: Equation, apart: dict[Operand, Variable]) -> list[Equation] 
         return None
     if any(i.type.shape != x.type.shape for i in known):
         return None
-    shape = (*x.type.shape[:n], *v.type.shape[1:])
+    shape = (*x.type.shape[:n], *out.type.shape[1:])
     whole = Variable(ArrayType(shape, out.type.dtype, out.type.weak))
-    assert math.prod(shape) == out.type.size
     back = Equation(registry["reshape"], (whole,), (out,), {"shape": out.type.shape})
     return [
         replace(equation, inputs=inputs, outputs=(whole,)),
