@@ -25,13 +25,13 @@ from pullback.compile.chunks import bounds, chunk_length
 from pullback.compile.ir import I64, ZERO, ir, loop, loops
 from pullback.compile.kernels import Kernel
 from pullback.compile.products import (
-    HEIGHT,
     INNER,
     MAX_CHUNKS,
     panel_width,
     pieces,
     split,
     stored,
+    tile_rows,
 )
 from pullback.compile.tiles import Tiles, size
 from pullback.core.graph import Equation
@@ -316,9 +316,9 @@ class Fold(Convolution):
         params = self.params
         self.layout = grid(self.window, params["dilation"], self.positions, params["stride"])
         n_positions = math.prod(self.positions)
-        self.work = self.out.type.size * self.n_in * self.reads
-        wanted = max(1, min(self.work // GRAIN, MAX_CHUNKS // 2))
-        most = max(1, min(wanted, self.n_rows * n_positions // LEAST_COLUMNS))
+        work = self.out.type.size * self.n_in * self.reads
+        self.wanted = max(1, min(work // GRAIN, MAX_CHUNKS // 2))  # chunks
+        most = max(1, min(self.wanted, self.n_rows * n_positions // LEAST_COLUMNS))
         self.parts = next(n for n in range(most, 0, -1) if self.n_rows % n == 0)  # of the rows
         self.in_part = self.n_rows // self.parts
         self.columns = self.in_part * n_positions
@@ -328,8 +328,7 @@ class Fold(Convolution):
     def run(self) -> None:
         kernel, build = self.kernel, self.builder
         n_units = self.n_in // self.together
-        wanted = max(1, min(self.work // GRAIN, MAX_CHUNKS // 2) // self.parts)
-        in_chunk = chunk_length(n_units, min(wanted, n_units), 1)
+        in_chunk = chunk_length(n_units, min(max(1, self.wanted // self.parts), n_units), 1)
         n_sums = -(-n_units // in_chunk)
         kernel.n_chunks = n_sums * self.parts
         sums = self.sums()
@@ -464,10 +463,3 @@ def distances(shape: Ints, axes: Ints) -> tuple[int, int]:
     """Numbers between the indices of the first axis, and of the second, of what has this shape."""
     first, second = (math.prod(shape[axis + 1 :]) for axis in axes[:2])
     return first, second
-
-
-def tile_rows(builder: ir.IRBuilder, n: int) -> Any:
-    """Loops over the tiles of ``n`` rows: (first row, rows)."""
-    for start, count, height in split(n, HEIGHT):
-        with loop(builder, count) as number:
-            yield builder.add(size(start), builder.mul(number, size(height))), height

@@ -124,13 +124,18 @@ def _follows_blocks(plan: Schedule, group: Step, step: Step) -> bool:
 def find_local(plan: Schedule) -> None:
     """Values between the parts of a group need no more memory than a row, or a block."""
     held = {*plan.results, *plan.alias, *plan.alias.values()}
+    readers: dict[Variable, set[Step]] = {}
     for step in plan.steps:
-        others = {v for s in plan.steps if s is not step for p in s.parts for v in p.reads}
+        for part in step.parts:
+            for v in part.reads:
+                readers.setdefault(v, set()).add(step)
+    for step in plan.steps:
         for part in step.parts if step.rows else ():
             if part.map_shape is not None and (
                 is_in_blocks(step) or rows_of(part) == rows_of(step)
             ):
-                plan.local.update(v for v in part.outputs if v not in held | others)
+                own = (v for v in part.outputs if readers.get(v, set()) <= {step})
+                plan.local.update(v for v in own if v not in held)
 
 
 # -- rows -----------------------------------------------------------------------------------------

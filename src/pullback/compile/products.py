@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -228,14 +228,12 @@ class Product:
         self, block: tuple[Any, int], columns: tuple[Any, int], panel: tuple[Any, int]
     ) -> None:
         build, c_row, (i, height), (j, width) = self.builder, self.layout.c_row, block, columns
-        for start, count, rows in split(height, HEIGHT):
-            with loop(build, count) as number:
-                row = build.add(size(start), build.mul(number, size(rows)))
-                a, strides = self.rows_of_a(i, row, rows)
-                c = self.at(self.c, build.add(i, row), c_row, j)
-                steps = *strides, size(panel[1]), size(c_row)
-                tile = self.tiles.tile(rows, width)
-                build.call(tile, [a, panel[0], c, *steps, self.depth, self.add])
+        for row, rows in tile_rows(build, height):
+            a, strides = self.rows_of_a(i, row, rows)
+            c = self.at(self.c, build.add(i, row), c_row, j)
+            steps = *strides, size(panel[1]), size(c_row)
+            tile = self.tiles.tile(rows, width)
+            build.call(tile, [a, panel[0], c, *steps, self.depth, self.add])
 
     def rows_of_a(self, i: Any, row: Any, rows: int) -> tuple[Any, tuple[Any, Any]]:
         """Where a tile reads A: the place, and the strides of rows and of columns."""
@@ -276,6 +274,13 @@ def split(n: int, most: int) -> list[tuple[int, int, int]]:
     small, n_large = divmod(n, parts)
     groups = [(0, n_large, small + 1), (n_large * (small + 1), parts - n_large, small)]
     return [group for group in groups if group[1]]
+
+
+def tile_rows(builder: ir.IRBuilder, n: int) -> Iterator[tuple[Any, int]]:
+    """Loops over the tiles of ``n`` rows: (first row, rows)."""
+    for start, count, height in split(n, HEIGHT):
+        with loop(builder, count) as number:
+            yield builder.add(size(start), builder.mul(number, size(height))), height
 
 
 def pieces(n: int, most: int) -> list[tuple[int, int, int]]:
