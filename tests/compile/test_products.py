@@ -169,18 +169,43 @@ def test_matrices_are_read_where_they_are(axes, sizes):
     assert ("= transpose" in f.show("loops", *memory, b[1, 2])) != is_free
 
 
-def test_several_rows_of_pieces_share_copies():
-    """Each row of pieces has a copy of its own part of the left operand."""
-    m, n, k = 1040, 1024, 300
-    tiles = Tiles(ir.Module("sizes"), np.dtype(np.float32))
-    layout = in_place(m, n, k, True, False)
-    grid = products.cut_product(1, (m, n, k), layout, tiles, 10**8)
-    assert grid.rows < m
-    assert grid.columns < n
-    assert products.needs_copy((m, n, k), layout, tiles)
+EITHER = list(itertools.product((False, True), repeat=2))
+
+
+@pytest.mark.parametrize(("left", "right"), EITHER)
+def test_pieces_share_copies(left, right):
+    """Pieces of the same rows have one copy of these of A, of the same columns one of B."""
+    m, n, k = 1045, 2002, 300
     a, b = rng.normal(size=(m, k)).astype("f"), rng.normal(size=(k, n)).astype("f")
-    out = pb.compile(lambda x, y: np.tanh(x.T @ y))(swapped(a), b)
+
+    def product(x, y):
+        return np.tanh((x.T if left else x) @ (y.T if right else y))
+
+    out = pb.compile(product)(swapped(a) if left else a, swapped(b) if right else b)
     np.testing.assert_allclose(out, np.tanh(a @ b), rtol=2e-4, atol=2e-4)
+    tiles = Tiles(ir.Module("sizes"), np.dtype(np.float32))
+    layout = in_place(m, n, k, left, right)
+    grid = products.cut_product(1, (m, n, k), layout, tiles, 10**8)
+    for length, part in ((m, grid.rows), (n, grid.columns)):
+        assert length / part > products.SHARED
+        assert length % part  # the last piece has a smaller copy
+    assert products.needs_copy((m, n, k), layout, tiles)
+    assert products.needs_copy_of_b((m, n, k), layout, tiles)
+
+
+@pytest.mark.parametrize(("left", "right"), EITHER)
+@pytest.mark.parametrize("last", [1, 2, 3, 30])
+def test_last_pieces_read_shared_copies(monkeypatch, left, right, last):
+    """Few rows have wider panels, but not of a copy that other pieces read too."""
+    a, b = rng.normal(size=(120 + last, 300)), rng.normal(size=(300, 170))
+    monkeypatch.setattr(products, "cut_product", lambda *args: products.Pieces(30, 48, 1))
+
+    def product(x, y):
+        return (x.T if left else x) @ (y.T if right else y)
+
+    assert is_product(
+        pb.compile(product)(swapped(a) if left else a, swapped(b) if right else b), a, b
+    )
 
 
 PIECES = [(700, 130, 300), (130, 700, 300), (1000, 7, 500), (1, 3000, 900), (5, 5000, 257)]

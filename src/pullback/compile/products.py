@@ -32,7 +32,7 @@ GRAIN = 1 << 17  # multiplications of a chunk
 MAX_CHUNKS = 16  # each copies its parts of the operands
 MOVE = 4  # multiplications in the time in which a number is moved
 READ, COPY = 2, 8  # and is read again, or copied
-SHARED = 2.5  # as much for a copy that pieces share: it is written to memory, and read
+SHARED = 2.5  # as much for a copy that more pieces share: it is written to memory, and read
 MAP = 5  # and in that of an operation of a map
 LEAST_COLUMNS = 32  # of a piece of many
 SEAM = 1000  # and in that in which a map moves on to another row
@@ -56,33 +56,38 @@ class Layout(NamedTuple):
 class Product:
     """A product of matrices of fixed sizes; it takes ``scratch_bytes`` of working memory.
 
-    Where ``is_shared``, ``a`` is a copy that several products read, made by :meth:`share`.
+    Of A and B, those that are ``shared`` are copies that several products read, made by
+    :meth:`share`.
     """
 
     def __init__(
-        self, tiles: Tiles, sizes: tuple[int, int, int], layout: Layout, is_shared: bool = False
+        self,
+        tiles: Tiles,
+        sizes: tuple[int, int, int],
+        layout: Layout,
+        shared: tuple[bool, bool] = (False, False),
     ) -> None:
         self.tiles = tiles
         self.sizes = m, n, k = sizes
         self.layout = layout
-        self.is_shared = is_shared
+        self.shared = shares_a, shares_b = shared
         self.a_row, self.a_step = (1, layout.a_row) if layout.a_transposed else (layout.a_row, 1)
         item = tiles.dtype.itemsize
         self.inner = inner_block(k)
         self.rows = part(m, -(-m // ROWS), HEIGHT)  # of a block
-        self.width = panel_width(tiles, m)
-        self.copies_a = is_shared or needs_copy(sizes, layout, tiles)
-        self.copies_b = needs_copy_of_b(sizes, layout, tiles)
-        self.is_dots = m == self.a_step == 1 and layout.b_transposed
+        self.width = panel_width(tiles, HEIGHT if shares_b else m)
+        self.copies_a = shares_a or needs_copy(sizes, layout, tiles)
+        self.copies_b = shares_b or needs_copy_of_b(sizes, layout, tiles)
+        self.is_dots = m == self.a_step == 1 and layout.b_transposed and not any(shared)
         self.strip = self.width * max(1, STRIP // (self.width * self.inner * item))
         strip = min(n, self.strip) * self.inner
-        self.strip_bytes = strip * item if self.copies_b else 0
-        a_bytes = self.rows * self.inner * item if self.copies_a and not is_shared else 0
+        self.strip_bytes = strip * item if self.copies_b and not shares_b else 0
+        a_bytes = self.rows * self.inner * item if self.copies_a and not shares_a else 0
         self.scratch_bytes = 0 if self.is_dots else self.strip_bytes + a_bytes
 
     def new(self, name: str, n_pointers: int, others: list[Any]) -> tuple[Any, bool]:
         """A function of this product, and whether it is new."""
-        parts = [*self.sizes, *map(int, self.layout), int(self.is_shared)]
+        parts = [*self.sizes, *map(int, self.layout), *map(int, self.shared)]
         function, is_new = self.tiles.function(
             f"{name}_{'_'.join(map(str, parts))}", n_pointers, others
         )
@@ -103,34 +108,39 @@ class Product:
             self.builder.ret_void()
         return function
 
-    @property
-    def n_shares(self) -> int:
-        """Parts of the copy of A."""
-        m, _, k = self.sizes
-        return -(-m // self.rows) * -(-k // self.inner)
+    def parts(self, operand: int) -> tuple[int, int]:
+        """Rows of A, or columns of B, and how many of them are a part of its copy."""
+        m, n, _ = self.sizes
+        return (n, self.strip) if operand else (m, self.rows)
 
-    def share(self) -> Any:
-        """``share(a, copy, number)``: one of the parts of the copy of A."""
-        function, is_new = self.new("share", 2, [I64])
+    def n_shares(self, operand: int) -> int:
+        """Parts of the copy of A or B."""
+        length, most = self.parts(operand)
+        return -(-length // most) * -(-self.sizes[2] // self.inner)
+
+    def share(self, operand: int) -> Any:
+        """``share(a, copy, number)``: one of the parts of the copy of A, or of B."""
+        function, is_new = self.new(f"share_{'ab'[operand]}", 2, [I64])
         if is_new:
-            build, (m, _, _) = self.builder, self.sizes
-            self.a, copy, number = function.args
-            blocks = size(-(-m // self.rows))
+            build, (length, most) = self.builder, self.parts(operand)
+            source, copy, number = function.args
+            self.a = self.b = source
+            blocks = size(-(-length // most))
             self.enter_block(build.udiv(number, blocks))
-            i = build.mul(build.urem(number, blocks), size(self.rows))
-            target = self.shared(copy, i)
-            for start, count, height in pieces(m, self.rows):
+            i = build.mul(build.urem(number, blocks), size(most))
+            target = self.copied(operand, copy, i)
+            for start, count, height in pieces(length, most):
                 is_here = build.icmp_signed(">=", i, size(start))
                 is_before = build.icmp_signed("<", i, size(start + count * height))
                 with build.if_then(build.and_(is_here, is_before)):
-                    self.copy_a(i, height, target)
+                    (self.copy_b if operand else self.copy_a)(i, height, target)
             build.ret_void()
         return function
 
-    def shared(self, copy: Any, i: Any) -> Any:
-        """Where the copy of row ``i`` of this block is: blocks lie one behind the other."""
-        build = self.builder
-        place = build.add(build.mul(self.p, size(self.sizes[0])), build.mul(i, self.depth))
+    def copied(self, operand: int, copy: Any, i: Any) -> Any:
+        """Where a row of A, or a column of B, is in its copy: blocks lie one behind the other."""
+        build, (length, _) = self.builder, self.parts(operand)
+        place = build.add(build.mul(self.p, size(length)), build.mul(i, self.depth))
         return self.tiles.at(build, copy, place)
 
     def at(self, pointer: Any, row: Any, step: int, column: Any) -> Any:
@@ -163,12 +173,12 @@ class Product:
             for first, n_strips, columns in pieces(n, self.strip if self.copies_b else n):
                 with loop(build, n_strips) as strip:
                     j = build.add(size(first), build.mul(strip, size(columns)))
-                    if self.copies_b:
-                        self.copy_b(j, columns)
+                    if self.copies_b and not self.shared[1]:
+                        self.copy_b(j, columns, self.panel)
                     for start, count, height in pieces(m, self.rows):
                         with loop(build, count) as number:
                             i = build.add(size(start), build.mul(number, size(height)))
-                            if self.copies_a and not self.is_shared:
+                            if self.copies_a and not self.shared[0]:
                                 self.copy_a(i, height, self.block_a)
                             self.emit_panels((i, height), (j, columns))
 
@@ -195,34 +205,36 @@ class Product:
             steps = size(self.a_step), self.depth, size(count)
             build.call(self.tiles.copy(rows), [source, place, *steps])
 
-    def copy_b(self, j: Any, columns: int) -> None:
+    def copy_b(self, j: Any, columns: int, target: Any) -> None:
         """The columns of each panel, side by side."""
         build, b_row = self.builder, self.layout.b_row
         for start, count, width in pieces(columns, self.width):
             first = build.add(j, size(start))
-            target = self.tiles.at(build, self.panel, build.mul(self.depth, size(start)))
+            panels = self.tiles.at(build, target, build.mul(self.depth, size(start)))
             if self.layout.b_transposed:
                 with loop(build, count) as number:
                     column = build.mul(number, size(width))
-                    place = self.tiles.at(build, target, build.mul(column, self.depth))
+                    place = self.tiles.at(build, panels, build.mul(column, self.depth))
                     source = self.at(self.b, build.add(first, column), b_row, self.p)
                     build.call(self.tiles.pack(width), [source, place, size(b_row), self.depth])
             else:
                 source = self.at(self.b, self.p, b_row, first)
                 steps = size(b_row), self.depth, size(count)
-                build.call(self.tiles.copy(width), [source, target, *steps])
+                build.call(self.tiles.copy(width), [source, panels, *steps])
 
     def emit_panels(self, rows: tuple[Any, int], columns: tuple[Any, int]) -> None:
         build, b_row, (j, n) = self.builder, self.layout.b_row, columns
         for start, count, width in pieces(n, self.width):
             with loop(build, count) as number:
                 column = build.add(size(start), build.mul(number, size(width)))
-                if self.copies_b:
+                first, step = build.add(j, column), width
+                if self.shared[1]:
+                    panel = self.copied(1, self.b, first)
+                elif self.copies_b:
                     panel = self.tiles.at(build, self.panel, build.mul(column, self.depth))
-                    step = width
                 else:
-                    panel, step = self.at(self.b, self.p, b_row, build.add(j, column)), b_row
-                self.emit_tiles(rows, (build.add(j, column), width), (panel, step))
+                    panel, step = self.at(self.b, self.p, b_row, first), b_row
+                self.emit_tiles(rows, (first, width), (panel, step))
 
     def emit_tiles(
         self, block: tuple[Any, int], columns: tuple[Any, int], panel: tuple[Any, int]
@@ -242,8 +254,8 @@ class Product:
             place = build.mul(self.p, size(self.a_step))
             a = self.at(self.a, build.add(i, row), self.a_row, place)
             return a, (size(self.a_row), size(self.a_step))
-        if self.is_shared:
-            a = self.shared(self.a, build.add(i, row))
+        if self.shared[0]:
+            a = self.copied(0, self.a, build.add(i, row))
         else:
             a = self.tiles.at(build, self.block_a, build.mul(row, self.depth))
         return a, ((size(1), size(rows)) if self.layout.a_transposed else (self.depth, size(1)))
@@ -304,7 +316,7 @@ def cut_product(
 ) -> Pieces:
     """Pieces of rows and columns: many, if what they copy of the operands costs less.
 
-    Pieces of the same columns copy the same of B; those of the same rows share a copy of A.
+    Pieces of the same rows share a copy of A, those of the same columns one of B.
     """
     m, n, k = sizes
     work = m * n * k + MOVE * (m * k + k * n + m * n)
@@ -316,7 +328,7 @@ def cut_product(
     def cost(grid: tuple[int, int]) -> float:
         height, width = grid
         read = width * m * k + height * k * n
-        copied = copied_a * (SHARED if width > 1 else 1) + copied_b * height
+        copied = copied_a * min(width, SHARED) + copied_b * min(height, SHARED)
         rows = m * (width - 1) if tail_work else 0
         n_pieces = height * width
         waiting = work / (2 + BALANCE * (n_pieces - 1))
@@ -381,13 +393,19 @@ class Stack:
         self.width = -(-n // self.pieces.columns)
         self.n_pieces = self.count * self.height * self.width
         self.n_chunks = -(-self.n_pieces // self.pieces.in_chunk)
-        self.is_shared = self.width > 1 and needs_copy(self.sizes, self.layout, self.tiles)
+        self.is_shared = (
+            self.width > SHARED and needs_copy(self.sizes, self.layout, self.tiles),
+            self.height > SHARED and needs_copy_of_b(self.sizes, self.layout, self.tiles),
+        )
         self.products = self.kinds_of_pieces()
         most = max(p.scratch_bytes for p, *_ in self.products)
         self.chunk_bytes = aligned(most) if most else 0
-        shared = self.count * m * k * self.tiles.dtype.itemsize if self.is_shared else 0
-        self.shared_bytes = aligned(shared) if shared else 0
-        self.scratch_bytes = self.shared_bytes + self.chunk_bytes * self.n_chunks
+        item = self.tiles.dtype.itemsize
+        self.shared_bytes = [
+            aligned(self.count * length * k * item) if is_shared else 0
+            for length, is_shared in zip((m, n), self.is_shared, strict=True)
+        ]
+        self.scratch_bytes = sum(self.shared_bytes) + self.chunk_bytes * self.n_chunks
 
     @property
     def key(self) -> Hashable:
@@ -400,7 +418,7 @@ class Stack:
         ``f(status, a, b, c, *operands of the tail, working memory, chunk)``;
         ``tail(status, *operands, first row, stop, first column, stop)`` follows each piece.
         """
-        stages = [(self.emit_shares(n_tail), self.n_shares)] if self.is_shared else []
+        stages = [(self.emit_shares(n_tail), sum(self.n_shares))] if any(self.is_shared) else []
         return [*stages, (self.emit_products(tail, n_tail), self.n_chunks)]
 
     def enter(self, name: str, n_tail: int) -> tuple[Any, Any]:
@@ -417,7 +435,7 @@ class Stack:
         function, chunk = self.enter("products", n_tail)
         self.tail, self.tail_operands = tail, [self.status, *self.places[3:]]
         start = self.builder.mul(chunk, size(self.chunk_bytes))
-        start = self.builder.add(start, size(self.shared_bytes))
+        start = self.builder.add(start, size(sum(self.shared_bytes)))
         self.scratch = self.builder.gep(self.shared, [start], source_etype=I8)
         first, stop = bounds(self.builder, self.n_pieces, self.pieces.in_chunk, chunk)
         if self.n_chunks == 1:
@@ -428,34 +446,59 @@ class Stack:
         return function
 
     @property
-    def n_shares(self) -> int:
-        """Parts in which A is copied."""
-        return self.count * self.height * self.products[0][0].n_shares
+    def n_shares(self) -> list[int]:
+        """Parts in which A and B are copied."""
+        product, *_ = self.products[0]
+        return [
+            self.count * n * product.n_shares(operand) if self.is_shared[operand] else 0
+            for operand, n in enumerate((self.height, self.width))
+        ]
 
     def emit_shares(self, n_tail: int) -> Any:
-        """Copy parts of A."""
+        """Copy parts of A, then of B."""
         function, number = self.enter("shares", n_tail)
-        build, most = self.builder, self.products[0][0].n_shares
-        piece, part = self.divided(number, most)
-        i, row = self.divided(piece, self.height)
-        for product, is_last, is_right in self.products:
-            is_here = build.icmp_signed("==", row, size(self.height - 1))
-            is_here = is_here if is_last else build.not_(is_here)
-            if is_right:  # one of those that share the copy
-                is_here = build.and_(is_here, build.icmp_signed("<", part, size(product.n_shares)))
-                with build.if_then(is_here):
-                    build.call(product.share(), [*self.copied(i, row), part])
+        build, (of_a, _) = self.builder, self.n_shares
+        is_a = build.icmp_signed("<", number, size(of_a))
+        for operand in (0, 1):
+            if self.is_shared[operand]:
+                first = size(operand * of_a)
+                with build.if_then(build.not_(is_a) if operand else is_a):
+                    self.emit_share(operand, build.sub(number, first))
         build.ret_void()
         return function
 
-    def copied(self, i: Any, row: Any) -> tuple[Any, Any]:
-        """Where rows of A start that several pieces multiply: in its memory, and in the copy."""
-        build, (m, _, k), layout = self.builder, self.sizes, self.layout
-        first = build.mul(row, size(self.pieces.rows))
-        a = self.member(0, i)
-        a = self.at(a, first, 1 if layout.a_transposed else layout.a_row)
-        place = build.add(build.mul(i, size(m)), first)
-        return a, self.at(self.shared, place, k)
+    def emit_share(self, operand: int, number: Any) -> None:
+        build = self.builder
+        most, n = self.products[0][0].n_shares(operand), (self.height, self.width)[operand]
+        piece, part = self.divided(number, most)
+        i, place = self.divided(piece, n)
+        is_end = build.icmp_signed("==", place, size(n - 1))
+        for product, *is_last in self.products:
+            is_here = is_end if is_last[operand] else build.not_(is_end)
+            if is_last[1 - operand]:  # one of those that share the copy
+                is_part = build.icmp_signed("<", part, size(product.n_shares(operand)))
+                with build.if_then(build.and_(is_here, is_part)):
+                    operands = self.piece_of(operand, i, place), self.copied(operand, i, place)
+                    build.call(product.share(operand), [*operands, part])
+
+    def piece_of(self, operand: int, i: Any, place: Any) -> Any:
+        """Where the rows of A, or the columns of B, start that a piece multiplies."""
+        layout, most = self.layout, self.pieces[operand]
+        row, is_row = (
+            (layout.b_row, layout.b_transposed)
+            if operand
+            else (layout.a_row, not layout.a_transposed)
+        )
+        first = self.builder.mul(place, size(most))
+        return self.at(self.member(operand, i), first, row if is_row else 1)
+
+    def copied(self, operand: int, i: Any, place: Any) -> Any:
+        """Where these are in the copy that pieces share."""
+        build, (*lengths, k) = self.builder, self.sizes
+        first = build.mul(place, size(self.pieces[operand]))
+        place = build.add(build.mul(i, size(lengths[operand])), first)
+        start = build.gep(self.shared, [size(operand * self.shared_bytes[0])], source_etype=I8)
+        return self.at(start, place, k)
 
     def kinds_of_pieces(self) -> list[tuple[Product, bool, bool]]:
         """The products of whole pieces and of those at the ends: (product, last row, column)."""
@@ -474,12 +517,15 @@ class Stack:
         item = self.tiles.dtype.itemsize
         i, piece = self.divided(number, self.height * self.width)
         row, column = self.divided(piece, self.width)
-        a, copy = self.copied(i, row)
-        b = self.member(1, i)
+        operands = [
+            (self.copied if is_shared else self.piece_of)(operand, i, place)
+            for operand, (is_shared, place) in enumerate(
+                zip(self.is_shared, (row, column), strict=True)
+            )
+        ]
         c = build.gep(self.places[2], [build.mul(i, size(m * n * item))], source_etype=I8)
         first_row = build.mul(row, size(self.pieces.rows))
         first_column = build.mul(column, size(self.pieces.columns))
-        b = self.at(b, first_column, layout.b_row if layout.b_transposed else 1)
         c = self.tiles.at(build, self.at(c, first_row, layout.c_row), first_column)
         is_bottom = build.icmp_signed("==", row, size(self.height - 1))
         is_right = build.icmp_signed("==", column, size(self.width - 1))
@@ -489,7 +535,7 @@ class Stack:
                 for is_last, wanted in ((is_bottom, bottom), (is_right, right))
             ]
             with build.if_then(build.and_(*flags)):
-                build.call(product.function(), [copy if self.is_shared else a, b, c, self.scratch])
+                build.call(product.function(), [*operands, c, self.scratch])
                 if self.tail is not None:
                     top = build.add(build.mul(i, size(m)), first_row)
                     self.follow(top, first_column, product.sizes[0], product.sizes[1])
