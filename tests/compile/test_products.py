@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import pullback as pb
-from pullback.compile import engine, products
+from pullback.compile import engine, products, stacks
 from pullback.compile.ir import ir
 from pullback.compile.tiles import Tiles
 
@@ -185,9 +185,9 @@ def test_pieces_share_copies(left, right):
     np.testing.assert_allclose(out, np.tanh(a @ b), rtol=2e-4, atol=2e-4)
     tiles = Tiles(ir.Module("sizes"), np.dtype(np.float32))
     layout = in_place(m, n, k, left, right)
-    grid = products.cut_product(1, (m, n, k), layout, tiles, 10**8)
+    grid = stacks.cut_product(1, (m, n, k), layout, tiles, 10**8)
     for length, part in ((m, grid.rows), (n, grid.columns)):
-        assert length / part > products.SHARED
+        assert length / part > stacks.SHARED
         assert length % part  # the last piece has a smaller copy
     assert products.needs_copy((m, n, k), layout, tiles)
     assert products.needs_copy_of_b((m, n, k), layout, tiles)
@@ -198,7 +198,7 @@ def test_pieces_share_copies(left, right):
 def test_last_pieces_read_shared_copies(monkeypatch, left, right, last):
     """Few rows have wider panels, but not of a copy that other pieces read too."""
     a, b = rng.normal(size=(120 + last, 300)), rng.normal(size=(300, 170))
-    monkeypatch.setattr(products, "cut_product", lambda *args: products.Pieces(30, 48, 1))
+    monkeypatch.setattr(stacks, "cut_product", lambda *args: stacks.Pieces(30, 48, 1))
 
     def product(x, y):
         return (x.T if left else x) @ (y.T if right else y)

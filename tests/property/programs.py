@@ -47,14 +47,15 @@ def running(x):
 def weighed(y):
     return np.sum(y * ((np.arange(y.size) % 5 - 1.5) / 2).reshape(y.shape).astype(y.dtype))
 """
-GRAINED = [f"pullback.compile.{name}.GRAIN" for name in ("chunks", "products", "convolutions")]
+GRAINED = [f"pullback.compile.{name}.GRAIN" for name in ("chunks", "stacks", "convolutions")]
 ROWS = [f"pullback.compile.groups.{name}" for name in ("SHORTEST", "LEAST_ROWS", "LEAST_ELEMENTS")]
+UNITS = ["pullback.compile.chains.LEAST_UNITS"]
 LAYOUTS = ("C", "F", "reversed", "strided")
 
 
 def limits(grain: int) -> dict[str, int]:
-    """What the compiler takes for little work; where that is very little, rows are short too."""
-    rows = dict.fromkeys(ROWS, 2) if grain < 10_000 else {}
+    """What the compiler takes for little work; if that is very little, rows are short too."""
+    rows = dict.fromkeys([*ROWS, *UNITS], 2) if grain < 10_000 else {}
     return {**dict.fromkeys(GRAINED, grain), **rows}
 
 

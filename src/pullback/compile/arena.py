@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pullback.compile.chains import reads_units
 from pullback.compile.groups import is_in_blocks, reads_rows, rows_of
 from pullback.compile.plan import INEXACT_FAR, Schedule, Step, aligned, reads_straight
 from pullback.core.graph import Equation, Variable
@@ -27,15 +28,37 @@ def overwrite(plan: Schedule) -> None:
     last = _last_steps(plan)
     fixed = plan.results.union(v for v in plan.graph.inputs if v not in plan.room)
     for i, step in enumerate(plan.steps):
-        for k, part in enumerate(step.parts):
-            others = {v for other in step.parts[k + 1 :] for v in other.reads}
-            for other in step.parts[:k]:
-                others |= _kept_by(plan, other, step) if step.rows else set(other.reads)
-            free = [v for v in part.reads if last.get(v) == i and v not in fixed | others]
-            if part.map_shape is not None:
-                _overwrite(plan, part, free)
-            elif part.equation.primitive.name in ("update", "scatter"):
-                _replace(plan, part.equation, free)
+        for member in step.members or [step]:
+            kept = fixed | _kept_by_others(plan, step, member)
+            done = [v for part in member.parts for v in part.reads if last.get(v) == i]
+            _overwrite_in(plan, member, [v for v in done if v not in kept])
+
+
+def _kept_by_others(plan: Schedule, chain: Step, member: Step) -> set[Variable]:
+    """What a member of a chain must not write over: other chunks or later members read it."""
+    kept: set[Variable] = set()
+    is_later = False
+    for other in chain.members:
+        reads = {v for part in other.parts for v in part.reads}
+        if is_later:
+            kept |= reads
+        elif other is not member:
+            kept.update(v for v in reads if not reads_units(plan, other, {v}, chain.outer))
+        is_later = is_later or other is member
+    return kept
+
+
+def _overwrite_in(plan: Schedule, step: Step, done: list[Variable]) -> None:
+    """Let the parts of a step write over operands that nobody else reads again."""
+    for k, part in enumerate(step.parts):
+        others = {v for other in step.parts[k + 1 :] for v in other.reads}
+        for other in step.parts[:k]:
+            others |= _kept_by(plan, other, step) if step.rows else set(other.reads)
+        free = [v for v in part.reads if v in done and v not in others]
+        if part.map_shape is not None:
+            _overwrite(plan, part, free)
+        elif part.equation.primitive.name in ("update", "scatter"):
+            _replace(plan, part.equation, free)
 
 
 def _kept_by(plan: Schedule, other: Step, group: Step) -> set[Variable]:

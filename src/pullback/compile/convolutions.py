@@ -24,15 +24,8 @@ import numpy as np
 from pullback.compile.chunks import bounds, chunk_length
 from pullback.compile.ir import I64, ZERO, ir, loop, loops
 from pullback.compile.kernels import Kernel
-from pullback.compile.products import (
-    INNER,
-    MAX_CHUNKS,
-    panel_width,
-    pieces,
-    split,
-    stored,
-    tile_rows,
-)
+from pullback.compile.products import INNER, panel_width, pieces, split, tile_rows
+from pullback.compile.stacks import MAX_CHUNKS, stored
 from pullback.compile.tiles import Tiles, size
 from pullback.core.graph import Equation
 from pullback.errors import CompileError

@@ -11,11 +11,29 @@ import math
 from collections.abc import Callable
 
 from pullback.compile.axes import Access, Axis, access_of
-from pullback.compile.plan import INEXACT_FAR, Schedule, Step, is_plain, reads_straight
+from pullback.compile.ir import is_native
+from pullback.compile.plan import (
+    INEXACT_FAR,
+    Schedule,
+    Step,
+    is_float_product,
+    is_plain,
+    reads_straight,
+)
 from pullback.compile.seams import has_seams
 from pullback.core.graph import Equation, Literal, Operand, Variable
 
-__all__ = ["find_local", "is_in_blocks", "join_blocks", "join_rows", "merge_maps", "rows_of"]
+__all__ = [
+    "collected",
+    "find_local",
+    "in_row",
+    "is_in_blocks",
+    "join_blocks",
+    "join_rows",
+    "merge_maps",
+    "reads_rows",
+    "rows_of",
+]
 
 MAX_MAPS = 8  # in one loop: more streams than a processor prefetches gain nothing
 MAX_PARTS = 12  # of a kernel that runs row by row
@@ -28,15 +46,15 @@ Shape = tuple[int, ...]
 
 def merge_maps(plan: Schedule) -> None:
     """Make steps that map over the same elements and share memory one, where order allows."""
-    plan.steps = _collected(plan, _mergeable, _merged)
+    plan.steps = collected(plan, _mergeable, _merged)
 
 
 def join_rows(plan: Schedule) -> None:
     """Let folds of rows, and maps of the same rows, follow each other row by row."""
-    plan.steps = _collected(plan, _joinable, _joined)
+    plan.steps = collected(plan, _joinable, _joined)
 
 
-def _collected(
+def collected(
     plan: Schedule,
     fits: Callable[[Schedule, Step, Step], bool],
     join: Callable[[Step, Step], Step],
@@ -44,7 +62,7 @@ def _collected(
     """The steps, each with the last one before it that it fits, where order allows."""
     steps: list[Step] = []
     for step in plan.steps:
-        places = range(len(steps) - 1, -1, -1)
+        places = range(len(steps) - 1, -1, -1) if _is_native(step) else ()
         place = next((i for i in places if fits(plan, steps[i], step)), None)
         if place is None:
             steps.append(step)
@@ -62,6 +80,11 @@ def _collected(
         else:
             steps.append(step)
     return steps
+
+
+def _is_native(step: Step) -> bool:
+    """Whether a kernel can load and store all values: each step that NumPy evaluates is alone."""
+    return all(is_native(v.type.dtype) for v in (*step.reads, *step.outputs))
 
 
 # -- maps -----------------------------------------------------------------------------------------
@@ -89,7 +112,7 @@ def _mergeable(plan: Schedule, first: Step, second: Step) -> bool:
 # -- blocks ---------------------------------------------------------------------------------------
 def join_blocks(plan: Schedule) -> None:
     """Let folds of all elements follow the maps over them block by block."""
-    plan.steps = _collected(plan, _follows_blocks, _joined)
+    plan.steps = collected(plan, _follows_blocks, _joined)
 
 
 def is_in_blocks(group: Step) -> bool:
@@ -186,25 +209,30 @@ def _all(plan: Schedule, part: Step) -> list[Equation]:
 
 
 def reads_rows(plan: Schedule, equation: Equation, owners: set[Variable], outer: Shape) -> bool:
-    """Whether the memory of ``owners`` is read only in the row that is computed."""
-    if _is_fold(equation):
-        (x,) = equation.inputs
-        return _in_row(plan, x, [Axis(k) for k in range(x.type.ndim)], owners, outer)
-    straight = [Axis(k) for k in range(equation.outputs[0].type.ndim)]
+    """Whether the memory of ``owners`` is read only in the row, or matrix, that is computed."""
+    if _is_fold(equation) or is_float_product(equation):
+        return all(in_row(plan, v, _straight(v), owners, outer) for v in equation.inputs)
+    (out, *_) = equation.outputs
     return all(
-        _in_row(plan, v, access_of(equation, v, straight), owners, outer) for v in equation.inputs
+        in_row(plan, v, access_of(equation, v, _straight(out)), owners, outer)
+        for v in equation.inputs
     )
 
 
-def _in_row(
+def _straight(operand: Operand) -> Access:
+    return [Axis(k) for k in range(operand.type.ndim)]
+
+
+def in_row(
     plan: Schedule, operand: Operand, access: Access, owners: set[Variable], outer: Shape
 ) -> bool:
+    """Whether an access reads the memory of ``owners`` only at its own indices of ``outer``."""
     if isinstance(operand, Literal):
         return True
     if operand not in plan.in_memory:
         maker = plan.makers[operand]
         return all(
-            _in_row(plan, v, access_of(maker, v, access), owners, outer) for v in maker.inputs
+            in_row(plan, v, access_of(maker, v, access), owners, outer) for v in maker.inputs
         )
     if plan.owner(operand) not in owners:
         return True

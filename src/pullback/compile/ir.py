@@ -22,6 +22,7 @@ __all__ = [
     "ZERO",
     "box",
     "ir",
+    "is_native",
     "loop",
     "loops",
     "scalar_type",
@@ -33,11 +34,16 @@ DOUBLE, FLOAT = ir.DoubleType(), ir.FloatType()
 ZERO = ir.Constant(I64, 0)
 
 
+def is_native(dtype: np.dtype[Any]) -> bool:
+    """Whether native code has numbers of this dtype."""
+    return dtype.kind in "iub" or (dtype.kind == "f" and dtype.itemsize in (4, 8))
+
+
 def scalar_type(dtype: np.dtype[Any]) -> Any:
     """LLVM type of a number in memory; a boolean takes a byte."""
-    if dtype.kind == "f" and dtype.itemsize in (4, 8):
-        return DOUBLE if dtype.itemsize == 8 else FLOAT
-    if dtype.kind in "iub":
+    if is_native(dtype):
+        if dtype.kind == "f":
+            return DOUBLE if dtype.itemsize == 8 else FLOAT
         return ir.IntType(8 * dtype.itemsize)
     raise CompileError(
         f"values of dtype {dtype} have no native form",

@@ -202,6 +202,9 @@ class Kernel:
         self.part = None
         work = sum(map(self.plan.work, (self.step, *self.step.rows)))
         axis, length, self.n_chunks = cut(shape, work)
+        if self.step.n_chunks:
+            self.n_chunks = self.step.n_chunks
+            axis, length = 0, shape[0] // self.n_chunks
         if self.n_chunks > 1:
             self.part = (axis, *bounds(self.builder, shape[axis], length, self.chunk))
 

@@ -46,7 +46,8 @@ class Step:
 
     Several equations are maps over elements of one shape, computed in one loop. A matrix product
     may have a ``tail``: a map that is computed for each piece of the product when it is there. What
-    is in ``rows`` follows row by row, in the same kernel.
+    is in ``rows`` follows row by row, in the same kernel. The ``members`` of a chain are steps that
+    follow each other chunk by chunk, each ``n_chunks`` of them; ``outer`` is the shape of a stack.
     """
 
     equations: list[Equation]
@@ -55,6 +56,9 @@ class Step:
     is_flat: bool = False  # the map is one loop over all elements
     tail: Step | None = None
     rows: list[Step] = field(default_factory=list)
+    members: list[Step] = field(default_factory=list)
+    outer: tuple[int, ...] = ()
+    n_chunks: int = 0  # unless by its work
 
     @property
     def equation(self) -> Equation:
@@ -66,6 +70,8 @@ class Step:
 
     @property
     def parts(self) -> list[Step]:
+        if self.members:
+            return [part for member in self.members for part in member.parts]
         return [self, *self.rows, *([] if self.tail is None else [self.tail])]
 
 
@@ -137,8 +143,8 @@ class Schedule:
         """The loops: one line a kernel, with the arithmetic fused into it."""
         lines = []
         for i, step in enumerate(self.steps):
-            for part in step.parts:
-                name = f"kernel {i}" if part is step else "  then"
+            for k, part in enumerate(step.parts):
+                name = "  then" if k else f"kernel {i}"
                 lines.append(f"{name}: {self.described(part)}")
         return "\n".join([*lines, f"arena: {self.arena_bytes} bytes"])
 

@@ -10,7 +10,7 @@ text, so that its object code can be kept and used again.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Hashable
+from collections.abc import Callable, Collection, Hashable, Sequence
 from typing import Any, NamedTuple
 
 from pullback.compile.arena import place
@@ -21,11 +21,11 @@ from pullback.compile.groups import is_in_blocks
 from pullback.compile.ir import I32, I64, POINTER, ir
 from pullback.compile.kernels import Kernel, emit_tail, emit_tail_of_images
 from pullback.compile.plan import Room, Step, is_float_product
-from pullback.compile.products import Stack
 from pullback.compile.reductions import emit_block_by_block, emit_row_by_row
 from pullback.compile.repeats import repeat
 from pullback.compile.schedule import schedule
-from pullback.compile.steps import Row, at_entry, emit_rows
+from pullback.compile.stacks import Stack
+from pullback.compile.steps import Row, at_entry, emit_chain, emit_rows
 from pullback.compile.structure import structure
 from pullback.core.graph import Equation, Graph, Literal, Variable
 from pullback.errors import CompileError
@@ -145,10 +145,6 @@ class FunctionEmitter:
         hosted = {
             v: at_entry(~places[host], start) for v, (host, start) in self.plan.hosted.items()
         }
-        self.scratch = {
-            i: start if host is None else at_entry(~places[host], start)
-            for i, (host, start, _) in self.plan.scratch.items()
-        }
         return {**places, **hosted, **self.plan.offsets}
 
     def place(self, variable: Variable) -> int:
@@ -167,6 +163,8 @@ class FunctionEmitter:
     def made(self, step: Step) -> Made | CompileError | None:
         """The kernel of a step; why it has none; or nothing, where other programs are called."""
         equation = step.equation
+        if step.members:
+            return self.chain([self.made(member) for member in step.members])
         try:
             if is_float_product(equation):
                 return self.product(step)
@@ -176,15 +174,32 @@ class FunctionEmitter:
             if emitter := kernel_for(equation):
                 return self.kernel_of(step, emitter)
         except CompileError as error:
+            if len(step.parts) > 1 or len(step.equations) > 1:
+                raise
             return error
         if equation.primitive.name in CONTROL:
             return None
         return CompileError(f"{equation.primitive.name} has no native form")
 
+    def chain(self, members: Sequence[Any]) -> Made:
+        """``chain(status, *operands of all members, working memory, chunk)`` calls all of them."""
+        functions = [function for made in members for function, _ in made.stages]
+        (n_chunks,) = {n for made in members for _, n in made.stages}
+        key = "chain", *functions
+        kernel = self.program.kernels.get(key)
+        if kernel is None:
+            sizes = [(len(made.variables), made.scratch_bytes) for made in members]
+            function = emit_chain(self.program.module, functions, sizes)
+            kernel = Compiled([(function, n_chunks)], sum(n_bytes for _, n_bytes in sizes))
+            self.program.kernels[key] = kernel
+        variables = [v for made in members for v in made.variables]
+        return Made(kernel.stages, variables, kernel.scratch_bytes)
+
     def emit_step(self, i: int, made: Made | CompileError | None) -> None:
         equation = self.plan.steps[i].equation
         if isinstance(made, Made):
-            self.add_rows(made, self.scratch.get(i, 0))
+            host, start, _ = self.plan.scratch.get(i, (None, 0, 0))
+            self.add_rows(made, start if host is None else at_entry(~self.places[host], start))
         elif made is not None:
             self.call_numpy(equation, made)
         else:
@@ -227,7 +242,7 @@ class FunctionEmitter:
         if not out.type.size:
             return Made([], [], 0)
         plan, tail = self.plan, step.tail
-        stack = Stack(self.program.module, step.equation, plan, tail)
+        stack = Stack(self.program.module, step, plan)
         key = stack.key, tail and structure(plan, tail)
         others = plan.memory(tail) if tail else []
         kernel = self.program.kernels.get(key)

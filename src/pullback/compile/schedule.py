@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 
 from pullback.compile.arena import overwrite
+from pullback.compile.chains import join_chains
 from pullback.compile.convolutions import slides
 from pullback.compile.groups import find_local, join_blocks, join_rows, merge_maps
 from pullback.compile.plan import (
@@ -56,6 +57,7 @@ def schedule(graph: Graph, room: Room) -> Schedule:
     join_blocks(plan)
     _drop_stores(plan)
     find_local(plan)
+    join_chains(plan)
     overwrite(plan)
     return plan
 

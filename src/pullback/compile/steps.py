@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from pullback.compile.entry import MAIN, Callee
 from pullback.compile.ir import I8, I64, POINTER, ZERO, ir, loop
 
-__all__ = ["Row", "at_entry", "emit_rows", "entry_of"]
+__all__ = ["Row", "at_entry", "emit_chain", "emit_rows", "entry_of"]
 
 CHUNK = ir.FunctionType(ir.VoidType(), [POINTER, I64])
 RUN = ir.FunctionType(ir.VoidType(), [POINTER, POINTER, POINTER, I64])
@@ -59,6 +59,28 @@ def emit_caller(module: ir.Module, n: int) -> Any:
     builder.call(Callee(function, kind), [*others, chunk])
     builder.ret_void()
     return caller
+
+
+def emit_chain(
+    module: ir.Module, functions: Sequence[Any], sizes: Sequence[tuple[int, int]]
+) -> Any:
+    """``chain(status, *operands, working memory, chunk)``: all functions of steps for a chunk.
+
+    ``sizes`` are the numbers of their operands, which lie one behind the other, and the bytes of
+    their working memory.
+    """
+    n_operands = sum(n for n, _ in sizes)
+    kind = ir.FunctionType(ir.VoidType(), [POINTER] * (n_operands + 2) + [I64])
+    chain = ir.Function(module, kind, module.get_unique_name("chain"))
+    chain.linkage = "internal"
+    builder = ir.IRBuilder(chain.append_basic_block("entry"))
+    status, *operands, memory, chunk = chain.args
+    for function, (n, n_bytes) in zip(functions, sizes, strict=True):
+        builder.call(function, [status, *operands[:n], memory, chunk])
+        operands = operands[n:]
+        memory = builder.gep(memory, [I64(n_bytes)], source_etype=I8)
+    builder.ret_void()
+    return chain
 
 
 def emit_rows(module: ir.Module, function: Any, rows: Sequence[Row]) -> None:

@@ -1,0 +1,183 @@
+"""Steps over stacks of matrices: one job, in which each matrix goes through all of them."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+import pullback as pb
+
+RNG = np.random.default_rng(0)
+STACK = 4, 6
+A, B, C = (RNG.normal(size=(*STACK, 20, 20)) for _ in range(3))
+LONG = RNG.normal(size=(24, 24, 24, 24))
+
+
+def softmax(x):
+    e = np.exp(x - np.max(x, axis=-1, keepdims=True))
+    return e / np.sum(e, axis=-1, keepdims=True)
+
+
+def attention(q, k, v):
+    return softmax(q @ np.swapaxes(k, -1, -2)) @ v
+
+
+def jobs(f, *args):
+    """How many kernels, or loops of one, each step has."""
+    lines = pb.compile(f).show("loops", *args).splitlines()
+    starts = [i for i, line in enumerate(lines) if line.startswith(("kernel", "arena"))]
+    return [stop - start for start, stop in itertools.pairwise(starts)]
+
+
+def check(f, *args):
+    for threads in (1, 2):
+        got = pb.tree.leaves(pb.compile(f, threads=threads)(*args))
+        for g, want in zip(got, pb.tree.leaves(f(*args)), strict=True):
+            np.testing.assert_allclose(g, want, rtol=1e-11, atol=1e-12)
+
+
+def test_attention_is_one_job():
+    assert jobs(attention, A, B, C) == [6]
+    check(attention, A, B, C)
+
+
+def test_gradient_of_attention_is_one_job():
+    """Two products forward and four backward, with two kernels of rows of many loops."""
+    f = pb.grad(lambda q, k, v: np.sum(np.tanh(attention(q, k, v)) * C), argnums=(0, 1, 2))
+    assert jobs(f, A, B, C) == [17]
+    check(f, A, B, C)
+
+
+def test_heads_of_rows_are_read_in_place():
+    """Heads that are columns of a matrix come from other steps, and go to others."""
+    x, w = RNG.normal(size=(4, 20, 48)), RNG.normal(size=(48, 48)) / 7
+
+    def heads(y):
+        return np.transpose(np.reshape(y, (4, 20, 6, 8)), (0, 2, 1, 3))
+
+    def f(x, w):
+        y = attention(heads(x @ w), heads(x @ (w + 1)), heads(x @ (w - 1)))
+        return np.reshape(np.transpose(y, (0, 2, 1, 3)), (4, 20, 48)) @ w
+
+    assert 6 in jobs(f, x, w)
+    check(f, x, w)
+    check(pb.grad(lambda w: np.sum(f(x, w) ** 2)), w)
+
+
+def exchanged(a, b, c):
+    """Each matrix of the second stack is read with another number."""
+    return (a @ b) @ np.transpose(a @ c, (1, 0, 2, 3))
+
+
+def reversed_stack(a, b, c):
+    p = a @ b
+    return (p @ c)[::-1], p[:, ::-1] @ c
+
+
+def rows_as_stack(a, b, c):
+    """The axes of the stack are those of the matrices elsewhere."""
+    p = a @ b
+    return p @ c + np.transpose(p, (2, 3, 0, 1)) @ c
+
+
+def all_of_stack(a, b, c):
+    p = a @ b
+    return p @ np.sum(p, axis=(0, 1)), p - np.mean(p, axis=(0, 1)) @ c[0, 0]
+
+
+def written_over(a, b, c):
+    """Maps could write over what a product before them reads as a whole."""
+    x = np.tanh(a)
+    p = (b @ np.transpose(x, (1, 0, 2, 3))) @ c
+    return p + x, p * x
+
+
+def read_later(a, b, c):
+    """Maps could write over what a product after them reads."""
+    x = np.tanh(a)
+    p = a @ b
+    return ((p + x) @ c) * 2, (p * x) @ c, (p @ c) @ x
+
+
+def broadcast(a, b, c):
+    p = a[:1] @ b
+    return softmax(p @ c[:, :1]) @ b
+
+
+@pytest.mark.parametrize(
+    "f",
+    [exchanged, reversed_stack, rows_as_stack, all_of_stack, written_over, read_later, broadcast],
+)
+def test_what_reads_other_matrices_waits(f):
+    args = (LONG, LONG + 1, LONG - 1) if f is not broadcast else (A, B, C)
+    small = [x / 20 for x in args]
+    check(f, *small)
+
+
+def test_few_or_large_matrices_are_no_chain():
+    """Each step is cut for the threads by itself."""
+    large = np.broadcast_to(A[0, 0, 0, 0], (8, 300, 300)) / 300
+    for args in (A[:1], B[:1], C[:1]), (large, large, large):
+        assert jobs(attention, *args) == [1, 4, 1]
+        check(attention, *args)
+
+
+def test_products_of_the_same_stack_are_one_job():
+    def f(a, b, c):
+        return softmax(a @ b) @ c, a @ c
+
+    assert jobs(f, A, B, C) == [7]
+    check(f, A, B, C)
+
+
+def test_chains_of_other_stacks_stay_apart():
+    def f(a, b, c, d):
+        return attention(a, b, c), d @ d
+
+    assert jobs(f, A, B, C, A + 1) == [6, 1]
+    check(f, A, B, C, A + 1)
+
+
+def test_chains_of_the_same_stack_stay_apart():
+    def f(a, b, c):
+        return attention(a, b, c), attention(a, c, b)
+
+    assert jobs(f, A, B, C) == [6, 6]
+    check(f, A, B, C)
+
+
+def other_rows(a, b, c):
+    """What the chain reads, in 300 rows, which are not cut as 24 matrices are."""
+    return softmax(a @ b) @ c, softmax(np.reshape(a, (300, 32)))
+
+
+def same_for_all(a, b, c):
+    """One matrix for the stack: its rows are those of one large product."""
+    return softmax(a @ b) @ c[0, 0], (a @ b) @ c[0, 0]
+
+
+def with_totals(a, b, c):
+    """Sums of all elements need all matrices."""
+    p = a @ b
+    more = p + 1
+    other = np.tanh(p) * np.sum(more)
+    return more, other, np.sum(other * other), more @ c
+
+
+def without_rows(a, b, c):
+    return np.exp(a[..., :0, :] @ b) @ c, np.exp(a[..., :0] @ b[..., :0, :]) @ c
+
+
+@pytest.mark.parametrize("f", [other_rows, same_for_all, with_totals, without_rows])
+def test_what_is_cut_otherwise_is_no_part_of_a_chain(f):
+    check(f, A, B, C)
+    if f is with_totals:
+        check(f, *(x / 20 for x in (LONG, LONG + 1, LONG - 1)))
+
+
+def test_half_precision_is_left_to_numpy():
+    """Each operation by itself: there is no native kernel that could hold a group of them."""
+    x = A.astype(np.float16)
+    np.testing.assert_array_equal(pb.compile(softmax)(x), softmax(x))
