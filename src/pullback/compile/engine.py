@@ -7,6 +7,7 @@ import hashlib
 import importlib
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -14,12 +15,14 @@ from weakref import WeakKeyDictionary
 import llvmlite
 import llvmlite.binding as llvm
 import numpy as np
+from llvmlite.binding import ffi
 
 from pullback.compile import cache
 from pullback.compile.frame import MISMATCH, Frame, check_layout, expectations
 from pullback.compile.image import Failure, Image, digest, sources, surroundings
 from pullback.compile.lapack import routines
 from pullback.compile.pool import Pool, emit_pool, n_threads
+from pullback.compile.units import units
 from pullback.core.graph import Equation, Graph, Literal
 from pullback.core.types import ArrayType
 from pullback.errors import CompileError
@@ -30,6 +33,7 @@ CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
 ENTRY = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p)
 OPTIMIZATION = 2  # level 3 takes twice as long and gives no faster code
 SINGULAR = {"solve": "Singular matrix", "cholesky": "Matrix is not positive definite"}
+LENGTH_BYTES = 8
 RAISED = -2  # the status that a callback leaves when it has raised
 
 
@@ -53,8 +57,11 @@ def machine() -> Any:
 
 
 def compile_text(text: str, host: Any) -> bytes:
-    """Verify and optimize LLVM text; returns object code."""
-    module = llvm.parse_assembly(text)
+    """Verify and optimize LLVM text; returns object code.
+
+    Several threads may do so: each has a context of its own.
+    """
+    module = llvm.parse_assembly(text, llvm.create_context())
     module.triple = host.triple
     module.data_layout = str(host.target_data)
     module.verify()
@@ -62,9 +69,28 @@ def compile_text(text: str, host: Any) -> bytes:
     options.loop_vectorization = options.slp_vectorization = True
     options.loop_unrolling = False  # but where the loop asks for it: half the time for 2% of speed
     passes = llvm.create_pass_builder(host, options)
-    passes.getModulePassManager().run(module, passes)
-    code: bytes = host.emit_object(module)
-    return code
+    manager = passes.getModulePassManager()
+    unlocked(ffi.lib.LLVMPY_RunNewModulePassManager)(manager, module, passes)
+    return emit_object(host, module)
+
+
+def emit_object(host: Any, module: Any) -> bytes:
+    """Object code of a module, as ``host.emit_object`` gives it to one thread at a time."""
+    with ffi.OutputString() as message:
+        emit = unlocked(ffi.lib.LLVMPY_TargetMachineEmitToMemory)
+        buffer = emit(host, module, 1, message)
+        if not buffer:
+            raise RuntimeError(str(message))
+    try:
+        start, n = ffi.lib.LLVMPY_GetBufferStart(buffer), ffi.lib.LLVMPY_GetBufferSize(buffer)
+        return ctypes.string_at(start, n)
+    finally:
+        ffi.lib.LLVMPY_DisposeMemoryBuffer(buffer)
+
+
+def unlocked(function: Any) -> Any:
+    """A function of LLVM that other threads may call meanwhile, without the lock of llvmlite."""
+    return getattr(function, "_cfn", function)
 
 
 def key_of(*parts: str) -> str:
@@ -77,7 +103,11 @@ def key_of(*parts: str) -> str:
 
 @lru_cache(maxsize=64)
 def compiled(text: str) -> bytes:
-    return compile_text(text, machine())
+    """Object code of all units of a text, each with its length before it."""
+    with ThreadPoolExecutor() as threads:
+        objects = [threads.submit(compile_text, unit, machine()) for unit in units(text)]
+        codes = [future.result() for future in objects]
+    return b"".join(len(code).to_bytes(LENGTH_BYTES, "little") + code for code in codes)
 
 
 def kept(key: str | None, emit: Callable[[], str]) -> bytes:
@@ -93,7 +123,11 @@ def kept(key: str | None, emit: Callable[[], str]) -> bytes:
 def link(code: bytes) -> tuple[Any, int]:
     """The engine that holds linked object code, and the address of ``main``."""
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine())
-    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    while code:
+        start = LENGTH_BYTES
+        stop = start + int.from_bytes(code[:start], "little")
+        engine.add_object_file(llvm.ObjectFileRef.from_data(code[start:stop]))
+        code = code[stop:]
     engine.finalize_object()
     return engine, engine.get_function_address("main")
 
@@ -132,16 +166,19 @@ def image_of(
     """
     name = digest(graph)
     key = key_of(name, str(allow_callbacks), str(donated)) if name else None
-    entry = cache.load(key) if key else None
-    if entry is not None:
-        return Image.unpack(entry), []
+    known = cache.load(key) if key else None
+    if known is not None:
+        return Image.unpack(known), []
     program = emit_program(graph, allow_callbacks, donated)
     numbers = {id(source): i for i, source in enumerate(sources(graph))}
     failures = [failure(e, numbers) for e in program.checked]
-    if key and not program.callbacks and all(f.source is not None for f in failures):
-        code = compiled(program.text)
-    else:
-        key, code = None, kept(key_of("text", program.text), lambda: program.text)
+    with ThreadPoolExecutor() as threads:
+        if program.has_jobs:
+            threads.submit(pool_code)
+        if key and not program.callbacks and all(f.source is not None for f in failures):
+            code = compiled(program.text)
+        else:
+            key, code = None, kept(key_of("text", program.text), lambda: program.text)
     image = Image(code, program.arena_bytes, program.has_jobs, program.donations, failures)
     if key:
         cache.store(key, image.pack())
@@ -161,10 +198,15 @@ def failure(equation: Equation, numbers: dict[int, int]) -> Failure:
 pools: dict[int, Pool] = {}
 
 
+def pool_code() -> bytes:
+    """Object code of the pool."""
+    return kept(key_of("pool"), emit_pool)
+
+
 def pool(threads: int) -> Pool:
     """The pool of this process with so many threads, that of the caller included."""
     if threads not in pools:
-        engine = link(kept(key_of("pool"), emit_pool))[0]
+        engine = link(pool_code())[0]
         fresh = Pool(engine, engine.get_function_address, threads)
         if pools.setdefault(threads, fresh) is fresh:  # else another thread was faster
             fresh.open()
