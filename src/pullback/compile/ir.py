@@ -26,6 +26,7 @@ __all__ = [
     "loop",
     "loops",
     "scalar_type",
+    "unoptimized",
 ]
 
 I1, I8, I32, I64 = (ir.IntType(n) for n in (1, 8, 32, 64))
@@ -49,6 +50,12 @@ def scalar_type(dtype: np.dtype[Any]) -> Any:
         f"values of dtype {dtype} have no native form",
         fix="use float64, float32, integers or booleans",
     )
+
+
+def unoptimized(function: Any) -> None:
+    """What runs once for many others is not worth the time to make it faster."""
+    for attribute in ("noinline", "optnone"):
+        function.attributes.add(attribute)
 
 
 class Unrolled(ir.values.MDValue):  # type: ignore[misc]

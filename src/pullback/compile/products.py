@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from pullback.compile.chunks import chunk_length
-from pullback.compile.ir import I8, I64, ir, loop
+from pullback.compile.ir import I8, I64, ir, loop, unoptimized
 from pullback.compile.tiles import Tiles, size
 
 __all__ = [
@@ -119,6 +119,7 @@ class Product:
         """``share(a, copy, number)``: one of the parts of the copy of A, or of B."""
         function, is_new = self.new(f"share_{'ab'[operand]}", 2, [I64])
         if is_new:
+            unoptimized(function)
             build, (length, most) = self.builder, self.parts(operand)
             source, copy, number = function.args
             self.a = self.b = source

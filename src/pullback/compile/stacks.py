@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pullback.compile.chunks import bounds
-from pullback.compile.ir import I8, I64, POINTER, ZERO, ir, loop
+from pullback.compile.ir import I8, I64, POINTER, ZERO, ir, loop, unoptimized
 from pullback.compile.plan import Schedule, Step, aligned
 from pullback.compile.products import (
     HEIGHT,
@@ -158,6 +158,7 @@ class Stack:
         kind = ir.FunctionType(ir.VoidType(), [POINTER] * (5 + n_tail) + [I64])
         function = ir.Function(module, kind, module.get_unique_name(name))
         function.linkage = "internal"
+        unoptimized(function)
         self.builder = ir.IRBuilder(function.append_basic_block("entry"))
         self.status, *self.places, self.shared, chunk = function.args
         return function, chunk
