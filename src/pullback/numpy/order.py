@@ -12,6 +12,7 @@ from pullback.core.array import operand, write
 from pullback.numpy.arguments import (
     concrete,
     finish,
+    line,
     normalize_axes,
     normalize_axis,
     unsupported,
@@ -63,10 +64,7 @@ def _bounded(indices: Any, n: int, mode: str) -> Any:
 def take(
     a: Any, indices: Any, axis: int | None = None, out: Any = None, mode: str = "raise"
 ) -> Any:
-    a, indices = operand(a), operand(indices)
-    if axis is None:
-        a, axis = np.ravel(a), 0
-    axis = normalize_axis(axis, a.ndim)
+    (a, axis), indices = line(operand(a), axis), operand(indices)
     indices = _bounded(indices, a.shape[axis], mode)
     return finish(getitem(a, along(axis, indices)), None, out)
 
@@ -94,10 +92,9 @@ def take_along_axis(arr: Any, indices: Any, axis: int | None = -1) -> Any:
 @implements(np.compress)
 def compress(condition: Any, a: Any, axis: int | None = None, out: Any = None) -> Any:
     a = operand(a)
-    if axis is None:
-        a, axis = np.ravel(a), 0
+    a, axis = line(a, axis)
     kept = np.nonzero(concrete(operand(condition), "the condition of np.compress"))[0]
-    return finish(a[along(normalize_axis(axis, a.ndim), kept)], None, out)
+    return finish(a[along(axis, kept)], None, out)
 
 
 implements(method="compress")(lambda a, condition, *args: compress(condition, a, *args))
@@ -137,10 +134,8 @@ def piecewise(x: Any, condlist: Any, funclist: Any, *args: Any, **kw: Any) -> An
 
 # -- sorting --------------------------------------------------------------------------------------
 def _argsort(a: Any, axis: int | None) -> Any:
-    a = operand(a)
-    if axis is None:
-        a, axis = np.ravel(a), 0
-    return index.argsort(a, axis=normalize_axis(axis, a.ndim))
+    a, axis = line(operand(a), axis)
+    return index.argsort(a, axis=axis)
 
 
 @implements(np.argsort, method="argsort")
