@@ -1,5 +1,6 @@
 """Folds against NumPy: values in every mode, slopes against differences."""
 
+import functools
 import itertools
 
 import numpy as np
@@ -175,6 +176,22 @@ def test_products_of_zeros_have_the_right_derivatives(zeros: int) -> None:
     check_slopes(np.prod, x)
     check_slopes(np.cumprod, x)
     check_slopes(pb.grad(np.prod), x)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("fold", [np.cumprod, np.cumsum])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_running_folds_go_in_order(fold: object, axis: int) -> None:
+    """Overflow, underflow, NaN and the signs of zeros come where NumPy has them."""
+    numbers = [0.0, -0.0, -2.0, 1e200, 1e-200, np.inf, -np.inf, np.nan]
+    rows = np.array(list(itertools.product(numbers, repeat=4)))
+    x = rows if axis else rows.T
+    expected = fold(x, axis=axis)
+    f = functools.partial(fold, axis=axis)
+    for y in (pb.vjp(f, x)[0], pb.compile(f)(x)):
+        np.testing.assert_array_equal(y, expected)
+        number = ~np.isnan(y)
+        np.testing.assert_array_equal(np.signbit(y)[number], np.signbit(expected)[number])
 
 
 def test_logsumexp_does_not_overflow() -> None:

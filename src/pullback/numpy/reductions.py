@@ -262,22 +262,12 @@ def all(
 
 # -- running folds --------------------------------------------------------------------------------
 def accumulate(ufunc: np.ufunc, a: Any, axis: int) -> Any:
-    """``ufunc.accumulate`` of an associative function, in log2 n steps of doubling reach.
-
-    Hillis & Steele (1986), *Data parallel algorithms*. Being composed, it has derivatives of all
-    orders, also where factors are zero.
-    """
+    """``ufunc.accumulate`` of an associative function."""
     if ufunc is np.add:
         return cumulative.cumsum(a, axis=axis)
-
-    def part(start: int | None, stop: int | None) -> Any:
-        return a[(slice(None),) * axis + (slice(start, stop),)]
-
-    reach = 1
-    while reach < a.shape[axis]:
-        a = np.concatenate([part(None, reach), ufunc(part(reach, None), part(None, -reach))], axis)
-        reach *= 2
-    return a
+    if ufunc is np.multiply:
+        return cumulative.cumprod(a, axis=axis)
+    return cumulative.doubling(lambda x, y: (ufunc(x, y),), (a,), axis)[0]
 
 
 def _running(ufunc: np.ufunc, a: Any, axis: Any, dtype: Any, out: Any) -> Any:
