@@ -236,11 +236,12 @@ def is_alias(equation: Equation) -> bool:
 
 def reads_whole(equation: Equation) -> bool:
     """Whether the equation is more than one pass over the elements of its operands."""
-    return is_foreign(equation) or not (
-        is_inline(equation)
-        or equation.primitive.family in ("reduction", "cumulative")
-        or equation.primitive.name in ("place", "update", "concatenate")
+    if is_inline(equation):
+        return False
+    is_pass = equation.primitive.family in ("reduction", "cumulative") or (
+        equation.primitive.name in ("place", "update", "concatenate")
     )
+    return not is_pass or is_foreign(equation)
 
 
 def is_float_product(equation: Equation) -> bool:
