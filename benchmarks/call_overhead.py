@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 from functools import reduce
 from typing import Any
 
 import numpy as np
 
 import pullback as pb
+from benchmarks.command_line import from_command_line
 from benchmarks.timing import interleaved, show
 
 LIMIT_S = 5e-6
@@ -38,6 +38,4 @@ def main(quick: bool = False) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="few repetitions")
-    main(parser.parse_args().quick)
+    from_command_line(main, __doc__)

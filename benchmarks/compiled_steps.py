@@ -6,7 +6,6 @@ The state of one step is the input of the next, and the batch alternates between
 
 from __future__ import annotations
 
-import argparse
 import os
 import statistics
 import time
@@ -20,6 +19,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # PyTorch's threads do not 
 import numpy as np
 
 import pullback as pb
+from benchmarks.command_line import from_command_line
 from benchmarks.limits import least_seconds, measured, needs
 from benchmarks.memory import METERS, peak_bytes, program_of
 from benchmarks.steps import Step, candidates
@@ -111,7 +111,8 @@ def tables(results: list[dict[str, Any]], rates: dict[str, float]) -> list[Table
         counts = [f"{n / 1e6:,.2f}" for n in (needed["flops"], needed["bytes"])]
         first = [f"{r['first'][name]:.2f}" if name in r["first"] else "-" for name in jits]
         limits.append([r["name"], f"{share:.0%}", *counts, *first])
-        memory.append([r["name"], *(f"{r['memory'][m] / 1e6:,.2f}" for m in meters)])
+        held = [f"{r['memory'][m] / 1e6:,.2f}" if m in r["memory"] else "-" for m in meters]
+        memory.append([r["name"], *held])
     return [times, limits, memory]
 
 
@@ -135,8 +136,4 @@ def main(quick: bool = False, only: str = "") -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="few repetitions")
-    parser.add_argument("--only", default="", help="workloads whose name has this in it")
-    asked = parser.parse_args()
-    main(asked.quick, asked.only)
+    from_command_line(main, __doc__)

@@ -6,7 +6,6 @@ size a step is all overhead: the point is what tracing costs, not what BLAS does
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import os
 import subprocess
@@ -18,6 +17,7 @@ import autograd.numpy as anp
 import numpy as np
 
 import pullback as pb
+from benchmarks.command_line import from_command_line
 from benchmarks.timing import interleaved, show
 
 WIDTHS = (10, 32, 32, 1)
@@ -89,12 +89,9 @@ def main(quick: bool = False) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="few repetitions")
-    quick = parser.parse_args().quick
-    main(quick)
+    from_command_line(main, __doc__)
     if "OPENBLAS_NUM_THREADS" not in os.environ:  # BLAS reads it once, when it is loaded
         print(flush=True)
         alone = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
-        command = [sys.executable, "-m", "benchmarks.eager_mlp", *(["--quick"] if quick else [])]
+        command = [sys.executable, "-m", "benchmarks.eager_mlp", *sys.argv[1:]]
         subprocess.run(command, env=alone, check=True)

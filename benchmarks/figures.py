@@ -6,7 +6,6 @@ is kept in benchmarks/figures.json after every step, so that ``--only`` renews s
 
 from __future__ import annotations
 
-import argparse
 import importlib.metadata
 import json
 import multiprocessing
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import compiled_steps
+from benchmarks.command_line import from_command_line
 from benchmarks.compiled_steps import CAPTIONS, best_ratio, tables
 from benchmarks.limits import least_seconds, measured
 from benchmarks.workloads import all_workloads
@@ -156,8 +156,4 @@ def write(kept: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="few repetitions")
-    parser.add_argument("--only", default="", help="workloads whose name has this in it")
-    asked = parser.parse_args()
-    main(asked.quick, asked.only)
+    from_command_line(main, __doc__)

@@ -8,7 +8,6 @@ second and marked ``~`` where they are n + 1 times the measured value.
 
 from __future__ import annotations
 
-import argparse
 import os
 import time
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 
 import pullback as pb
+from benchmarks.command_line import from_command_line
 from benchmarks.timing import interleaved, show
 
 N_ACTIVATIONS = 200_000
@@ -80,6 +80,4 @@ def main(quick: bool = False) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="few repetitions")
-    main(parser.parse_args().quick)
+    from_command_line(main, __doc__)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import subprocess
 import sys
 from typing import Any
 
+from benchmarks.command_line import from_command_line
 from benchmarks.timing import interleaved, show
 
 LIMIT_S = 0.05
@@ -32,6 +32,4 @@ def main(quick: bool = False) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="few repetitions")
-    main(parser.parse_args().quick)
+    from_command_line(main, __doc__)

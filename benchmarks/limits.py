@@ -6,7 +6,6 @@ its outputs once at that bandwidth, whichever is longer.
 
 from __future__ import annotations
 
-import argparse
 import ctypes
 import os
 import time
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.command_line import from_command_line
 from benchmarks.timing import show
 from pullback.analysis.cost import cost
 from pullback.compile import engine
@@ -156,6 +156,4 @@ def main(quick: bool = False) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="few repetitions")
-    main(parser.parse_args().quick)
+    from_command_line(main, __doc__)

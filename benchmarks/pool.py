@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import ctypes
 import os
 import statistics
@@ -15,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.command_line import from_command_line
 from benchmarks.timing import interleaved, show
 from pullback.compile import engine
 
@@ -122,8 +122,4 @@ def main(quick: bool = False, hogged: bool = False) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="few repetitions")
-    parser.add_argument("--hogged", action="store_true", help="beside a foreign busy process")
-    asked = parser.parse_args()
-    main(asked.quick, asked.hogged)
+    from_command_line(main, __doc__)

@@ -8,15 +8,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-TOOLS = {"figures", "memory", "run", "steps", "timing", "workloads"}
+TOOLS = {"command_line", "figures", "memory", "run", "steps", "timing", "workloads"}
+
+
+def benchmarks() -> list[str]:
+    modules = pkgutil.iter_modules([str(Path(__file__).parent)])
+    return [module.name for module in modules if module.name not in TOOLS]
 
 
 def main() -> None:
-    names = [
-        module.name
-        for module in pkgutil.iter_modules([str(Path(__file__).parent)])
-        if module.name not in TOOLS
-    ]
+    names = benchmarks()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", metavar="name", help=f"of {', '.join(names)}")
     parser.add_argument("--quick", action="store_true", help="few repetitions")

@@ -1,5 +1,7 @@
 """The benchmarks run, and what they compare computes the same thing."""
 
+import json
+import re
 import statistics
 import subprocess
 import sys
@@ -14,6 +16,7 @@ from benchmarks import (
     gradient_cost,
     import_time,
     limits,
+    run,
 )
 from benchmarks.memory import program_of
 from benchmarks.steps import candidates
@@ -117,6 +120,32 @@ def test_a_table_is_replaced_in_a_text():
     table = figures.in_markdown([["step", "new"], ["b", "2"], ["c", "3"]])
     expected = "before\n\n| step | new |\n| --- | --: |\n| b | 2 |\n| c | 3 |\n\nafter\n"
     assert figures.with_table(text, table) == expected
+
+
+@pytest.mark.parametrize("name", run.benchmarks())
+def test_a_benchmark_prints_its_table(name):
+    """As ``./scripts/bench --quick`` runs it, but with one of the compiled steps."""
+    command = [sys.executable, "-m", f"benchmarks.{name}", "--quick"]
+    command += ["--only", "MLP 8"] if name == "compiled_steps" else []
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^ *---[- ]*\n.*\d", done.stdout, re.MULTILINE), done.stdout
+
+
+def test_figures_are_written_into_copies_of_the_pages(tmp_path, monkeypatch):
+    for name in ("KEPT", "README"):
+        original = getattr(figures, name)
+        monkeypatch.setattr(figures, name, tmp_path / original.name)
+        (tmp_path / original.name).write_text(original.read_text())
+    monkeypatch.setattr(figures, "PAGE", tmp_path / "benchmarks.md")
+    before = json.loads(figures.KEPT.read_text())
+    figures.main(quick=True, only="MLP 8")
+    after = json.loads(figures.KEPT.read_text())
+    changed = [a["name"] for a, b in zip(after["rows"], before["rows"], strict=True) if a != b]
+    assert len(changed) == 1
+    assert changed[0].startswith("MLP 8")
+    for page in (figures.README, figures.PAGE):
+        assert f"| {changed[0]} | " in page.read_text()
 
 
 def test_an_unknown_benchmark_is_refused_with_the_names_of_all():

@@ -25,13 +25,13 @@ def folder(tmp_path, monkeypatch):
 def compiled(monkeypatch):
     """Texts that were compiled, not loaded."""
     texts = []
-    original = engine.compile_text
+    original = engine.units
 
-    def compile_text(text, host):
+    def units(text):
         texts.append(text)
-        return original(text, host)
+        return original(text)
 
-    monkeypatch.setattr(engine, "compile_text", compile_text)
+    monkeypatch.setattr(engine, "units", units)
     return texts
 
 
@@ -247,8 +247,8 @@ def test_other_source_files_give_other_keys(monkeypatch):
 PROGRAM = """
 import numpy as np, pullback as pb
 from pullback.compile import engine
-count, original = [], engine.compile_text
-engine.compile_text = lambda *args: count.append(1) or original(*args)
+count, original = [], engine.units
+engine.units = lambda text: count.append(1) or original(text)
 x = np.linspace(-1.0, 1.0, 7)
 for k in range(6):
     f = pb.compile(pb.grad(lambda x: np.sum(np.sort(x)[:k] * np.exp(x)[:k])))

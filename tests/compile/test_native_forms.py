@@ -83,11 +83,75 @@ def test_integer_products_of_mixed_and_transposed_operands():
         np.testing.assert_array_equal(found, f(a, b), strict=True)
 
 
-@pytest.mark.parametrize("dtypes", [("f4", "f8"), ("f8", "f4"), ("i8", "f8"), ("f2", "f2")])
-def test_products_that_numpy_computes_take_transposed_operands(dtypes):
+MIXED = [("f4", "f8"), ("f8", "f4"), ("i8", "f8"), ("i1", "f4"), ("?", "f8"), ("f4", "u8")]
+
+
+@pytest.mark.parametrize(
+    ("dtypes", "callbacks"), [*((d, False) for d in MIXED), (("f2", "f2"), True)]
+)
+def test_products_of_several_dtypes(dtypes, callbacks):
+    """Small integers, whose products have no rounding: the same numbers as NumPy's."""
     a, b = (np.arange(n).reshape(-1, 4).astype(d) for n, d in zip((12, 20), dtypes, strict=True))
-    found = pb.compile(lambda a, b: a @ b.T)(a, b)
-    np.testing.assert_array_equal(found, a @ b.T, strict=True)
+
+    def products(a, b):
+        return (
+            a @ b.T,
+            a @ b[0],
+            a @ np.stack([b.T, b.T]),
+            pb.grad(lambda c: np.sum(c @ b.T))(a * 1.0),
+        )
+
+    found = pb.compile(products, callbacks=callbacks)(a, b)
+    for got, expected in zip(found, products(a, b), strict=True):
+        np.testing.assert_array_equal(got, expected, strict=True)
+
+
+@pytest.mark.parametrize(("x_dtype", "w_dtype"), [("f4", "f8"), ("u1", "f4")])
+def test_convolutions_of_several_dtypes(x_dtype, w_dtype):
+    x = np.arange(96).reshape(2, 3, 4, 4).astype(x_dtype)
+    w = np.arange(54).reshape(2, 3, 3, 3).astype(w_dtype)
+    found = pb.compile(lambda x, w: pb.nn.conv(x, w, padding=1), callbacks=False)(x, w)
+    np.testing.assert_array_equal(found, pb.nn.conv(x, w, padding=1), strict=True)
+
+
+FOREIGN = {  # of float32 and float16
+    "concatenate": lambda s, h: np.concatenate([s.T, h.T * 2]),
+    "stack": lambda s, h: h @ np.stack([h.T, h.T]),
+    "fold": lambda s, h: np.sum(h.T, axis=0),
+    "two folds": lambda s, h: np.sum(h, axis=1) + np.max(h, axis=1) * np.sum(s * 2, axis=1),
+    "running": lambda s, h: np.cumprod((s * h).T, axis=0) @ h,
+    "astype": lambda s, h: (h.T.astype("f4") * 2, (s * 2).astype("f2") * h),
+    "place": lambda s, h: pb.grad(lambda h: np.sum(h[0] * h[1]))(h),
+    "reshape": lambda s, h: np.sum(np.reshape(h.T, (3, 2))[:, :1] * 2),
+    "squeeze": lambda s, h: np.reshape(h.T, (3, 1, 2)) + h[:, None, :, None],
+    "roll": lambda s, h: np.roll(h.T * 2, 1, axis=0),
+    "pad": lambda s, h: np.pad(h.T, 1).astype("f4") * 2,
+    "scan": lambda s, h: pb.scan(lambda c, x: (c + x.T, c * 2), h[0], h.T[:, :1] * h[0]),
+    "cond": lambda s, h: pb.cond(s[0, 0] > 0, lambda h: h.T * 2, lambda h: h.T, h),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_values_of_a_dtype_without_native_code(name):
+    """NumPy computes them, from operands that native code has written to memory."""
+    f, s, h = FOREIGN[name], np.ones((2, 3), "f4"), np.arange(6).reshape(2, 3).astype("f2")
+    found, expected = (pb.tree.leaves(g(s, h)) for g in (pb.compile(f), f))
+    for x, y in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(x, y, strict=True)
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: np.max(x * 2, axis=0),
+        lambda x: np.argmin(x + 1, axis=0),
+        lambda x: (np.sum(x.T * 2, axis=1), np.min(x.T * 2, axis=1)),
+        lambda x: np.exp(x.T - np.max(x.T, axis=1, keepdims=True)),
+    ],
+)
+def test_extremes_of_nothing_are_the_error_of_numpy(f):
+    with pytest.raises(ValueError, match=r"zero-size array|empty sequence"):
+        pb.compile(f)(np.ones((0, 3)))
 
 
 def numbers(rng, dtype, shape):

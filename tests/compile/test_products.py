@@ -83,6 +83,12 @@ def is_product(out: np.ndarray, a: np.ndarray, b: np.ndarray) -> bool:
     return bool(np.all(abs(out - a @ b) <= eps * (k + 1) * (abs(a) @ abs(b))))
 
 
+def not_finite(x: np.ndarray) -> np.ndarray:
+    """The numbers that are infinite or NaN; 0 instead of the others."""
+    return np.where(np.isfinite(x), 0, x)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_product(dtype):
     shapes = cases()
@@ -98,6 +104,12 @@ def test_product(dtype):
         beyond, scratch = guarded((scratch_bytes // np.dtype(dtype).itemsize,), dtype)
         run(*(x.ctypes.data for x in (a, b, out, scratch)))
         assert is_product(out, a, b), case
+        for x in (a, b):
+            special = rng.choice([0.0, -0.0, np.inf, -np.inf, np.nan], x.shape)
+            np.copyto(x, special, where=rng.uniform(size=x.shape) < 0.3 / max(k, 9))
+        run(*(x.ctypes.data for x in (a, b, out, scratch)))
+        terms = a.astype(np.float64)[:, :, None] * b
+        np.testing.assert_array_equal(not_finite(out), not_finite(np.sum(terms, 1)), str(case))
         assert intact(around), case
         assert intact(beyond), case
 

@@ -59,6 +59,87 @@ def test_a_thousand_runs_give_the_same_bits_on_any_number_of_threads(step):
             assert bits(native(W, X)) == expected
 
 
+def mlp(params, x, y):
+    w1, b, w2 = params
+    scores = np.maximum(x @ w1 + b, 0) @ w2
+    return np.mean(pb.numpy.logsumexp(scores, axis=1) - np.sum(scores * y, axis=1))
+
+
+def network(params, x, y):
+    w, head = params
+    h = pb.nn.max_pool(np.tanh(pb.nn.conv(x, w, padding=1)), 2)
+    return np.mean((np.reshape(h, (len(x), -1)) @ head - y) ** 2)
+
+
+def attention(params, x, y):
+    q, k, v = (np.moveaxis(np.reshape(x @ w, (4, 96, 2, 16)), 2, 1) for w in params)
+    return np.mean((np.moveaxis(pb.nn.attention(q, k, v, is_causal=True), 1, 2) - y) ** 2)
+
+
+def folds(params, x):
+    (w,) = params
+    z = x * w
+    rows = np.max(z, axis=1) * np.var(z, axis=1) + np.sum(np.cumsum(z, axis=1) ** 2, axis=1)
+    return np.sum(np.sum(np.exp(-z * z), axis=0) * np.mean(z, axis=0)) + np.mean(rows)
+
+
+def arrays(*shapes):
+    return [np.random.default_rng(1).normal(size=shape).astype("f4") * 0.3 for shape in shapes]
+
+
+def adam_step(loss):
+    optimizer = pb.optim.adam(1e-2)
+
+    def step(params, state, *batch):
+        value, grads = pb.value_and_grad(loss)(params, *batch)
+        return (*optimizer.update(grads, state, params), value)
+
+    return optimizer, step
+
+
+def curved_step(loss):
+    """A step along the product of the Hessian and the parameters; the state stays."""
+
+    def step(params, state, *batch):
+        f = lambda p: loss(p, *batch)
+        product = pb.hvp(f, (params,), (params,))
+        return [p - 1e-2 * d for p, d in zip(params, product, strict=True)], state, f(params)
+
+    return pb.optim.sgd(1e-2), step
+
+
+TRAINING = {
+    "MLP": (adam_step(mlp), [(200, 150), (150,), (150, 10)], [(300, 200), (300, 10)]),
+    "convolution": (
+        adam_step(network),
+        [(16, 3, 3, 3), (16 * 16 * 16, 10)],
+        [(8, 3, 32, 32), (8, 10)],
+    ),
+    "attention": (adam_step(attention), [(32, 32)] * 3, [(4, 96, 32), (4, 96, 2, 16)]),
+    "folds": (adam_step(folds), [(400,)], [(700, 400)]),
+    "HVP": (curved_step(mlp), [(200, 150), (150,), (150, 10)], [(300, 200), (300, 10)]),
+}
+
+
+@pytest.mark.parametrize("name", TRAINING)
+def test_training_is_bitwise_the_same_for_any_number_of_threads(name):
+    """Three steps, each from the results of the one before."""
+    (optimizer, step), shapes, batch = TRAINING[name]
+    params, found = arrays(*shapes), {}
+    for threads in (1, 2, 3):
+        native = pb.compile(step, threads=threads)
+        state, values = (params, optimizer.init(params)), []
+        for _ in range(3):
+            *state, value = native(*state, *arrays(*batch))
+            values.append(value)
+        assert native.last.attempt.__self__.image.has_jobs
+        found[threads] = bits((state, values))
+    assert found[1] == found[2] == found[3]
+    eager = step(params, optimizer.init(params), *arrays(*batch))[-1]
+    np.testing.assert_allclose(values[0], eager, rtol=1e-4)
+    assert values[2] != values[0]
+
+
 def test_callers_of_the_same_and_of_other_functions(step):
     functions = [step, step, threaded(loss, 3), threaded(lambda w, x: np.sort(x @ w, axis=0))]
     expected = [bits(f(W, X)) for f in functions]

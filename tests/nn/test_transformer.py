@@ -69,6 +69,17 @@ def test_values_are_the_weighted_means(case: str, wrap: Any, few_scores: int) ->
     np.testing.assert_allclose(y, by_rows(q, k, v, 0.6), rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.parametrize("wrap", [lambda f: f, pb.compile], ids=["eager", "compiled"])
+def test_without_features_all_keys_weigh_the_same(wrap: Any) -> None:
+    q, k, v = draw(*CASES["no features"])
+    expected = np.broadcast_to(np.mean(v, axis=-2, keepdims=True), (2, 3, 5, 2))
+    np.testing.assert_allclose(wrap(nn.attention)(q, k, v), expected, rtol=1e-12)
+    causal = wrap(lambda *args: nn.attention(*args, is_causal=True))(q, k, v)
+    np.testing.assert_allclose(causal[..., 2, :], np.mean(v[..., :3, :], axis=-2), rtol=1e-12)
+    gradient = pb.grad(lambda v: np.sum(wrap(nn.attention)(q, k, v)))(v)
+    np.testing.assert_allclose(gradient, np.full(v.shape, 5 / 7), rtol=1e-12)
+
+
 OPTIONS: dict[str, tuple[tuple[int, ...], ...]] = {  # shapes of bias and mask
     "full": ((2, 3, 5, 7), (2, 3, 5, 7)),
     "rows": ((5, 1), (3, 5, 1)),

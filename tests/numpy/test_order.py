@@ -1,5 +1,7 @@
 """Choosing, sorting, searching and interpolating against NumPy."""
 
+import itertools
+
 import numpy as np
 import pytest
 from tests.numpy.oracle import check, check_values
@@ -163,10 +165,40 @@ def test_a_median_of_no_rows():
     check_values(lambda x: np.median(x, axis=1), np.zeros((0, 3)))
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("median", [np.median, np.nanmedian])
+def test_a_median_of_no_elements(median):
+    check_values(lambda x: median(x, axis=1), np.zeros((3, 0)))
+
+
 def test_nan_wins_a_median() -> None:
     x = np.where(INTEGERS == 4, np.nan, X)
     check_values(lambda x: np.median(x, axis=1), x)
     check_values(lambda x: np.sort(x, axis=1), x)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4])
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: np.median(x, axis=0),
+        lambda x: np.nanmedian(x, axis=0),
+        lambda x: np.nanquantile(x, 0.3, axis=0),
+        lambda x: np.percentile(x, [0, 25, 50, 75, 100], axis=0),
+        *(
+            lambda x, method=method: np.quantile(x, [0.0, 0.4, 0.5, 1.0], axis=0, method=method)
+            for method in ("lower", "nearest", "midpoint", "hazen")
+        ),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_infinities_and_nan_in_the_middle(f, n: int) -> None:
+    """All columns of ``n`` numbers, of which NumPy makes numbers, infinities and NaN."""
+    columns = itertools.product([-np.inf, 1.0, 2.0, np.inf, np.nan], repeat=n)
+    x = np.array(list(columns)).T
+    expected = f(x)
+    for result in (pb.vjp(f, x)[0], pb.compile(f)(x)):
+        np.testing.assert_array_equal(result, expected)
 
 
 def test_what_has_no_traced_form_is_refused() -> None:

@@ -1,5 +1,8 @@
 """Folds against NumPy: values in every mode, slopes against differences."""
 
+import functools
+import itertools
+
 import numpy as np
 import pytest
 from tests.numpy.oracle import check, check_slopes, check_values
@@ -175,6 +178,22 @@ def test_products_of_zeros_have_the_right_derivatives(zeros: int) -> None:
     check_slopes(pb.grad(np.prod), x)
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("fold", [np.cumprod, np.cumsum])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_running_folds_go_in_order(fold: object, axis: int) -> None:
+    """Overflow, underflow, NaN and the signs of zeros come where NumPy has them."""
+    numbers = [0.0, -0.0, -2.0, 1e200, 1e-200, np.inf, -np.inf, np.nan]
+    rows = np.array(list(itertools.product(numbers, repeat=4)))
+    x = rows if axis else rows.T
+    expected = fold(x, axis=axis)
+    f = functools.partial(fold, axis=axis)
+    for y in (pb.vjp(f, x)[0], pb.compile(f)(x)):
+        np.testing.assert_array_equal(y, expected)
+        number = ~np.isnan(y)
+        np.testing.assert_array_equal(np.signbit(y)[number], np.signbit(expected)[number])
+
+
 def test_logsumexp_does_not_overflow() -> None:
     value, weights = pb.value_and_grad(lambda x: pnp.logsumexp(x))(np.array([1000.0, 1000.0]))
     assert value == pytest.approx(1000 + np.log(2), rel=1e-15)
@@ -193,6 +212,49 @@ def test_axis_errors_are_those_of_numpy() -> None:
         pb.grad(lambda x: np.sum(np.max(x, axis=(0, 0))))(X)
     with pytest.raises(ValueError, match="initial"):
         pb.grad(lambda x: np.max(x, where=MASK))(X)
+
+
+OF_A_NUMBER = [
+    *(np.sum, np.prod, np.max, np.min, np.ptp, np.any, np.all, np.count_nonzero),
+    *(np.argmax, np.argmin, np.cumsum, np.cumprod, np.cumulative_sum, np.cumulative_prod),
+    *(np.nansum, np.nanprod, np.nanmax, np.nanmin, np.nanmean, np.nanvar, np.nanstd),
+    *(np.nanargmax, np.nanargmin, np.nancumsum, np.nancumprod),
+    *(np.add.reduce, np.maximum.reduce, np.logaddexp.reduce, np.argsort, np.squeeze),
+    lambda x, axis: np.take(x, 0, axis=axis),
+    lambda x, axis: np.compress([True], x, axis=axis),
+    lambda x, axis: np.sum(x, axis=axis, keepdims=True),
+    lambda x, axis: np.argmax(x, axis=axis, keepdims=True),
+    lambda x, axis: np.max(x, axis=axis, initial=3.0),
+    lambda x, axis: np.mean(x, axis=axis, where=x > 0),
+]
+
+
+@pytest.mark.parametrize("axis", [0, -1])
+@pytest.mark.parametrize("fold", OF_A_NUMBER)
+def test_folds_of_a_number_have_its_axis(fold: object, axis: int) -> None:
+    """NumPy takes a number for a row of one."""
+    x = np.array(2.5)
+    check_values(lambda x: fold(x, axis=axis), x)
+    result = pb.compile(lambda x: fold(x, axis=axis))(x)
+    assert np.shape(result) == np.shape(fold(x, axis=axis))
+    assert result == fold(x, axis=axis)
+    if result.dtype.kind == "f" and fold is not np.nanstd:  # which has a kink there
+        check_slopes(lambda x: fold(x, axis=axis), x)
+
+
+@pytest.mark.parametrize(
+    ("fold", "axis"),
+    [
+        *itertools.product([np.mean, np.var, np.std, np.median, np.sort], [0, -1, 1]),
+        *itertools.product([np.sum, np.cumsum, np.argmax], [1, -2]),
+        *itertools.product([np.add.accumulate], [0, -1]),
+    ],
+)
+def test_what_numpy_refuses_of_a_number(fold: object, axis: int) -> None:
+    with pytest.raises((np.exceptions.AxisError, TypeError)) as expected:
+        fold(np.array(2.5), axis=axis)
+    with pytest.raises(type(expected.value)):
+        pb.vjp(lambda x: fold(x, axis=axis), np.array(2.5))
 
 
 def test_a_fold_without_a_rule_is_refused() -> None:

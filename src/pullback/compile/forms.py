@@ -8,10 +8,10 @@ from pullback.compile.convolutions import emit_convolution
 from pullback.compile.kernels import (
     Kernel,
     emit_concatenate,
-    emit_cumsum,
     emit_gather,
     emit_map,
     emit_place,
+    emit_running,
     emit_scatter,
     emit_update,
 )
@@ -26,7 +26,8 @@ from pullback.core.graph import Equation
 __all__ = ["kernel_for"]
 
 KERNELS: dict[str, Callable[[Kernel], None]] = {
-    "cumsum": emit_cumsum,
+    "cumsum": emit_running,
+    "cumprod": emit_running,
     "place": emit_place,
     "update": emit_update,
     "concatenate": emit_concatenate,

@@ -11,12 +11,12 @@ import math
 from collections.abc import Callable
 
 from pullback.compile.axes import Access, Axis, access_of
-from pullback.compile.ir import is_native
 from pullback.compile.plan import (
     INEXACT_FAR,
     Schedule,
     Step,
     is_float_product,
+    is_foreign,
     is_plain,
     reads_straight,
 )
@@ -59,32 +59,40 @@ def collected(
     fits: Callable[[Schedule, Step, Step], bool],
     join: Callable[[Step, Step], Step],
 ) -> list[Step]:
-    """The steps, each with the last one before it that it fits, where order allows."""
+    """The steps, each with the last one before it that it fits, where order allows.
+
+    They fit if they touch the same memory. What NumPy evaluates stays alone.
+    """
     steps: list[Step] = []
+    touching: dict[Variable, set[Step]] = {}
     for step in plan.steps:
-        places = range(len(steps) - 1, -1, -1) if _is_native(step) else ()
-        place = next((i for i in places if fits(plan, steps[i], step)), None)
-        if place is None:
-            steps.append(step)
-            continue
-        group = steps[place]
-        between = [part for other in steps[place + 1 :] for part in other.parts]
-        written = {v for part in between for v in part.outputs}
-        if written.isdisjoint(step.reads):
-            steps[place] = join(group, step)
-        elif {v for part in group.parts for v in part.outputs}.isdisjoint(
-            v for part in between for v in part.reads
-        ):
-            del steps[place]
-            steps.append(join(group, step))
-        else:
-            steps.append(step)
+        near = set().union(*(touching.get(v, ()) for v in step.reads))
+        is_alone = any(map(is_foreign, step.equations))
+        places = range(len(steps) - 1, -1, -1) if near and not is_alone else ()
+        fit = (i for i in places if steps[i] in near and fits(plan, steps[i], step))
+        last = _added(steps, next(fit, None), step, join)
+        for part in () if is_alone else last.parts:
+            for v in (*part.reads, *part.outputs):
+                touching.setdefault(v, set()).add(last)
     return steps
 
 
-def _is_native(step: Step) -> bool:
-    """Whether a kernel can load and store all values: each step that NumPy evaluates is alone."""
-    return all(is_native(v.type.dtype) for v in (*step.reads, *step.outputs))
+def _added(
+    steps: list[Step], place: int | None, step: Step, join: Callable[[Step, Step], Step]
+) -> Step:
+    """Add a step, in one with that at a place if order allows; the step that has it now."""
+    if place is not None:
+        group = steps[place]
+        between = [part for other in steps[place + 1 :] for part in other.parts]
+        outputs = {v for part in group.parts for v in part.outputs}
+        if {v for part in between for v in part.outputs}.isdisjoint(step.reads):
+            steps[place] = join(group, step)
+            return steps[place]
+        if outputs.isdisjoint(v for part in between for v in part.reads):
+            del steps[place]
+            step = join(group, step)
+    steps.append(step)
+    return step
 
 
 # -- maps -----------------------------------------------------------------------------------------

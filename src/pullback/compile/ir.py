@@ -36,20 +36,20 @@ ZERO = ir.Constant(I64, 0)
 
 
 def is_native(dtype: np.dtype[Any]) -> bool:
-    """Whether native code has numbers of this dtype."""
-    return dtype.kind in "iub" or (dtype.kind == "f" and dtype.itemsize in (4, 8))
+    """Whether there is code for numbers of a dtype."""
+    return dtype.kind in "iub" or dtype.char in "fd"
 
 
 def scalar_type(dtype: np.dtype[Any]) -> Any:
     """LLVM type of a number in memory; a boolean takes a byte."""
-    if is_native(dtype):
-        if dtype.kind == "f":
-            return DOUBLE if dtype.itemsize == 8 else FLOAT
-        return ir.IntType(8 * dtype.itemsize)
-    raise CompileError(
-        f"values of dtype {dtype} have no native form",
-        fix="use float64, float32, integers or booleans",
-    )
+    if not is_native(dtype):
+        raise CompileError(
+            f"values of dtype {dtype} have no native form",
+            fix="use float64, float32, integers or booleans",
+        )
+    if dtype.kind == "f":
+        return DOUBLE if dtype.itemsize == 8 else FLOAT
+    return ir.IntType(8 * dtype.itemsize)
 
 
 def unoptimized(function: Any) -> None:

@@ -27,10 +27,10 @@ __all__ = [
     "Kernel",
     "Part",
     "emit_concatenate",
-    "emit_cumsum",
     "emit_gather",
     "emit_map",
     "emit_place",
+    "emit_running",
     "emit_scatter",
     "emit_tail",
     "emit_tail_of_images",
@@ -396,21 +396,28 @@ def unraveled(build: ir.IRBuilder, i: Any, shape: Sequence[int]) -> Index:
     return [i, *found]
 
 
-def emit_cumsum(kernel: Kernel) -> None:
-    """``out[..., i, ...]`` is the sum of the first ``i + 1`` elements along the axis."""
+def emit_running(kernel: Kernel) -> None:
+    """``out[..., i, ...]`` is the fold of the first ``i + 1`` elements along the axis, in order."""
     (x,), (out,) = kernel.equation.inputs, kernel.equation.outputs
-    axis = kernel.equation.params["axis"]
-    shape = out.type.shape
-    zero = kernel.emit.constant(0, out.type.dtype)
+    axis, step = kernel.equation.params["axis"], kernel.equation.primitive.scalar.step
+    shape, build, emit = out.type.shape, kernel.builder, kernel.emit
+    if not out.type.size:
+        return
     others = (*shape[:axis], *shape[axis + 1 :])
     kernel.split(others)
-    with loops(kernel.builder, others, kernel.part) as outer:
-        places = kernel.state([zero])
-        with loop(kernel.builder, shape[axis]) as i:
+    with loops(build, others, kernel.part) as outer:
+
+        def element(i: Any) -> tuple[Index, Scalar]:
             index = [*outer[:axis], i, *outer[axis:]]
-            (total,) = kernel.read_state(places, [zero])
-            total = kernel.emit.add(total, kernel.emit.cast(kernel.value(x, index), out.type.dtype))
-            kernel.builder.store(total.value, places[0])
+            return index, emit.cast(kernel.value(x, index), out.type.dtype)
+
+        index, first = element(ZERO)
+        kernel.store(out, index, first)
+        places = kernel.state([first])
+        with loop(build, shape[axis], start=I64(1)) as i:
+            index, x_i = element(i)
+            (total,) = step(emit, kernel.read_state(places, [first]), x_i, None)
+            build.store(total.value, places[0])
             kernel.store(out, index, total)
         kernel.forget()
 

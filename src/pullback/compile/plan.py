@@ -11,6 +11,7 @@ import numpy as np
 
 from pullback.analysis.cost import equation_cost
 from pullback.compile.frame import ALIGNMENT
+from pullback.compile.ir import is_native
 from pullback.compile.scalars import has_scalar_form
 from pullback.core.graph import Equation, Graph, Literal, Operand, Variable
 from pullback.core.types import ArrayType
@@ -23,8 +24,10 @@ __all__ = [
     "aligned",
     "full_key",
     "is_alias",
+    "is_extreme_of_none",
     "is_flat",
     "is_float_product",
+    "is_foreign",
     "is_inline",
     "is_move",
     "is_plain",
@@ -198,11 +201,26 @@ def full_key(key: tuple[Any, ...], n: int) -> tuple[Any, ...]:
     return (*key[:at], *[(None, None, None)] * (n - used), *key[at + 1 :])
 
 
+def is_foreign(equation: Equation) -> bool:
+    """Whether only NumPy evaluates the equation: for its dtypes, or because it is an error."""
+    values = (*equation.inputs, *equation.outputs)
+    return not all(is_native(v.type.dtype) for v in values) or is_extreme_of_none(equation)
+
+
+def is_extreme_of_none(equation: Equation) -> bool:
+    """Whether the equation looks for an extreme among no elements."""
+    if equation.primitive.name not in ("max", "min", "argmax", "argmin"):
+        return False
+    return any(equation.inputs[0].type.shape[i] == 0 for i in equation.params["axis"])
+
+
 def is_move(equation: Equation) -> bool:
     """Whether the equation only renames positions: free inside a loop."""
     name = equation.primitive.name
-    return name in MOVES and (
-        name != "reshape" or is_squeeze(equation.inputs[0].type, equation.outputs[0].type)
+    return (
+        name in MOVES
+        and (name != "reshape" or is_squeeze(equation.inputs[0].type, equation.outputs[0].type))
+        and not is_foreign(equation)
     )
 
 
@@ -210,7 +228,7 @@ def is_inline(equation: Equation) -> bool:
     """Whether the equation can be an expression inside the loops of its readers."""
     if equation.primitive.family == "elementwise":
         return has_scalar_form(equation)
-    return is_move(equation) or equation.primitive.name == "astype"
+    return is_move(equation) or (equation.primitive.name == "astype" and not is_foreign(equation))
 
 
 def is_pointwise(equation: Equation) -> bool:
@@ -225,11 +243,12 @@ def is_alias(equation: Equation) -> bool:
 
 def reads_whole(equation: Equation) -> bool:
     """Whether the equation is more than one pass over the elements of its operands."""
-    return not (
-        is_inline(equation)
-        or equation.primitive.family in ("reduction", "cumulative")
-        or equation.primitive.name in ("place", "update", "concatenate")
+    if is_inline(equation):
+        return False
+    is_pass = equation.primitive.family in ("reduction", "cumulative") or (
+        equation.primitive.name in ("place", "update", "concatenate")
     )
+    return not is_pass or is_foreign(equation)
 
 
 def is_float_product(equation: Equation) -> bool:

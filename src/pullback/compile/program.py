@@ -32,6 +32,7 @@ from pullback.errors import CompileError
 from pullback.transforms.passes.expand import expand
 from pullback.transforms.passes.fission import fission
 from pullback.transforms.passes.pipeline import optimize
+from pullback.transforms.passes.promote import promote
 from pullback.transforms.passes.reshapes import sink_reshapes
 from pullback.transforms.passes.restack import restack
 from pullback.transforms.passes.transposes import turn_products
@@ -99,7 +100,7 @@ def emit_program(
         CompileError: if an equation has no native form and ``allow_callbacks`` is false.
     """
     return Program(
-        optimize(restack(sink_reshapes(fission(turn_products(optimize(expand(graph))))))),
+        optimize(restack(sink_reshapes(fission(turn_products(optimize(promote(expand(graph)))))))),
         allow_callbacks,
         donated,
     )

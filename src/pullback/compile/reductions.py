@@ -14,7 +14,7 @@ from pullback.compile.groups import rows_of
 from pullback.compile.ir import I8, I64, ZERO, box, ir, loop, loops
 from pullback.compile.kernels import Index, Kernel, Part, unraveled
 from pullback.compile.llvm import Scalar, ScalarEmitter
-from pullback.compile.plan import aligned, is_plain
+from pullback.compile.plan import aligned, is_extreme_of_none, is_plain
 from pullback.errors import CompileError
 
 __all__ = ["emit_reduction", "emit_row_by_row"]
@@ -110,7 +110,7 @@ class Reduction:
         self.fold = equation.primitive.scalar
         x, out = self.x.type, self.out.type
         self.n = int(np.prod([x.shape[i] for i in self.axis]))
-        if self.n == 0 and equation.primitive.name in ("max", "min", "argmax", "argmin"):
+        if is_extreme_of_none(equation):
             raise CompileError(f"{equation.primitive.name} of no elements")  # an error in NumPy
         self.dtype = out.dtype if np.can_cast(x.dtype, out.dtype) else x.dtype
         self.emit = ScalarEmitter(kernel.builder, fold=True)

@@ -50,7 +50,8 @@ def attention(
         bias: is added to the scores; broadcasts to ``(..., T, S)``.
         mask: booleans, true where a query may use a key; broadcasts to ``(..., T, S)``.
         is_causal: query ``t`` uses the keys ``s <= t`` only (and those that ``mask`` allows).
-        scale: of the products; ``1 / sqrt(D)`` unless given.
+        scale: of the products; ``1 / sqrt(D)`` unless given. With no features (``D == 0``) all
+            products are 0, and so are the scores, but for the bias.
 
     Returns:
         ``(..., T, E)``. A query that may use no key gets zeros, and derivatives of zero.
@@ -71,7 +72,7 @@ def attention(
            [2. ]])
     """
     shape = _score_shape(query, key, value, bias, mask)
-    query = query * (np.shape(query)[-1] ** -0.5 if scale is None else scale)
+    query = query * (max(np.shape(query)[-1], 1) ** -0.5 if scale is None else scale)
     operands = [_with_rank(x, len(shape)) for x in (query, key, value, bias, mask)]
     return _causal(*operands) if is_causal else _attend((*operands, None), 0, _block)
 

@@ -11,7 +11,17 @@ from pullback.core.source import here
 from pullback.core.types import type_of
 from pullback.errors import TracedValueError, UnsupportedError
 
-__all__ = ["concrete", "finish", "given", "into", "normalize_axes", "normalize_axis", "unsupported"]
+__all__ = [
+    "concrete",
+    "finish",
+    "folded_axes",
+    "given",
+    "into",
+    "line",
+    "normalize_axes",
+    "normalize_axis",
+    "unsupported",
+]
 
 
 def given(value: Any) -> bool:
@@ -36,6 +46,18 @@ def normalize_axes(axis: Any, ndim: int) -> tuple[int, ...]:
     if len(set(axes)) != len(axes):
         raise ValueError("duplicate value in 'axis'")
     return axes
+
+
+def folded_axes(axis: Any, ndim: int) -> tuple[int, ...]:
+    """The same for a fold: ``axis`` 0 and -1 of a number, which has none, mean nothing to fold."""
+    return normalize_axes(() if not ndim and axis in (0, -1) else axis, ndim)
+
+
+def line(a: Any, axis: int | None) -> tuple[Any, int]:
+    """``a`` and which of its axes to go along; ``None`` means all in a row, as does a number."""
+    if axis is None or (not a.ndim and axis in (0, -1)):
+        return np.ravel(a), 0
+    return a, normalize_axis(axis, a.ndim)
 
 
 def finish(result: Any, dtype: Any, out: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from pullback.core.array import operand, write
 from pullback.numpy.arguments import (
     concrete,
     finish,
+    line,
     normalize_axes,
     normalize_axis,
     unsupported,
@@ -62,10 +64,7 @@ def _bounded(indices: Any, n: int, mode: str) -> Any:
 def take(
     a: Any, indices: Any, axis: int | None = None, out: Any = None, mode: str = "raise"
 ) -> Any:
-    a, indices = operand(a), operand(indices)
-    if axis is None:
-        a, axis = np.ravel(a), 0
-    axis = normalize_axis(axis, a.ndim)
+    (a, axis), indices = line(operand(a), axis), operand(indices)
     indices = _bounded(indices, a.shape[axis], mode)
     return finish(getitem(a, along(axis, indices)), None, out)
 
@@ -93,10 +92,9 @@ def take_along_axis(arr: Any, indices: Any, axis: int | None = -1) -> Any:
 @implements(np.compress)
 def compress(condition: Any, a: Any, axis: int | None = None, out: Any = None) -> Any:
     a = operand(a)
-    if axis is None:
-        a, axis = np.ravel(a), 0
+    a, axis = line(a, axis)
     kept = np.nonzero(concrete(operand(condition), "the condition of np.compress"))[0]
-    return finish(a[along(normalize_axis(axis, a.ndim), kept)], None, out)
+    return finish(a[along(axis, kept)], None, out)
 
 
 implements(method="compress")(lambda a, condition, *args: compress(condition, a, *args))
@@ -136,10 +134,8 @@ def piecewise(x: Any, condlist: Any, funclist: Any, *args: Any, **kw: Any) -> An
 
 # -- sorting --------------------------------------------------------------------------------------
 def _argsort(a: Any, axis: int | None) -> Any:
-    a = operand(a)
-    if axis is None:
-        a, axis = np.ravel(a), 0
-    return index.argsort(a, axis=normalize_axis(axis, a.ndim))
+    a, axis = line(operand(a), axis)
+    return index.argsort(a, axis=axis)
 
 
 @implements(np.argsort, method="argsort")
@@ -231,7 +227,6 @@ def unique_values(x: Any) -> Any:
 # -- quantiles ------------------------------------------------------------------------------------
 # Hyndman & Fan (1996), table 1: the continuous definitions of a sample quantile.
 PLOTTING = {
-    "linear": (1.0, 1.0),
     "weibull": (0.0, 0.0),
     "hazen": (0.5, 0.5),
     "interpolated_inverted_cdf": (0.0, 1.0),
@@ -241,37 +236,59 @@ PLOTTING = {
 ROUNDED = {"lower": np.floor, "higher": np.ceil, "nearest": np.rint}
 
 
-def _quantile(a: Any, q: Any, axis: Any, keepdims: Any, method: str, skip_nan: bool) -> Any:
-    """Quantile along ``axis`` by sorting; shape of ``q`` in front, as in NumPy."""
-    a, q = operand(a), operand(q)
+def _in_order(
+    a: Any, axis: Any, keepdims: Any, skip_nan: bool, choose: Callable[[Any, Any], Any]
+) -> Any:
+    """``choose(ordered, n)``: what follows from the elements along ``axis``, sorted to the front.
+
+    ``n`` says how many of them count; a NaN among them wins.
+    """
+    a = operand(a)
     a = a if a.dtype.kind == "f" else a.astype(np.float64)
     axes = normalize_axes(axis, a.ndim)
     kept = [i for i in range(a.ndim) if i not in axes]
     length = math.prod(a.shape[i] for i in axes)
-    flat = np.reshape(np.transpose(a, (*axes, *kept)), (length, *(a.shape[i] for i in kept)))
-    ordered = sort(flat, 0)
-    n = np.sum(np.logical_not(np.isnan(ordered)), axis=0) if skip_nan else flat.shape[0]
-    q = np.reshape(q, (*np.shape(q), *(1,) * len(kept)))
-    if method in PLOTTING:
-        alpha, beta = PLOTTING[method]
-        place = q * n + (alpha + q * (1 - alpha - beta)) - 1
-    elif method in ROUNDED:
-        place = ROUNDED[method](q * (n - 1))
-    elif method == "midpoint":
-        place = 0.5 * (np.floor(q * (n - 1)) + np.ceil(q * (n - 1)))
-    else:
-        raise unsupported(f"quantile with method={method!r}", "use method='linear'")
-    place = np.clip(place, 0, np.maximum(n - 1, 0))
-    low = np.floor(place)
-    at = [low.astype(int), np.minimum(low + 1, np.maximum(n - 1, 0)).astype(int)]
-    rows = [_rows(ordered, i) for i in at]
-    result = rows[0] + (rows[1] - rows[0]) * (place - low).astype(a.dtype)
-    if not skip_nan:
+    ordered = sort(
+        np.reshape(np.transpose(a, (*axes, *kept)), (length, *(a.shape[i] for i in kept))), 0
+    )
+    n = np.sum(np.logical_not(np.isnan(ordered)), axis=0) if skip_nan and length else length
+    result = choose(ordered, n)
+    if length and not skip_nan:
         result = np.where(np.isnan(ordered[-1]), np.nan, result)
     if keepdims is True:
         shape = tuple(1 if i in axes else m for i, m in enumerate(a.shape))
         result = np.reshape(result, (*np.shape(result)[: np.ndim(result) - len(kept)], *shape))
     return result
+
+
+def _quantile(ordered: Any, n: Any, q: Any, method: str) -> Any:
+    """Quantile along the first axis; shape of ``q`` in front, as in NumPy."""
+    q = np.reshape(q, (*np.shape(q), *(1,) * (ordered.ndim - 1)))
+    last = np.maximum(n - 1, 0)
+    if method in ROUNDED:
+        return _rows(ordered, np.clip(ROUNDED[method](q * (n - 1)), 0, last).astype(int))
+    if method == "linear":
+        place = q * (n - 1)
+    elif method in PLOTTING:
+        alpha, beta = PLOTTING[method]
+        place = q * n + (alpha + q * (1 - alpha - beta)) - 1
+    elif method == "midpoint":
+        place = 0.5 * (np.floor(q * (n - 1)) + np.ceil(q * (n - 1)))
+    else:
+        raise unsupported(f"quantile with method={method!r}", "use method='linear'")
+    low = np.floor(place)
+    below, above = (_rows(ordered, np.clip(i, 0, last).astype(int)) for i in (low, low + 1))
+    share, gap = (place - low).astype(ordered.dtype), above - below
+    # From the nearer one, as NumPy does: it decides which infinities give NaN.
+    return np.where(share < 0.5, below + gap * share, above - gap * (1 - share))
+
+
+def _middle(ordered: Any, n: Any) -> Any:
+    """Mean of the one or two elements in the middle."""
+    if isinstance(n, int):
+        return np.mean(ordered[(n - 1) // 2 : n // 2 + 1], axis=0)
+    low, high = (_rows(ordered, i) for i in (np.maximum(n - 1, 0) // 2, n // 2))
+    return (low + high) / 2
 
 
 def _rows(ordered: Any, at: Any) -> Any:
@@ -295,7 +312,10 @@ def _quantile_function(scale: float, skip_nan: bool) -> Any:
     ) -> Any:
         if weights is not None:
             raise unsupported("quantile with weights", "sort, and interpolate the running sum")
-        result = _quantile(a, np.divide(q, scale), axis, keepdims, method, skip_nan)
+        q = np.divide(operand(q), scale)
+        result = _in_order(
+            a, axis, keepdims, skip_nan, lambda ordered, n: _quantile(ordered, n, q, method)
+        )
         return finish(result, None, out)
 
     return quantile
@@ -315,7 +335,7 @@ def _median_function(skip_nan: bool) -> Any:
         overwrite_input: bool = False,
         keepdims: Any = False,
     ) -> Any:
-        return finish(_quantile(a, 0.5, axis, keepdims, "linear", skip_nan), None, out)
+        return finish(_in_order(a, axis, keepdims, skip_nan, _middle), None, out)
 
     return median
 

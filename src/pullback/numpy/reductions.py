@@ -10,8 +10,10 @@ import numpy as np
 from pullback.core.array import Array, operand
 from pullback.numpy.arguments import (
     finish,
+    folded_axes,
     given,
     into,
+    line,
     normalize_axes,
     normalize_axis,
     unsupported,
@@ -23,10 +25,9 @@ from pullback.ops.index import scatter_add
 __all__ = ["logsumexp"]
 
 
-def reduced(primitive: Any, a: Any, axis: Any, keepdims: Any, **params: Any) -> Any:
-    """Apply a reduction primitive with NumPy's ``axis`` and ``keepdims``."""
+def reduced(primitive: Any, a: Any, axes: tuple[int, ...], keepdims: Any, **params: Any) -> Any:
+    """Apply a reduction primitive with NumPy's ``keepdims``."""
     shape = a.shape
-    axes = normalize_axes(axis, len(shape))
     result = primitive(a, axis=axes, **params)
     if keepdims is True:
         result = np.reshape(result, tuple(1 if i in axes else n for i, n in enumerate(shape)))
@@ -64,7 +65,7 @@ def sum(
         a = masked(a, where, 0)
     if dtype is not None:
         a = a.astype(dtype)
-    result = reduced(reduce.sum, a, axis, keepdims)
+    result = reduced(reduce.sum, a, folded_axes(axis, len(a.shape)), keepdims)
     if initial is not None and given(initial):
         result = result + initial
     return result if out is None else into(out, result)
@@ -83,7 +84,7 @@ def prod(
     a = masked(operand(a), where, 1)
     if dtype is not None:
         a = a.astype(dtype)
-    result = reduced(reduce.prod, a, axis, keepdims)
+    result = reduced(reduce.prod, a, folded_axes(axis, a.ndim), keepdims)
     return finish(result * initial if given(initial) else result, None, out)
 
 
@@ -92,9 +93,7 @@ def count(a: Any, axis: Any, where: Any) -> Any:
     shape = a.shape
     if where is not None and given(where) and where is not True:
         return np.sum(np.broadcast_to(where, shape), axis=axis, keepdims=True)
-    return math.prod(
-        shape if axis is None else [shape[i] for i in normalize_axes(axis, len(shape))]
-    )
+    return math.prod([shape[i] for i in normalize_axes(axis, len(shape))])
 
 
 @implements(np.mean, method="mean")
@@ -110,7 +109,8 @@ def mean(
     if dtype is None and a.dtype.kind != "f":
         dtype = np.float64
     if where is None or where is np._NoValue or where is True:
-        result = reduced(reduce.mean, a if dtype is None else a.astype(dtype), axis, keepdims)
+        a = a if dtype is None else a.astype(dtype)
+        result = reduced(reduce.mean, a, normalize_axes(axis, len(a.shape)), keepdims)
     else:
         n = count(a, axis, where)
         result = sum(a, axis, dtype, None, keepdims, where=where)
@@ -135,7 +135,8 @@ def var(
     if given(correction):
         ddof = correction
     if not given(mean) and (not given(where) or where is True) and a.dtype.kind == "f":
-        return finish(reduced(reduce.var, a, axis, keepdims, ddof=ddof), dtype, out)
+        axes = normalize_axes(axis, a.ndim)
+        return finish(reduced(reduce.var, a, axes, keepdims, ddof=ddof), dtype, out)
     center = mean if given(mean) else np.mean(a, axis=axis, keepdims=True, where=where)
     squares = sum(np.square(a - center), axis, dtype, None, keepdims, where=where)
     n = count(a, axis, where)
@@ -155,7 +156,8 @@ def logsumexp(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
     >>> float(np.logsumexp(np.array([1000.0, 1000.0])))
     1000.6931471805599
     """
-    return reduced(reduce.logsumexp, operand(a), axis, keepdims)
+    a = operand(a)
+    return reduced(reduce.logsumexp, a, folded_axes(axis, a.ndim), keepdims)
 
 
 # -- extremes -------------------------------------------------------------------------------------
@@ -178,10 +180,11 @@ def _extreme(
                 "so to use a where mask one has to specify 'initial'"
             )
         a = masked(a, where, neutral(a.dtype))
+    axes = folded_axes(axis, a.ndim)
     if given(initial) and not a.size:
-        shape = tuple(1 if i in normalize_axes(axis, a.ndim) else n for i, n in enumerate(a.shape))
+        shape = tuple(1 if i in axes else n for i, n in enumerate(a.shape))
         a = np.full(shape, neutral(a.dtype), a.dtype)
-    result = reduced(primitive, a, axis, keepdims)
+    result = reduced(primitive, a, axes, keepdims)
     return finish(join(result, initial) if given(initial) else result, None, out)
 
 
@@ -216,11 +219,12 @@ def ptp(a: Any, axis: Any = None, out: Any = None, keepdims: Any = False) -> Any
 
 def _position(primitive: Any, a: Any, axis: Any, out: Any, keepdims: Any) -> Any:
     a = operand(a)
-    if axis is None:
-        flat = reduced(primitive, np.ravel(a), 0, keepdims=False)
-        result = np.reshape(flat, (1,) * a.ndim) if keepdims is True else flat
-    else:
-        result = reduced(primitive, a, int(axis), keepdims)
+    row, place = line(a, axis)
+    result = primitive(row, axis=(place,))
+    if keepdims is True:
+        result = np.reshape(
+            result, [1 if axis is None or i == place else n for i, n in enumerate(a.shape)]
+        )
     return finish(result, None, out)
 
 
@@ -258,31 +262,19 @@ def all(
 
 # -- running folds --------------------------------------------------------------------------------
 def accumulate(ufunc: np.ufunc, a: Any, axis: int) -> Any:
-    """``ufunc.accumulate`` of an associative function, in log2 n steps of doubling reach.
-
-    Hillis & Steele (1986), *Data parallel algorithms*. Being composed, it has derivatives of all
-    orders, also where factors are zero.
-    """
+    """``ufunc.accumulate`` of an associative function."""
     if ufunc is np.add:
         return cumulative.cumsum(a, axis=axis)
-
-    def part(start: int | None, stop: int | None) -> Any:
-        return a[(slice(None),) * axis + (slice(start, stop),)]
-
-    reach = 1
-    while reach < a.shape[axis]:
-        a = np.concatenate([part(None, reach), ufunc(part(reach, None), part(None, -reach))], axis)
-        reach *= 2
-    return a
+    if ufunc is np.multiply:
+        return cumulative.cumprod(a, axis=axis)
+    return cumulative.doubling(lambda x, y: (ufunc(x, y),), (a,), axis)[0]
 
 
 def _running(ufunc: np.ufunc, a: Any, axis: Any, dtype: Any, out: Any) -> Any:
-    a = operand(a)
-    if axis is None:
-        a, axis = np.ravel(a), 0
+    a, axis = line(operand(a), axis)
     wanted = dtype or ufunc.reduce(np.ones(1, a.dtype)).dtype
     a = a if a.dtype == wanted else a.astype(wanted)
-    return finish(accumulate(ufunc, a, normalize_axis(axis, a.ndim)), None, out)
+    return finish(accumulate(ufunc, a, axis), None, out)
 
 
 @implements(np.cumsum, method="cumsum")
@@ -296,6 +288,7 @@ def cumprod(a: Any, axis: Any = None, dtype: Any = None, out: Any = None) -> Any
 
 
 def _with_start(ufunc: np.ufunc, x: Any, axis: Any, dtype: Any, out: Any, start: bool) -> Any:
+    x = np.atleast_1d(operand(x))
     if axis is None:
         if x.ndim != 1:
             raise ValueError(
@@ -424,6 +417,8 @@ def ufunc_accumulate(
 ) -> Any:
     if ufunc not in FOLDS:
         raise unsupported(f"{ufunc.__name__}.accumulate", "use a loop, or pullback.scan")
+    if not np.ndim(array):
+        raise TypeError("cannot accumulate on a scalar")
     return _running(ufunc, array, axis, dtype, out)
 
 

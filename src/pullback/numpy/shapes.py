@@ -10,7 +10,7 @@ import numpy as np
 
 from pullback.core.array import EVALUATE, Array, operand, view
 from pullback.core.types import type_of
-from pullback.numpy.arguments import normalize_axes, normalize_axis, unsupported
+from pullback.numpy.arguments import folded_axes, normalize_axis, unsupported
 from pullback.numpy.registry import implements
 from pullback.ops import arithmetic
 from pullback.ops import shape as shape_ops
@@ -163,9 +163,7 @@ def expand_dims(a: Any, axis: Any) -> Any:
 @implements(np.squeeze, method="squeeze")
 def squeeze(a: Any, axis: Any = None) -> Any:
     axes = (
-        [i for i, n in enumerate(a.shape) if n == 1]
-        if axis is None
-        else normalize_axes(axis, a.ndim)
+        [i for i, n in enumerate(a.shape) if n == 1] if axis is None else folded_axes(axis, a.ndim)
     )
     if any(a.shape[i] != 1 for i in axes):
         raise ValueError("cannot select an axis to squeeze out which has size not equal to one")
