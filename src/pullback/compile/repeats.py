@@ -45,16 +45,17 @@ def repeat(graph: Graph) -> Graph:
 
     equations: list[Equation] = []
     for equation in graph.equations:
-        inputs = list(equation.inputs)
-        for i, v in enumerate(inputs):
+        read: dict[Operand, Operand] = {}
+        for v in equation.inputs:
             copies: dict[Operand, Operand] = {}
             for maker in reversed(chain(v) if len(readers.get(v, ())) > 1 else ()):
                 outputs = tuple(Variable(out.type) for out in maker.outputs)
                 own = tuple(copies.get(x, x) for x in maker.inputs)
                 equations.append(replace(maker, inputs=own, outputs=outputs))
                 copies.update(zip(maker.outputs, outputs, strict=True))
-            inputs[i] = copies.get(v, v)
-        equations.append(replace(equation, inputs=tuple(inputs)))
+            if v in copies:
+                read[v] = copies[v]
+        equations.append(equation.reading(read))
     return dce(Graph(graph.inputs, tuple(equations), graph.outputs))
 
 

@@ -6,8 +6,8 @@ line. A graph is immutable; passes build new ones with a :class:`GraphBuilder`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,12 @@ class Equation:
     outputs: tuple[Variable, ...]
     params: dict[str, Any] = field(default_factory=dict)
     source: Source | None = None
+
+    def reading(self, values: Mapping[Operand, Operand]) -> Equation:
+        """The equation with operands replaced; itself if ``values`` has none of them."""
+        if values.keys().isdisjoint(self.inputs):
+            return self
+        return replace(self, inputs=tuple(values.get(v, v) for v in self.inputs))
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)

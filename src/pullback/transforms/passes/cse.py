@@ -28,7 +28,7 @@ def cse(graph: Graph) -> Graph:
     first: dict[Hashable, Equation] = {}
     kept: list[Equation] = []
     for equation in graph.equations:
-        equation = replace(equation, inputs=tuple(values.get(v, v) for v in equation.inputs))
+        equation = equation.reading(values)
         if equation.primitive.name == "scan":
             equation = _one_of_equal_inputs(equation)
             values.update(_equal_stacks(equation))
@@ -62,9 +62,7 @@ def _one_of_equal_inputs(scan: Equation) -> Equation:
             values[v] = first.setdefault((v.type, _operand(given)), v)
     if all(old is new for old, new in values.items()):
         return scan
-    equations = tuple(
-        replace(e, inputs=tuple(values.get(v, v) for v in e.inputs)) for e in body.equations
-    )
+    equations = tuple(e.reading(values) for e in body.equations)
     outputs = tuple(values.get(v, v) for v in body.outputs)
     return replace(
         scan, params={**scan.params, "body": cse(Graph(body.inputs, equations, outputs))}

@@ -20,12 +20,11 @@ def expand(graph: Graph) -> Graph:
     values: dict[Operand, Operand] = {}
     for equation in graph.equations:
         expansion = equation.primitive.expansion
-        inputs = tuple(values.get(v, v) for v in equation.inputs)
-        equation = replace(with_bodies(equation, expand), inputs=inputs)
+        equation = with_bodies(equation, expand).reading(values)
         if expansion is None:
             equations.append(equation)
             continue
-        inside, outputs = copied(_staged(expansion, equation), inputs)
+        inside, outputs = copied(_staged(expansion, equation), equation.inputs)
         equations += [replace(e, source=equation.source) for e in inside]
         values.update(zip(equation.outputs, outputs, strict=True))
     return Graph(graph.inputs, tuple(equations), tuple(values.get(v, v) for v in graph.outputs))

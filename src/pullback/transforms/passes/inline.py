@@ -19,15 +19,15 @@ def inline(graph: Graph) -> Graph:
     values: dict[Operand, Operand] = {}
     equations: list[Equation] = []
     for equation in graph.equations:
-        inputs = tuple(values.get(v, v) for v in equation.inputs)
+        equation = equation.reading(values)
         if equation.primitive.name == "call":
             body: Graph = equation.params["graph"]
-            if [v.type for v in inputs] == body.input_types:
-                inside, outputs = copied(body, inputs)
+            if [v.type for v in equation.inputs] == body.input_types:
+                inside, outputs = copied(body, equation.inputs)
                 equations += inside
                 values.update(zip(equation.outputs, outputs, strict=True))
                 continue
-        equations.append(replace(equation, inputs=inputs))
+        equations.append(equation)
     return Graph(graph.inputs, tuple(equations), tuple(values.get(v, v) for v in graph.outputs))
 
 

@@ -33,4 +33,6 @@ def with_bodies(equation: Equation, rewrite: Callable[[Graph], Graph]) -> Equati
             return rewrite(value)
         return tuple(map(rewritten, value)) if isinstance(value, tuple) else value
 
+    if not any(isinstance(value, Graph | tuple) for value in equation.params.values()):
+        return equation
     return replace(equation, params={k: rewritten(v) for k, v in equation.params.items()})

@@ -30,8 +30,7 @@ def simplify(graph: Graph) -> Graph:
     makers: dict[Operand, Equation] = {}
     kept: list[Equation] = []
     for equation in graph.equations:
-        inputs = tuple(values.get(v, v) for v in equation.inputs)
-        short = _shortest(replace(equation, inputs=inputs), makers)
+        short = _shortest(equation.reading(values), makers)
         if isinstance(short, Equation):
             kept.append(short)
             makers.update((v, short) for v in short.outputs)
