@@ -35,8 +35,8 @@ def _left(ct: Any, x_type: ArrayType, x2: Any) -> Any:
     """ct x2^T, for every combination of vectors, matrices and stacks."""
     if x2.ndim == 1:
         return unbroadcast(ct[..., None] * x2, x_type)
-    if len(x_type.shape) == 1:
-        return unbroadcast(np.matmul(x2, ct[..., None])[..., 0], x_type)
+    if x_type.ndim == 1:
+        return unbroadcast(_times_vectors(x2, ct), x_type)
     return unbroadcast(product(ct, x2.mT), x_type)
 
 
@@ -46,12 +46,19 @@ def _right(ct: Any, x_type: ArrayType, x1: Any) -> Any:
         return unbroadcast(
             x1 * ct[..., None] if x_type.ndim == 1 else x1[:, None] * ct[..., None, :], x_type
         )
-    if len(x_type.shape) == 1:
-        return unbroadcast(np.matmul(x1.mT, ct[..., None])[..., 0], x_type)
+    if x_type.ndim == 1:
+        return unbroadcast(_times_vectors(x1.mT, ct), x_type)
     if x1.ndim > 2 and x_type.ndim == 2:
         rows = np.reshape(x1, (-1, x1.shape[-1]))
         return unbroadcast(np.matmul(rows.T, np.reshape(ct, (-1, ct.shape[-1]))), x_type)
     return unbroadcast(product(x1.mT, ct), x_type)
+
+
+def _times_vectors(x: Any, vectors: Any) -> Any:
+    """Each matrix of a stack times its own vector."""
+    if vectors.ndim == 1:
+        return np.matmul(x, vectors)
+    return np.matmul(x, vectors[..., None])[..., 0]
 
 
 def _batch_matmul(args: Sequence[Any], axes: Sequence[int | None], params: Any) -> Any:
