@@ -87,6 +87,13 @@ def after_idle(call: Callable[[], Any], rounds: int) -> float:
     return statistics.median(times)
 
 
+def idle_load(seconds: float) -> float:
+    """The part of a processor that the threads of the pool use while nothing is to do."""
+    start, used = time.perf_counter(), time.process_time()
+    time.sleep(seconds)
+    return (time.process_time() - used) / (time.perf_counter() - start)
+
+
 def steps_of_a_chunk() -> int:
     """How many steps take ``CHUNK_S``."""
     steps = 10_000
@@ -118,6 +125,7 @@ def main(quick: bool = False, hogged: bool = False) -> dict[str, float]:
             hog.kill()
             hog.wait()
     show(["job", "run by", "us back to back", "us after 1 ms idle"], rows)
+    print(f"idle threads use {idle_load(0.1 if quick else 2):.3%} of a processor")
     return times
 
 
