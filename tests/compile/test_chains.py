@@ -108,12 +108,32 @@ def broadcast(a, b, c):
 
 @pytest.mark.parametrize(
     "f",
-    [exchanged, reversed_stack, rows_as_stack, all_of_stack, written_over, read_later, broadcast],
+    [
+        exchanged,
+        reversed_stack,
+        rows_as_stack,
+        all_of_stack,
+        written_over,
+        read_later,
+        broadcast,
+    ],
 )
 def test_what_reads_other_matrices_waits(f):
     args = (LONG, LONG + 1, LONG - 1) if f is not broadcast else (A, B, C)
     small = [x / 20 for x in args]
     check(f, *small)
+
+
+def test_tail_waits_for_its_operands():
+    """The product could follow the one before, but what is added to it needs all of that."""
+    a, b, c = (RNG.normal(size=(24, n, m)) / 9 for n, m in ((16, 200), (200, 16), (16, 16)))
+
+    def f(a, b, c):
+        p = a @ b
+        return (p @ c) + np.cumsum(p, axis=0)
+
+    assert "then: float64[24,16,16] = add" in pb.compile(f).show("loops", a, b, c)
+    check(f, a, b, c)
 
 
 def test_few_or_large_matrices_are_no_chain():

@@ -49,7 +49,7 @@ def weighed(y):
 """
 GRAINED = [f"pullback.compile.{name}.GRAIN" for name in ("chunks", "stacks", "convolutions")]
 ROWS = [f"pullback.compile.groups.{name}" for name in ("SHORTEST", "LEAST_ROWS", "LEAST_ELEMENTS")]
-UNITS = ["pullback.compile.chains.LEAST_UNITS"]
+UNITS = ["pullback.compile.chains.LEAST_CHUNKS"]
 LAYOUTS = ("C", "F", "reversed", "strided")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 from pullback.compile.axes import Access, Axis, access_of
 from pullback.compile.plan import (
@@ -57,7 +58,7 @@ def join_rows(plan: Schedule) -> None:
 def collected(
     plan: Schedule,
     fits: Callable[[Schedule, Step, Step], bool],
-    join: Callable[[Step, Step], Step],
+    join: Callable[[Schedule, Step, Step], Step],
 ) -> list[Step]:
     """The steps, each with the last one before it that it fits, where order allows.
 
@@ -66,11 +67,11 @@ def collected(
     steps: list[Step] = []
     touching: dict[Variable, set[Step]] = {}
     for step in plan.steps:
-        near = set().union(*(touching.get(v, ()) for v in step.reads))
+        near = set().union(*(touching.get(v, ()) for v in step.all_reads))
         is_alone = any(map(is_foreign, step.equations))
         places = range(len(steps) - 1, -1, -1) if near and not is_alone else ()
         fit = (i for i in places if steps[i] in near and fits(plan, steps[i], step))
-        last = _added(steps, next(fit, None), step, join)
+        last = _added(steps, next(fit, None), step, partial(join, plan))
         for part in () if is_alone else last.parts:
             for v in (*part.reads, *part.outputs):
                 touching.setdefault(v, set()).add(last)
@@ -83,12 +84,11 @@ def _added(
     """Add a step, in one with that at a place if order allows; the step that has it now."""
     if place is not None:
         group = steps[place]
-        between = [part for other in steps[place + 1 :] for part in other.parts]
-        outputs = {v for part in group.parts for v in part.outputs}
-        if {v for part in between for v in part.outputs}.isdisjoint(step.reads):
+        between = steps[place + 1 :]
+        if step.all_reads.isdisjoint(v for s in between for p in s.parts for v in p.outputs):
             steps[place] = join(group, step)
             return steps[place]
-        if outputs.isdisjoint(v for part in between for v in part.reads):
+        if not any(v in s.all_reads for s in between for p in group.parts for v in p.outputs):
             del steps[place]
             step = join(group, step)
     steps.append(step)
@@ -96,7 +96,7 @@ def _added(
 
 
 # -- maps -----------------------------------------------------------------------------------------
-def _merged(first: Step, second: Step) -> Step:
+def _merged(_: Schedule, first: Step, second: Step) -> Step:
     reads = dict.fromkeys([*first.reads, *second.reads])
     outputs = first.outputs
     kept = [v for v in reads if v not in outputs]
@@ -184,7 +184,7 @@ def _is_fold(equation: Equation) -> bool:
     return is_reduction and equation.params["axis"] == (equation.inputs[0].type.ndim - 1,)
 
 
-def _joined(group: Step, step: Step) -> Step:
+def _joined(_: Schedule, group: Step, step: Step) -> Step:
     group.rows.append(step)
     return group
 
@@ -218,8 +218,16 @@ def _all(plan: Schedule, part: Step) -> list[Equation]:
 
 def reads_rows(plan: Schedule, equation: Equation, owners: set[Variable], outer: Shape) -> bool:
     """Whether the memory of ``owners`` is read only in the row, or matrix, that is computed."""
-    if _is_fold(equation) or is_float_product(equation):
-        return all(in_row(plan, v, _straight(v), owners, outer) for v in equation.inputs)
+    if is_float_product(equation):
+        x1, x2 = equation.inputs
+        is_matrix = x2.type.ndim <= 2  # all of it, for each row
+        if is_matrix and not owners.isdisjoint(plan.memory_of([x2])):
+            return False
+        operands = [x1] if is_matrix else [x1, x2]
+        return all(in_row(plan, v, _straight(v), owners, outer) for v in operands)
+    if _is_fold(equation):
+        (x,) = equation.inputs
+        return in_row(plan, x, _straight(x), owners, outer)
     (out, *_) = equation.outputs
     return all(
         in_row(plan, v, access_of(equation, v, _straight(out)), owners, outer)

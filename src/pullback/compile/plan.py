@@ -72,6 +72,11 @@ class Step:
         return [v for equation in self.equations for v in equation.outputs]
 
     @property
+    def all_reads(self) -> set[Variable]:
+        """What any part reads."""
+        return {v for part in self.parts for v in part.reads}
+
+    @property
     def parts(self) -> list[Step]:
         if self.members:
             return [part for member in self.members for part in member.parts]
