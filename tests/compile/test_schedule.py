@@ -488,6 +488,18 @@ def test_a_tail_does_not_write_over_what_other_pieces_read():
     np.testing.assert_allclose(pb.compile(residual)(x, w), residual(x, w), rtol=1e-9, atol=1e-9)
 
 
+def test_a_mask_that_is_smaller_than_its_source_is_kept():
+    """Its readers load a byte instead of a number."""
+    x, y = np.random.default_rng(0).normal(size=(2, 300, 70))
+
+    def masked(x, y):
+        mask = x > 0.5
+        return np.sum(np.where(mask, y, 0), axis=0), np.where(mask, y + 1, 0) @ y.T
+
+    assert "bool[300,70]" in "".join(kernels(masked, x, y))
+    same(masked, x, y)
+
+
 def test_a_maximum_is_found_again_in_what_is_computed_again():
     """Equality of values that were computed in two loops: both must have the same last digit."""
     rng = np.random.default_rng(0)

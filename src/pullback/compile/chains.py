@@ -107,7 +107,8 @@ def _fits(plan: Schedule, group: Step, step: Step, outputs: set[Variable]) -> bo
 def _chained(plan: Schedule, group: Step, step: Step) -> Step:
     members = [*(group.members or [group]), step]
     outer = group.outer or _stack(group) or _stack(step)
+    n_chunks = _n_chunks(plan, (group, step), outer)
     for member in members:
-        member.n_chunks = _n_chunks(plan, (group, step), outer)
+        member.n_chunks = n_chunks
     equations = [e for member in members for e in member.equations]
     return Step(equations, [], members=members, outer=outer)

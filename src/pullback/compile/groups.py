@@ -27,7 +27,6 @@ from pullback.core.graph import Equation, Literal, Operand, Variable
 __all__ = [
     "collected",
     "find_local",
-    "in_row",
     "is_in_blocks",
     "join_blocks",
     "join_rows",
@@ -224,13 +223,13 @@ def reads_rows(plan: Schedule, equation: Equation, owners: set[Variable], outer:
         if is_matrix and not owners.isdisjoint(plan.memory_of([x2])):
             return False
         operands = [x1] if is_matrix else [x1, x2]
-        return all(in_row(plan, v, _straight(v), owners, outer) for v in operands)
+        return all(_in_row(plan, v, _straight(v), owners, outer) for v in operands)
     if _is_fold(equation):
         (x,) = equation.inputs
-        return in_row(plan, x, _straight(x), owners, outer)
+        return _in_row(plan, x, _straight(x), owners, outer)
     (out, *_) = equation.outputs
     return all(
-        in_row(plan, v, access_of(equation, v, _straight(out)), owners, outer)
+        _in_row(plan, v, access_of(equation, v, _straight(out)), owners, outer)
         for v in equation.inputs
     )
 
@@ -239,7 +238,7 @@ def _straight(operand: Operand) -> Access:
     return [Axis(k) for k in range(operand.type.ndim)]
 
 
-def in_row(
+def _in_row(
     plan: Schedule, operand: Operand, access: Access, owners: set[Variable], outer: Shape
 ) -> bool:
     """Whether an access reads the memory of ``owners`` only at its own indices of ``outer``."""
@@ -248,7 +247,7 @@ def in_row(
     if operand not in plan.in_memory:
         maker = plan.makers[operand]
         return all(
-            in_row(plan, v, access_of(maker, v, access), owners, outer) for v in maker.inputs
+            _in_row(plan, v, access_of(maker, v, access), owners, outer) for v in maker.inputs
         )
     if plan.owner(operand) not in owners:
         return True
