@@ -152,3 +152,19 @@ def test_a_map_of_a_convolution_follows_each_image(dtype, padding, groups):
         for p, q in zip(got, want, strict=True):
             rtol = 1e-12 if dtype is np.float64 else 1e-5
             np.testing.assert_allclose(p, q, rtol=rtol, atol=rtol)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("padding", [0, 1])
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_exchanged_axes_of_images_and_filters(kernel, padding, groups):
+    """Images lie channel by channel, filters by what they read."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(4, 3, 9, 8))
+    w = rng.normal(size=(4 // groups, 6, kernel, kernel))
+
+    def turned(x, w):
+        x, w = (np.transpose(v, (1, 0, 2, 3)) for v in (x, w))
+        return pb.nn.conv(x, w, padding=padding, groups=groups)
+
+    np.testing.assert_allclose(pb.compile(turned)(x, w), turned(x, w), rtol=1e-12, atol=1e-12)

@@ -206,11 +206,14 @@ def test_pieces_share_copies(left, right):
 
 
 @pytest.mark.parametrize(("left", "right"), EITHER)
-@pytest.mark.parametrize("last", [1, 2, 3, 30])
-def test_last_pieces_read_shared_copies(monkeypatch, left, right, last):
-    """Few rows have wider panels, but not of a copy that other pieces read too."""
-    a, b = rng.normal(size=(120 + last, 300)), rng.normal(size=(300, 170))
-    monkeypatch.setattr(stacks, "cut_product", lambda *args: stacks.Pieces(30, 48, 1))
+@pytest.mark.parametrize(("rows", "last"), [(30, 1), (30, 2), (30, 3), (30, 30), (200, 30)])
+def test_last_pieces_read_shared_copies(monkeypatch, left, right, rows, last):
+    """Few rows have wider panels, but not of a copy that other pieces read too.
+
+    They are copied in fewer parts than those of other pieces.
+    """
+    a, b = rng.normal(size=(4 * rows + last, 300)), rng.normal(size=(300, 290))
+    monkeypatch.setattr(stacks, "cut_product", lambda *args: stacks.Pieces(rows, 48, 1))
 
     def product(x, y):
         return (x.T if left else x) @ (y.T if right else y)
