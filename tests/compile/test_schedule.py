@@ -550,6 +550,22 @@ def weights():
     return [draw(size=shape) / 16 for shape in shapes]
 
 
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_tail_does_not_write_over_what_its_product_reads(side):
+    """Pieces that come later read the operand, also elsewhere than the tail does."""
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(2, 64, 64)) / 8
+
+    def f(a, b):
+        x = np.tanh(a)
+        y = x @ b if side == "left" else b @ x
+        return y + x, y * x, b @ a
+
+    assert "  then: float64[64,64], float64[64,64]" in pb.compile(f).show("loops", a, b)
+    for got, want in zip(pb.compile(f, threads=1)(a, b), f(a, b), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-11, atol=1e-13)
+
+
 @pytest.mark.parametrize("n_moments", [1, 2])
 def test_operands_of_the_last_product_lie_in_what_is_written_after_it(n_moments):
     step, args = two_layers(n_moments), weights()
