@@ -136,6 +136,30 @@ def test_tail_waits_for_its_operands():
     check(f, a, b, c)
 
 
+def test_rows_of_data_are_read_once_for_two_vectors():
+    data = RNG.normal(size=(4000, 50))
+
+    def f(x, v, w):
+        y = x @ v
+        return np.tanh(y) * (x @ w)
+
+    assert jobs(f, data, data[0], data[1]) == [3]
+    check(f, data, data[0], data[1])
+
+
+def test_columns_of_data_are_no_chain():
+    """Each chunk would read a few numbers of every row."""
+    data = RNG.normal(size=(4000, 48))
+
+    def f(x, v, w):
+        y = x.T @ v
+        return y, np.tanh(y) * (x.T @ w)
+
+    args = data, data[:, 0], data[:, 1]
+    assert max(jobs(f, *args)) == 2
+    check(f, *args)
+
+
 def test_few_or_large_matrices_are_no_chain():
     """Each step is cut for the threads by itself."""
     large = np.broadcast_to(A[0, 0, 0, 0], (8, 300, 300)) / 300

@@ -34,21 +34,21 @@ def reads_units(plan: Schedule, step: Step, owners: set[Variable], outer: Shape)
     return all(reads_rows(plan, e, owners, outer) for part in step.parts for e in part.equations)
 
 
-def _stack(step: Step) -> Shape:
+def _stack(plan: Schedule, step: Step) -> Shape:
     """The shape of the stack of a product, or the rows of a matrix that are times a vector."""
     if not is_float_product(step.equation):
         return ()
     x1, x2 = step.equation.inputs
     shape = step.outputs[0].type.shape
     if x1.type.ndim == 2 and x2.type.ndim == 1:
-        return shape
+        return shape if x1 in plan.in_memory else ()
     return shape[:-2] if min(x1.type.ndim, x2.type.ndim) > 2 else ()
 
 
-def _has_units(step: Step, outer: Shape) -> bool:
+def _has_units(plan: Schedule, step: Step, outer: Shape) -> bool:
     """Whether a step can be cut into those of a stack."""
     if is_float_product(step.equation):
-        fits = _stack(step) == outer
+        fits = _stack(plan, step) == outer
     elif step.rows:
         rows = rows_of(step)
         fits = not is_in_blocks(step) and rows is not None and rows[0][: len(outer)] == outer
@@ -94,11 +94,11 @@ def _reads_too(plan: Schedule, group: Step, step: Step) -> bool:
 
 
 def _fits(plan: Schedule, group: Step, step: Step, outputs: set[Variable]) -> bool:
-    outer = group.outer or _stack(group) or _stack(step)
+    outer = group.outer or _stack(plan, group) or _stack(plan, step)
     return (
         bool(outer)
-        and _has_units(step, outer)
-        and (bool(group.members) or _has_units(group, outer))
+        and _has_units(plan, step, outer)
+        and (bool(group.members) or _has_units(plan, group, outer))
         and reads_units(plan, step, outputs, outer)
         and _n_chunks(plan, (group, step), outer) > 0
     )
@@ -106,7 +106,7 @@ def _fits(plan: Schedule, group: Step, step: Step, outputs: set[Variable]) -> bo
 
 def _chained(plan: Schedule, group: Step, step: Step) -> Step:
     members = [*(group.members or [group]), step]
-    outer = group.outer or _stack(group) or _stack(step)
+    outer = group.outer or _stack(plan, group) or _stack(plan, step)
     n_chunks = _n_chunks(plan, (group, step), outer)
     for member in members:
         member.n_chunks = n_chunks
