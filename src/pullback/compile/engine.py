@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import importlib
+import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -145,6 +146,8 @@ def entry() -> tuple[Any, Any]:
     def emit() -> str:
         # What emits code is imported where there is code to emit: a cached start does without.
         text: str = importlib.import_module("pullback.compile.entry").emit_entry()
+        others = threading.Thread(target=importlib.import_module, args=["pullback.compile.program"])
+        others.start()  # while LLVM compiles this
         return text
 
     engine, address = link(kept(key_of("entry"), emit))
