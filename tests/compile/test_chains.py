@@ -160,6 +160,23 @@ def test_columns_of_data_are_no_chain():
     check(f, *args)
 
 
+def test_stacks_of_single_rows_and_columns():
+    """One query for each head; products of a matrix and a column, which are turned."""
+    k, v = RNG.normal(size=(2, 4, 6, 160, 200)) / 20
+    q, w = RNG.normal(size=(4, 6, 1, 200)), RNG.normal(size=(4, 6, 200, 1))
+
+    def rows(q, k, v):
+        return np.tanh(q @ np.swapaxes(k, -1, -2)) @ v
+
+    def columns(k, w):
+        return np.swapaxes(np.tanh(k @ w), -1, -2) @ k
+
+    for f, args in ((rows, (q, k, v)), (columns, (k, w))):
+        assert jobs(f, *args) == [3]
+        check(f, *args)
+    check(attention, q, k, v)
+
+
 def test_few_or_large_matrices_are_no_chain():
     """Each step is cut for the threads by itself."""
     large = np.broadcast_to(A[0, 0, 0, 0], (8, 300, 300)) / 300

@@ -114,12 +114,12 @@ class Stack:
         self.sizes = m, n, k
         self.layout = Layout(left.row, right.row, n, left.is_transposed, right.is_transposed)
         tail_work = plan.work(tail) if tail else 0
-        k_chunks = step.n_chunks
-        self.pieces = (
-            (Pieces(m, n // k_chunks, 1) if m == 1 else Pieces(m, n, self.count // k_chunks))
-            if k_chunks
-            else cut_product(self.count, self.sizes, self.layout, self.tiles, tail_work)
-        )
+        if not step.n_chunks:
+            self.pieces = cut_product(self.count, self.sizes, self.layout, self.tiles, tail_work)
+        elif self.count == 1:  # rows of a matrix times a vector
+            self.pieces = Pieces(m, n // step.n_chunks, 1)
+        else:
+            self.pieces = Pieces(m, n, self.count // step.n_chunks)
         self.is_flat = tail is not None and tail.is_flat
         self.height = -(-m // self.pieces.rows)
         self.width = -(-n // self.pieces.columns)
