@@ -29,9 +29,8 @@ def overwrite(plan: Schedule) -> None:
     fixed = plan.results.union(v for v in plan.graph.inputs if v not in plan.room)
     for i, step in enumerate(plan.steps):
         for member in step.members or [step]:
-            kept = fixed | _kept_by_others(plan, step, member)
-            done = [v for part in member.parts for v in part.reads if last.get(v) == i]
-            _overwrite_in(plan, member, [v for v in done if v not in kept])
+            done = {v for v in member.all_reads if last.get(v) == i}
+            _overwrite_in(plan, member, done - fixed - _kept_by_others(plan, step, member))
 
 
 def _kept_by_others(plan: Schedule, chain: Step, member: Step) -> set[Variable]:
@@ -39,16 +38,16 @@ def _kept_by_others(plan: Schedule, chain: Step, member: Step) -> set[Variable]:
     kept: set[Variable] = set()
     is_later = False
     for other in chain.members:
-        reads = {v for part in other.parts for v in part.reads}
         if is_later:
-            kept |= reads
+            kept |= other.all_reads
         elif other is not member:
+            reads = other.all_reads
             kept.update(v for v in reads if not reads_units(plan, other, {v}, chain.outer))
         is_later = is_later or other is member
     return kept
 
 
-def _overwrite_in(plan: Schedule, step: Step, done: list[Variable]) -> None:
+def _overwrite_in(plan: Schedule, step: Step, done: set[Variable]) -> None:
     """Let the parts of a step write over operands that nobody else reads again."""
     for k, part in enumerate(step.parts):
         others = {v for other in step.parts[k + 1 :] for v in other.reads}

@@ -62,53 +62,55 @@ def _divisors(n: int) -> list[int]:
     return [d for d in range(LEAST_CHUNKS, min(n, MOST_CHUNKS) + 1) if n % d == 0]
 
 
-def _n_chunks(plan: Schedule, steps: tuple[Step, ...], outer: Shape) -> int:
+def _outer(plan: Schedule, group: Step, step: Step) -> Shape:
+    """The shape of the stack of which both could be, or nothing."""
+    return group.outer or _stack(plan, group) or _stack(plan, step)
+
+
+def _n_chunks(plan: Schedule, group: Step, step: Step) -> int:
     """How many chunks of equal size: as their work asks for, but that of one stays in the cache."""
-    parts = [part for step in steps for part in step.parts]
-    n_bytes = sum(v.type.nbytes for v in {v for step in steps for v in plan.touched(step)})
-    wanted = chunks.n_chunks(sum(map(plan.work, parts)))
-    found = _divisors(math.prod(outer))
+    n_bytes = sum(v.type.nbytes for v in {*plan.touched(group), *plan.touched(step)})
+    wanted = chunks.n_chunks(sum(map(plan.work, (*group.parts, *step.parts))))
+    found = _divisors(math.prod(_outer(plan, group, step)))
     if wanted == 1 or not found or n_bytes > NEAR * found[-1]:
         return 0
     near = [n for n in found if 2 * n_bytes <= NEAR * n] or found[-1:]
     return min(near, key=lambda n: abs(n - wanted))
 
 
+def _outputs(plan: Schedule, group: Step) -> set[Variable]:
+    return {plan.owner(v) for part in group.parts for v in part.outputs}
+
+
 def _follows(plan: Schedule, group: Step, step: Step) -> bool:
     """Whether a step can follow a group unit by unit, and reads what the group writes."""
-    outputs = {plan.owner(v) for part in group.parts for v in part.outputs}
-    return not outputs.isdisjoint(step.all_reads) and _fits(plan, group, step, outputs)
+    return not _outputs(plan, group).isdisjoint(step.all_reads) and _fits(plan, group, step)
 
 
 def _reads_too(plan: Schedule, group: Step, step: Step) -> bool:
     """Whether a step can follow a chain unit by unit, and reads a stack that the chain reads."""
     if step.members or not group.members:
         return False
-    stacks = {
-        v
-        for v in step.all_reads & group.all_reads
-        if v.type.shape[: len(group.outer)] == group.outer
-    }
-    outputs = {plan.owner(v) for part in group.parts for v in part.outputs}
-    return bool(stacks) and _fits(plan, group, step, outputs)
+    shared = step.all_reads & group.all_reads
+    has_stack = any(v.type.shape[: len(group.outer)] == group.outer for v in shared)
+    return has_stack and _fits(plan, group, step)
 
 
-def _fits(plan: Schedule, group: Step, step: Step, outputs: set[Variable]) -> bool:
-    outer = group.outer or _stack(plan, group) or _stack(plan, step)
+def _fits(plan: Schedule, group: Step, step: Step) -> bool:
+    outer = _outer(plan, group, step)
     return (
         bool(outer)
         and _has_units(plan, step, outer)
         and (bool(group.members) or _has_units(plan, group, outer))
-        and reads_units(plan, step, outputs, outer)
-        and _n_chunks(plan, (group, step), outer) > 0
+        and reads_units(plan, step, _outputs(plan, group), outer)
+        and _n_chunks(plan, group, step) > 0
     )
 
 
 def _chained(plan: Schedule, group: Step, step: Step) -> Step:
     members = [*(group.members or [group]), step]
-    outer = group.outer or _stack(plan, group) or _stack(plan, step)
-    n_chunks = _n_chunks(plan, (group, step), outer)
+    n_chunks = _n_chunks(plan, group, step)
     for member in members:
         member.n_chunks = n_chunks
     equations = [e for member in members for e in member.equations]
-    return Step(equations, [], members=members, outer=outer)
+    return Step(equations, [], members=members, outer=_outer(plan, group, step))
