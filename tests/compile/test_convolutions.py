@@ -11,6 +11,7 @@ from scipy.signal import correlate
 import pullback as pb
 from pullback.ops.conv import conv
 
+pytestmark = pytest.mark.usefixtures("processor")
 rng = np.random.default_rng(0)
 STEP = st.sampled_from([1, 1, 2, 3])
 

@@ -12,13 +12,14 @@ import pytest
 
 import pullback as pb
 from pullback.compile import engine, products, stacks
-from pullback.compile.ir import ir
+from pullback.compile.ir import Module
 from pullback.compile.tiles import Tiles
 
+pytestmark = pytest.mark.usefixtures("processor")
 rng = np.random.default_rng(0)
 LAYOUTS = [(False, False), (True, False), (False, True), (True, True)]
-ROWS = (1, 2, 3, 5, 6, 7, 13)  # around the height of a tile
-COLUMNS = (1, 3, 4, 7, 8, 9, 15, 16, 17, 24, 25, 33)  # around vectors and panels
+ROWS = (1, 2, 3, 5, 6, 7, 11, 12, 13)  # around the height of a tile
+COLUMNS = (1, 3, 4, 7, 8, 9, 15, 16, 17, 24, 25, 33, 49, 65)  # around vectors and panels
 INNER = (0, 1, 7, 8, 9, 256, 257, 600)
 LARGE = [(97, 40, 100), (100, 65, 257), (193, 33, 64), (96, 130, 40), (200, 17, 130)]
 GUARD = 32  # numbers on each side of an array
@@ -45,7 +46,7 @@ def compiled(
 ) -> Iterator[tuple[Callable, int]]:
     """One function of the addresses of a, b, c and working memory for each case."""
     engine.prepare()
-    module = ir.Module("products")
+    module = Module("products", engine.processor())
     made = [
         products.Product(Tiles(module, np.dtype(dtype)), case[:3], in_place(*case))
         for case in shapes
@@ -185,7 +186,7 @@ EITHER = list(itertools.product((False, True), repeat=2))
 
 
 @pytest.mark.parametrize(("left", "right"), EITHER)
-def test_pieces_share_copies(left, right):
+def test_pieces_share_copies(left, right, processor):
     """Pieces of the same rows have one copy of these of A, of the same columns one of B."""
     m, n, k = 1045, 2002, 300
     a, b = rng.normal(size=(m, k)).astype("f"), rng.normal(size=(k, n)).astype("f")
@@ -195,7 +196,7 @@ def test_pieces_share_copies(left, right):
 
     out = pb.compile(product)(swapped(a) if left else a, swapped(b) if right else b)
     np.testing.assert_allclose(out, np.tanh(a @ b), rtol=2e-4, atol=2e-4)
-    tiles = Tiles(ir.Module("sizes"), np.dtype(np.float32))
+    tiles = Tiles(Module("sizes", processor), np.dtype(np.float32))
     layout = in_place(m, n, k, left, right)
     grid = stacks.cut_product(1, (m, n, k), layout, tiles, 10**8)
     for length, part in ((m, grid.rows), (n, grid.columns)):

@@ -280,7 +280,7 @@ class Slide(Convolution):
                     j = build.add(size(start), build.mul(panel, size(lanes)))
                     vector = build.udiv(j, size(self.tiles.lanes))
                     own = build.gep(vectors, [vector], source_etype=I64)
-                    for row, height in tile_rows(build, self.n_out):
+                    for row, height in tile_rows(build, self.n_out, self.tiles):
                         tile = self.tiles.tile(height, lanes, has_table=True)
                         a = self.at(weights, (row, reads), (p, 1))
                         place = self.at(c, (row, columns), (j, 1))
@@ -401,7 +401,7 @@ class Fold(Convolution):
                     panel = self.at(self.panel, (i, length * lanes))
                     pack = self.tiles.pack(lanes, has_table=True)
                     build.call(pack, [source, panel, table, size(length)])
-                for row, height in tile_rows(build, self.n_out):
+                for row, height in tile_rows(build, self.n_out, self.tiles):
                     tile = self.tiles.tile(height, lanes)
                     c = self.at(target, (row, self.columns), (j, 1))
                     steps = map(size, (a_row, 1, lanes, self.columns, count * length))

@@ -23,6 +23,7 @@ from pullback.compile.frame import MISMATCH, Frame, check_layout, expectations
 from pullback.compile.image import Failure, Image, digest, sources, surroundings
 from pullback.compile.lapack import routines
 from pullback.compile.pool import Pool, emit_pool, n_threads
+from pullback.compile.processor import Processor, processor_with
 from pullback.compile.units import units
 from pullback.core.graph import Equation, Graph, Literal
 from pullback.core.types import ArrayType
@@ -55,6 +56,11 @@ def machine() -> Any:
         features=llvm.get_host_cpu_features().flatten(),
         opt=OPTIMIZATION,
     )
+
+
+def processor() -> Processor:
+    """What kernels are made for: the processor that this process runs on."""
+    return processor_with(llvm.get_host_cpu_features())
 
 
 def compile_text(text: str, host: Any) -> bytes:
@@ -96,9 +102,9 @@ def unlocked(function: Any) -> Any:
 
 def key_of(*parts: str) -> str:
     """A name for code that is made from these parts, on this processor."""
-    processor = llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
+    host = llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten(), processor()
     libraries = llvmlite.__version__, sorted(routines())
-    text = repr((surroundings(), libraries, processor, parts))
+    text = repr((surroundings(), libraries, host, parts))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -157,7 +163,7 @@ def entry() -> tuple[Any, Any]:
 def emit_program(graph: Graph, allow_callbacks: bool, donated: Collection[int]) -> Any:
     """The :class:`~pullback.compile.program.Program` of a graph."""
     module = importlib.import_module("pullback.compile.program")
-    return module.emit_program(graph, allow_callbacks, donated)
+    return module.emit_program(graph, processor(), allow_callbacks, donated)
 
 
 def image_of(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
+from pullback.compile.processor import Processor
 from pullback.errors import CompileError
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "I64",
     "POINTER",
     "ZERO",
+    "Module",
     "box",
     "ir",
     "is_native",
@@ -33,6 +35,14 @@ I1, I8, I32, I64 = (ir.IntType(n) for n in (1, 8, 32, 64))
 POINTER = ir.PointerType()
 DOUBLE, FLOAT = ir.DoubleType(), ir.FloatType()
 ZERO = ir.Constant(I64, 0)
+
+
+class Module(ir.Module):  # type: ignore[misc]
+    """Functions for a processor."""
+
+    def __init__(self, name: str, processor: Processor) -> None:
+        super().__init__(name)
+        self.processor = processor
 
 
 def is_native(dtype: np.dtype[Any]) -> bool:

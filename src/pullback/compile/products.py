@@ -14,7 +14,6 @@ from pullback.compile.ir import I8, I64, ir, loop, unoptimized
 from pullback.compile.tiles import Tiles, size
 
 __all__ = [
-    "HEIGHT",
     "INNER",
     "Layout",
     "Product",
@@ -28,8 +27,7 @@ __all__ = [
 ]
 
 INNER = 256  # numbers of the inner dimension in a block: a panel takes 16 KiB
-HEIGHT = 6  # rows of a tile
-ROWS = 24 * HEIGHT  # rows of a block of A, which stays in the second cache
+ROWS = 144  # of a block of A, which stays in the second cache
 STRIP = 128 << 10  # bytes of the copy of some columns of a block of B
 MUCH = 256  # columns that are worth a copy of A
 NEAR = 24 << 10  # bytes that are read at any stride without loss
@@ -69,8 +67,8 @@ class Product:
         self.a_row, self.a_step = (1, layout.a_row) if layout.a_transposed else (layout.a_row, 1)
         item = tiles.dtype.itemsize
         self.inner = inner_block(k)
-        self.rows = part(m, -(-m // ROWS), HEIGHT)  # of a block
-        self.width = panel_width(tiles, HEIGHT if shares_b else m)
+        self.rows = part(m, -(-m // ROWS), tiles.height)  # of a block
+        self.width = panel_width(tiles, tiles.height if shares_b else m)
         self.copies_a = shares_a or needs_copy(sizes, layout, tiles)
         self.copies_b = shares_b or needs_copy_of_b(sizes, layout, tiles)
         self.is_dots = m == self.a_step == 1 and layout.b_transposed and not any(shared)
@@ -197,7 +195,7 @@ class Product:
             sizes = size(self.a_row), self.depth, self.depth, size(height)
             build.call(self.tiles.gather(), [source, target, *sizes])
             return
-        for start, count, rows in split(height, HEIGHT):
+        for start, count, rows in split(height, self.tiles.height):
             source = self.at(self.a, self.p, self.a_step, build.add(i, size(start)))
             place = self.tiles.at(build, target, build.mul(self.depth, size(start)))
             steps = size(self.a_step), self.depth, size(count)
@@ -238,7 +236,7 @@ class Product:
         self, block: tuple[Any, int], columns: tuple[Any, int], panel: tuple[Any, int]
     ) -> None:
         build, c_row, (i, height), (j, width) = self.builder, self.layout.c_row, block, columns
-        for row, rows in tile_rows(build, height):
+        for row, rows in tile_rows(build, height, self.tiles):
             a, strides = self.rows_of_a(i, row, rows)
             c = self.at(self.c, build.add(i, row), c_row, j)
             steps = *strides, size(panel[1]), size(c_row)
@@ -275,7 +273,7 @@ def needs_copy_of_b(sizes: tuple[int, int, int], layout: Layout, tiles: Tiles) -
     """Whether the rows of a panel of B lie too far apart to stay in the nearest cache."""
     m, _, k = sizes
     is_apart = inner_block(k) * layout.b_row * tiles.dtype.itemsize > NEAR
-    return layout.b_transposed or (is_apart and m > 4 * HEIGHT)
+    return layout.b_transposed or (is_apart and m > 4 * tiles.height)
 
 
 def split(n: int, most: int) -> list[tuple[int, int, int]]:
@@ -286,9 +284,9 @@ def split(n: int, most: int) -> list[tuple[int, int, int]]:
     return [group for group in groups if group[1]]
 
 
-def tile_rows(builder: ir.IRBuilder, n: int) -> Iterator[tuple[Any, int]]:
+def tile_rows(builder: ir.IRBuilder, n: int, tiles: Tiles) -> Iterator[tuple[Any, int]]:
     """Loops over the tiles of ``n`` rows: (first row, rows)."""
-    for start, count, height in split(n, HEIGHT):
+    for start, count, height in split(n, tiles.height):
         with loop(builder, count) as number:
             yield builder.add(size(start), builder.mul(number, size(height))), height
 
@@ -307,4 +305,5 @@ def part(n: int, count: int, multiple: int) -> int:
 
 def panel_width(tiles: Tiles, m: int) -> int:
     """Columns of a panel: few rows leave registers for more of them."""
-    return tiles.lanes * {1: 8, 2: 4, 3: 3}.get(split(m, HEIGHT)[0][2], 2)
+    rows = split(m, tiles.height)[0][2]
+    return tiles.lanes * tiles.processor.tiles[rows - 1]

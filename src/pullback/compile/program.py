@@ -18,9 +18,10 @@ from pullback.compile.control import CONTROL, Code, emit_callback, emit_copies
 from pullback.compile.entry import MAIN
 from pullback.compile.forms import kernel_for
 from pullback.compile.groups import is_in_blocks
-from pullback.compile.ir import I32, I64, POINTER, ir
+from pullback.compile.ir import I32, I64, POINTER, Module, ir
 from pullback.compile.kernels import Kernel, emit_tail, emit_tail_of_images
 from pullback.compile.plan import Room, Step, is_float_product
+from pullback.compile.processor import Processor
 from pullback.compile.reductions import emit_block_by_block, emit_row_by_row
 from pullback.compile.repeats import repeat
 from pullback.compile.schedule import schedule
@@ -66,8 +67,14 @@ class Program:
     ``donations`` are pairs of an input and the output that takes its memory.
     """
 
-    def __init__(self, graph: Graph, allow_callbacks: bool, donated: Collection[int]) -> None:
-        self.module = ir.Module("pullback")
+    def __init__(
+        self,
+        graph: Graph,
+        processor: Processor,
+        allow_callbacks: bool,
+        donated: Collection[int],
+    ) -> None:
+        self.module = Module("pullback", processor)
         self.allow_callbacks = allow_callbacks
         self.checked: list[Equation] = []
         self.callbacks: list[Equation] = []
@@ -90,7 +97,10 @@ class Program:
 
 
 def emit_program(
-    graph: Graph, allow_callbacks: bool = True, donated: Collection[int] = ()
+    graph: Graph,
+    processor: Processor,
+    allow_callbacks: bool = True,
+    donated: Collection[int] = (),
 ) -> Program:
     """Turn ``graph`` into LLVM; the function is called ``main``.
 
@@ -101,6 +111,7 @@ def emit_program(
     """
     return Program(
         optimize(restack(sink_reshapes(fission(turn_products(optimize(promote(expand(graph)))))))),
+        processor,
         allow_callbacks,
         donated,
     )

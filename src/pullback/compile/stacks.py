@@ -14,10 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pullback.compile.chunks import bounds
-from pullback.compile.ir import I8, I64, POINTER, ZERO, ir, loop, unoptimized
+from pullback.compile.ir import I8, I64, POINTER, ZERO, Module, ir, loop, unoptimized
 from pullback.compile.plan import Schedule, Step, aligned
 from pullback.compile.products import (
-    HEIGHT,
     Layout,
     Product,
     needs_copy,
@@ -78,10 +77,10 @@ def cut_product(
         (height, width)
         for height, width in itertools.product(halved, halved)
         if height * width <= most
-        if height <= max(1, m // HEIGHT) and width <= max(1, n // LEAST_COLUMNS)
+        if height <= max(1, m // tiles.height) and width <= max(1, n // LEAST_COLUMNS)
     ]
     height, width = min(grids, key=cost)
-    rows = part(m, height, HEIGHT)
+    rows = part(m, height, tiles.height)
     columns = part(n, width, panel_width(tiles, rows))
     pieces = count * -(-m // rows) * -(-n // columns)
     return Pieces(rows, columns, -(-pieces // n_chunks))
@@ -93,7 +92,7 @@ class Stack:
     A transposed operand that has no memory is read in place, from what it transposes.
     """
 
-    def __init__(self, module: ir.Module, step: Step, plan: Schedule) -> None:
+    def __init__(self, module: Module, step: Step, plan: Schedule) -> None:
         x1, x2 = step.equation.inputs
         (self.out,) = step.equation.outputs
         tail = step.tail

@@ -11,13 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from pullback.compile.ir import I1, I32, I64, POINTER, ir, loop, scalar_type
+from pullback.compile.ir import I1, I32, I64, POINTER, Module, ir, loop, scalar_type
 
 __all__ = ["Tiles", "size"]
 
-VECTOR_BYTES = 32
 FUSED = ("contract",)
-UNROLLED = 4  # steps of the inner dimension
 
 
 def size(value: int) -> Any:
@@ -28,11 +26,13 @@ def size(value: int) -> Any:
 class Tiles:
     """Emits the shared parts of products of one dtype into a module, once each."""
 
-    def __init__(self, module: ir.Module, dtype: np.dtype[Any]) -> None:
+    def __init__(self, module: Module, dtype: np.dtype[Any]) -> None:
         self.module = module
         self.dtype = dtype
         self.real = scalar_type(dtype)
-        self.lanes = VECTOR_BYTES // dtype.itemsize
+        self.processor = module.processor
+        self.height = self.processor.height
+        self.lanes = self.processor.vector_bytes // dtype.itemsize
 
     # -- pieces -------------------------------------------------------------------------------
     def function(self, name: str, n_pointers: int, others: list[Any]) -> tuple[Any, bool]:
@@ -100,7 +100,7 @@ class Tiles:
         }
         for place in sums.values():
             builder.store(ir.Constant(place.allocated_type, None), place)
-        with loop(builder, k, unrolled=UNROLLED) as p:
+        with loop(builder, k, unrolled=self.processor.unrolled) as p:
             row = self.row(builder, b, b_step, p)
             parts = [
                 (j, w, self.load(builder, self.at(builder, row, places[j]), w)) for j, w in widths
@@ -117,15 +117,17 @@ class Tiles:
             (i, j): self.at(builder, c, builder.add(builder.mul(size(i), c_row), size(j)))
             for i, j in sums
         }
-        with builder.if_then(add):
-            for place, total in sums.items():
-                kind = total.allocated_type
-                before = builder.load(targets[place], align=self.dtype.itemsize, typ=kind)
-                now = builder.fadd(builder.load(total, typ=kind), before)
-                builder.store(now, total)
-        for place, total in sums.items():
-            value = builder.load(total, typ=total.allocated_type)
-            builder.store(value, targets[place], align=self.dtype.itemsize)
+        with builder.if_else(add) as (more, new):
+            with more:
+                for place, total in sums.items():  # in turn: rows may evict each other
+                    kind = total.allocated_type
+                    before = builder.load(targets[place], align=self.dtype.itemsize, typ=kind)
+                    now = builder.fadd(builder.load(total, typ=kind), before)
+                    builder.store(now, targets[place], align=self.dtype.itemsize)
+            with new:
+                for place, total in sums.items():
+                    value = builder.load(total, typ=total.allocated_type)
+                    builder.store(value, targets[place], align=self.dtype.itemsize)
         builder.ret_void()
         return function
 

@@ -1,0 +1,15 @@
+"""What the tests of native code share."""
+
+from __future__ import annotations
+
+import pytest
+
+from pullback.compile import engine
+from pullback.compile.processor import NARROW, WIDE, Processor
+
+
+@pytest.fixture(params=[NARROW, WIDE], ids=["narrow", "wide"])
+def processor(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Processor:
+    """Code for each kind of processor is right on any: LLVM splits vectors that it does not have."""
+    monkeypatch.setattr(engine, "processor", lambda: request.param)
+    return request.param
