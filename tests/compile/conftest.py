@@ -10,6 +10,6 @@ from pullback.compile.processor import NARROW, WIDE, Processor
 
 @pytest.fixture(params=[NARROW, WIDE], ids=["narrow", "wide"])
 def processor(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Processor:
-    """Code for each kind of processor is right on any: LLVM splits vectors that it does not have."""
+    """Code for each is right on any: LLVM splits vectors that a processor does not have."""
     monkeypatch.setattr(engine, "processor", lambda: request.param)
     return request.param

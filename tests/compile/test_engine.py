@@ -12,6 +12,7 @@ import pytest
 
 import pullback as pb
 from pullback.compile import engine, entry, frame
+from pullback.compile.processor import processor_with
 from pullback.core.graph import GraphBuilder
 from pullback.core.primitive import registry
 from pullback.core.types import ArrayType
@@ -311,7 +312,8 @@ def test_layers_of_one_shape_share_their_code():
 
 
 @pytest.mark.parametrize("name", [*PROGRAMS, "entry"])
-def test_programs_compile_for_arm64(name):
+def test_programs_compile_for_arm64(name, monkeypatch):
+    monkeypatch.setattr(engine, "processor", lambda: processor_with({"neon": True}))
     engine.llvm.initialize_all_targets()
     engine.llvm.initialize_all_asmprinters()
     arm = engine.llvm.Target.from_triple("aarch64-linux-gnu").create_target_machine(opt=2)
