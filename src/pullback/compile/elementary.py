@@ -195,12 +195,21 @@ class Elementary:
         return n, n_bits, r, (most - r) - n * low
 
     def exp2(self, x: Real) -> Real:
-        x = self.in_range(x, self.format.exp2_range)
+        x, is_zero = self.in_exp_range(x, self.format.exp2_range)
         n, n_bits = self.rounded(x)
         high, low = self.constant(LN2)
         f = x - n
         r, rest = product(f, high)
-        return self.scaled(self.growth(r, rest + f * low), n, n_bits)
+        return self.scaled(self.growth(r, rest + f * low), n, n_bits).where(is_zero, 0.0)
+
+    def in_exp_range(self, x: Real, ends: tuple[float, float]) -> tuple[Real, Any]:
+        """An ``x`` whose power does not underflow, and whether that is zero.
+
+        Some processors take a hundred cycles for a product that underflows: softmax has many.
+        """
+        smallest, largest = ends
+        is_zero = x < smallest
+        return x.where(is_zero, 0.0).where(x > largest, largest), is_zero
 
     def in_range(self, x: Real, ends: tuple[float, float]) -> Real:
         lowest, highest = ends
@@ -226,12 +235,13 @@ class Elementary:
     ) -> Real:
         """e^(x + rest + tiny) times ``factor``."""
         smallest, largest = self.format.exp_range
-        n, n_bits, r, error = self.remainder(self.in_range(x, (smallest, largest + 2)))
+        x, is_zero = self.in_exp_range(x, (smallest, largest + 2))
+        n, n_bits, r, error = self.remainder(x)
         if isinstance(rest, Real):
             total = r + rest
             tiny = tiny + (((r - total) + rest) + error)
             r = total
-        return self.scaled(self.growth(r, tiny), n, n_bits, factor)
+        return self.scaled(self.growth(r, tiny), n, n_bits, factor).where(is_zero, 0.0)
 
     def expm1(self, x: Real) -> Real:
         _, largest = self.format.exp_range

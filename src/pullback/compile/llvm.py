@@ -35,6 +35,7 @@ class ScalarEmitter:
         self.flags = REASSOCIATE if fold else ("contract",)
         self.doubt: Any = None  # where to note that a result may be wrong: see `Kernel.checked`
         self.is_doubted = False
+        self.hides_infinities = False  # from LLVM
 
     # -- constants and memory -----------------------------------------------------------------
     def constant(self, value: Any, dtype: Any) -> Scalar:
@@ -48,7 +49,18 @@ class ScalarEmitter:
                 value = bounds.max if value > 0 else bounds.min
             return Scalar(ir.Constant(scalar_type(dtype), int(value)), dtype)
         with np.errstate(over="ignore"):
-            return Scalar(ir.Constant(scalar_type(dtype), float(dtype.type(value))), dtype)
+            number = dtype.type(value)
+        if self.hides_infinities and np.isinf(number):
+            return Scalar(self.hidden(number), dtype)
+        return Scalar(ir.Constant(scalar_type(dtype), float(number)), dtype)
+
+    def hidden(self, number: Any) -> Any:
+        """A constant that LLVM does not know: code that is empty gives it."""
+        kind = ir.IntType(8 * number.dtype.itemsize)
+        bits = kind(int(number.view(f"u{number.dtype.itemsize}")))
+        with self.builder.goto_entry_block():
+            bits = self.builder.asm(ir.FunctionType(kind, [kind]), "", "=r,0", [bits], False)
+            return self.builder.bitcast(bits, scalar_type(number.dtype))
 
     def const(self, value: Any, like: Scalar) -> Scalar:
         return self.constant(value, like.dtype)

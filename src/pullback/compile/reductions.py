@@ -114,6 +114,8 @@ class Reduction:
             raise CompileError(f"{equation.primitive.name} of no elements")  # an error in NumPy
         self.dtype = out.dtype if np.can_cast(x.dtype, out.dtype) else x.dtype
         self.emit = ScalarEmitter(kernel.builder, fold=True)
+        # LLVM would skip elements that are -inf by choice of a mask, in a loop of single numbers.
+        kernel.emit.hides_infinities = equation.primitive.name in ("max", "min")
         self.kept = [i for i in range(x.ndim) if i not in self.axis]
         self.start = self.fold.start(self.emit, self.emit.constant(0, self.dtype))
         self.total_start = self.start
