@@ -238,6 +238,116 @@ def test_what_is_cut_otherwise_is_no_part_of_a_chain(f):
         check(f, *(x / 20 for x in (LONG, LONG + 1, LONG - 1)))
 
 
+BATCH = RNG.normal(size=(64, 48))
+WEIGHTS = [RNG.normal(size=(48, 48)) / 7 for _ in range(6)]
+
+
+def layers(x, ws):
+    for w in ws:
+        x = np.tanh(x @ w + 0.5)
+    return x
+
+
+def test_rows_of_a_batch_go_through_all_layers():
+    assert jobs(layers, BATCH, WEIGHTS) == [12]
+    check(layers, BATCH, WEIGHTS)
+
+
+def test_gradients_of_rows_go_back_through_all_layers():
+    """Gradients of weights sum over rows: they wait for the chain of the cotangents."""
+    f = pb.grad(lambda ws, x: np.sum(layers(x, ws) ** 2), argnums=0)
+    assert jobs(f, WEIGHTS, BATCH) == [22, *[1] * 6]
+    check(f, WEIGHTS, BATCH)
+    step = pb.grad(lambda ws, x: np.sum(layers(x, ws) * BATCH), argnums=(0, 1))
+    check(
+        lambda ws, x: step([w - 0.01 * g for w, g in zip(ws, step(ws, x)[0], strict=True)], x),
+        WEIGHTS,
+        BATCH,
+    )
+
+
+def gates(x, w):
+    """Columns of the rows of a product, each read by a map that is not flat."""
+    z = x @ w
+    return np.tanh(z[:, :16]) * z[:, 16:32] + z[:, 32:]
+
+
+def shared_rows(x, w):
+    """A softmax, and a product of three axes whose first two are rows."""
+    e = np.exp(x @ w)
+    return (e / np.sum(e, axis=-1, keepdims=True)) @ w
+
+
+@pytest.mark.parametrize("f", [gates, shared_rows])
+def test_maps_and_softmaxes_of_rows_follow(f):
+    assert len(jobs(f, BATCH, WEIGHTS[0])) == 1
+    check(f, BATCH, WEIGHTS[0])
+
+
+def test_rows_that_are_joined_to_their_elements():
+    """Products of one number for each row: the loop of the map that copies them has one axis."""
+    x = RNG.normal(size=(4096, 24))
+    assert jobs(lambda x: np.einsum("...i,...i->...", x, x), x)[-1] > 1
+    check(lambda x: np.einsum("...i,...i->...", x, x), x)
+
+
+def test_rows_of_several_axes_are_one_batch():
+    x = np.reshape(BATCH, (4, 16, 48))
+    assert len(jobs(layers, x, WEIGHTS)) == 1
+    check(layers, x, WEIGHTS)
+
+
+@pytest.mark.parametrize("shape", [(61, 48), (20, 48)], ids=["prime", "few"])
+def test_rows_that_cannot_be_cut_are_no_chain(shape):
+    x = RNG.normal(size=shape)
+    assert len(jobs(layers, x, WEIGHTS)) == 6
+    check(layers, x, WEIGHTS)
+
+
+def test_rows_times_large_matrices_are_no_chain():
+    """Products that copy much share their copies; those of chains cannot."""
+    w, v = RNG.normal(size=(2, 48, 1500)) / 20
+    x = BATCH[:, :40]
+
+    def turned(x, w, v):
+        return np.tanh(x @ w[:40]) @ v.T
+
+    assert len(jobs(turned, x, w, v)) > 1
+    check(turned, x, w, v)
+
+
+def test_layers_of_a_chain_take_turns_in_memory():
+    """A layer is written where the one before the last was."""
+    arenas = []
+    for depth in (3, 6):
+        text = pb.compile(layers).show("memory", BATCH, WEIGHTS[:depth])
+        arenas.append(int(text.split()[1]))
+    assert arenas[0] == arenas[1] <= 2 * BATCH.nbytes + 20_000
+
+
+def test_chains_have_limits():
+    """A job has an operand for each value of its members."""
+    many = WEIGHTS * 20
+    sizes = jobs(layers, BATCH, many)
+    assert 1 < len(sizes) < 10
+    check(layers, BATCH, many)
+
+
+def test_a_chain_does_not_write_over_donated_memory_too_early():
+    """The last layer may be written over ``y``, but only after ``y`` has been read."""
+
+    def f(x, y, ws):
+        h = layers(x, ws)
+        return np.tanh(h @ ws[0]) + y, h.sum()
+
+    y = RNG.normal(size=BATCH.shape)
+    want = f(BATCH, y, WEIGHTS)
+    for threads in (1, 2):
+        got = pb.compile(f, donate_argnums=(1,), threads=threads)(BATCH, y.copy(), WEIGHTS)
+        for g, w in zip(got, want, strict=True):
+            np.testing.assert_allclose(g, w, rtol=1e-11)
+
+
 def test_half_precision_is_left_to_numpy():
     """Each operation by itself: there is no native kernel that could hold a group of them."""
     x = A.astype(np.float16)

@@ -1,4 +1,4 @@
-"""Loops whose elements LLVM computes side by side: a loop of single numbers is many times slower."""
+"""Loops whose elements LLVM computes side by side, which is many times faster than one by one."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def weighed(y):
 """
 GRAINED = [f"pullback.compile.{name}.GRAIN" for name in ("chunks", "stacks", "convolutions")]
 ROWS = [f"pullback.compile.groups.{name}" for name in ("SHORTEST", "LEAST_ROWS", "LEAST_ELEMENTS")]
-UNITS = ["pullback.compile.chains.LEAST_CHUNKS"]
+UNITS = [f"pullback.compile.chains.{name}" for name in ("LEAST_CHUNKS", "LEAST_ROWS", "ROWS")]
 LAYOUTS = ("C", "F", "reversed", "strided")
 
 

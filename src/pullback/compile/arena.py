@@ -9,7 +9,7 @@ from pullback.compile.groups import is_in_blocks, reads_rows, rows_of
 from pullback.compile.plan import INEXACT_FAR, Schedule, Step, aligned, reads_straight
 from pullback.core.graph import Equation, Variable
 
-__all__ = ["overwrite", "place"]
+__all__ = ["overwrite", "place", "reuse_in_chains"]
 
 Place = tuple[int, int, Variable]  # start, stop, value
 LARGE = 1 << 16  # bytes of a value that is placed before others: smaller ones share a few pages
@@ -18,6 +18,11 @@ LARGE = 1 << 16  # bytes of a value that is placed before others: smaller ones s
 def _last_steps(plan: Schedule) -> dict[Variable, int]:
     """The number of the last step that touches each piece of memory."""
     return {v: i for i, step in enumerate(plan.steps) for v in plan.touched(step)}
+
+
+def _first_steps(plan: Schedule) -> dict[Variable, int]:
+    """The number of the first step that touches each piece of memory."""
+    return {v: i for i, step in reversed([*enumerate(plan.steps)]) for v in plan.touched(step)}
 
 
 def overwrite(plan: Schedule) -> None:
@@ -31,6 +36,32 @@ def overwrite(plan: Schedule) -> None:
         for member in step.members or [step]:
             done = {v for v in member.all_reads if last.get(v) == i}
             _overwrite_in(plan, member, done - fixed - _kept_by_others(plan, step, member))
+
+
+def reuse_in_chains(plan: Schedule) -> None:
+    """Let members of a chain write where others have been that nobody reads again.
+
+    Each chunk writes where it has read itself, if both have the same size and are cut alike.
+    """
+    first, last = _first_steps(plan), _last_steps(plan)
+    inputs = set(map(plan.owner, plan.graph.inputs))
+    for i, chain in enumerate(plan.steps):
+        n = len(chain.outer)
+        touched = {v: k for k, member in enumerate(chain.members) for v in plan.touched(member)}
+        seen: set[Variable] = set()
+        free: list[Variable] = []
+        for k, member in enumerate(chain.members):
+            own = [v for v in dict.fromkeys(plan.touched(member)) if v not in seen]
+            seen.update(own)
+            for v in own:
+                if first[v] < i or v in inputs or v.type.shape[:n] != chain.outer:
+                    continue
+                old = next((f for f in free if touched[f] < k and _has_room(plan, f, v)), None)
+                if old is not None:
+                    free.remove(old)
+                    plan.alias[old] = v
+                if last[v] == i and v not in plan.results:
+                    free.append(v)
 
 
 def _kept_by_others(plan: Schedule, chain: Step, member: Step) -> set[Variable]:
@@ -113,8 +144,7 @@ def place(plan: Schedule, scratch: Sequence[int] = ()) -> None:
     ``scratch`` bytes, goes where there is room during that step.
     """
     fixed = plan.results.union(plan.graph.inputs)
-    last = _last_steps(plan)
-    first = {v: i for i, step in reversed([*enumerate(plan.steps)]) for v in plan.touched(step)}
+    first, last = _first_steps(plan), _last_steps(plan)
     inputs = set(map(plan.owner, plan.graph.inputs))
     hosts = [v for v in first if v in fixed and v not in inputs]
     values = [v for v in sorted(first, key=first.__getitem__) if v not in fixed]

@@ -3,6 +3,9 @@
 The matrices of a stack do not depend on each other, nor do the rows of a softmax, nor those of a
 matrix times a vector. So one thread computes the products and the softmax of one head, then takes
 the next: it waits for no other, and reads what it has read or written while that is in its cache.
+
+Likewise the rows of a batch go through the layers of a small network. A product of 64 rows with a
+matrix of 64 columns takes 3 us, and as long to bring what another processor has written.
 """
 
 from __future__ import annotations
@@ -19,6 +22,10 @@ __all__ = ["join_chains", "reads_units"]
 
 LEAST_CHUNKS, MOST_CHUNKS = 8, 1024  # fewer keep some threads waiting
 NEAR = 1 << 19  # bytes of a chunk of all values: those of the second cache
+LEAST_ROWS, ROWS = 16, 32  # of a batch in a chunk: at least, and wanted
+MOST_WORK = 1 << 22  # multiplications of rows with a matrix; larger ones gain by shared copies
+MOST_NUMBERS = 1 << 16, 1 << 13  # of that matrix; transposed, since every chunk copies it then
+MOST_MEMBERS = 48
 
 Shape = tuple[int, ...]
 
@@ -35,14 +42,27 @@ def reads_units(plan: Schedule, step: Step, owners: set[Variable], outer: Shape)
 
 
 def _stack(plan: Schedule, step: Step) -> Shape:
-    """The shape of the stack of a product, or the rows of a matrix that are times a vector."""
+    """The shape of the stack of a product, or the rows that are times a vector or a matrix."""
     if not is_float_product(step.equation):
         return ()
     x1, x2 = step.equation.inputs
     shape = step.outputs[0].type.shape
     if x1.type.ndim == 2 and x2.type.ndim == 1:
         return shape if x1 in plan.in_memory else ()
+    if _has_few_rows(plan, step):
+        return shape[:-1]
     return shape[:-2] if min(x1.type.ndim, x2.type.ndim) > 2 else ()
+
+
+def _has_few_rows(plan: Schedule, step: Step) -> bool:
+    """Whether the step is a product of rows with a matrix that is small enough for a chain."""
+    if not is_float_product(step.equation):
+        return False
+    x1, x2 = step.equation.inputs
+    if x1.type.ndim < 2 or x2.type.ndim != 2 or x1 not in plan.in_memory:
+        return False
+    work = x1.type.size * x2.type.shape[1]
+    return work <= MOST_WORK and x2.type.size <= MOST_NUMBERS[x2 not in plan.in_memory]
 
 
 def _has_units(plan: Schedule, step: Step, outer: Shape) -> bool:
@@ -53,13 +73,14 @@ def _has_units(plan: Schedule, step: Step, outer: Shape) -> bool:
         rows = rows_of(step)
         fits = not is_in_blocks(step) and rows is not None and rows[0][: len(outer)] == outer
     else:
-        fits = step.is_flat and (step.map_shape or ())[: len(outer)] == outer
+        is_cut = step.is_flat or len(outer) == 1
+        fits = is_cut and (step.map_shape or ())[: len(outer)] == outer
     return fits and all(v.type.size for v in step.outputs)
 
 
 @lru_cache(maxsize=256)
-def _divisors(n: int) -> list[int]:
-    return [d for d in range(LEAST_CHUNKS, min(n, MOST_CHUNKS) + 1) if n % d == 0]
+def _divisors(n: int, least: int) -> list[int]:
+    return [d for d in range(least, min(n, MOST_CHUNKS) + 1) if n % d == 0]
 
 
 def _outer(plan: Schedule, group: Step, step: Step) -> Shape:
@@ -69,9 +90,14 @@ def _outer(plan: Schedule, group: Step, step: Step) -> Shape:
 
 def _n_chunks(plan: Schedule, group: Step, step: Step) -> int:
     """How many chunks of equal size: as their work asks for, but that of one stays in the cache."""
-    n_bytes = sum(v.type.nbytes for v in {*plan.touched(group), *plan.touched(step)})
     wanted = chunks.n_chunks(sum(map(plan.work, (*group.parts, *step.parts))))
-    found = _divisors(math.prod(_outer(plan, group, step)))
+    n = math.prod(_outer(plan, group, step))
+    members = [*(group.members or [group]), step]
+    if any(_has_few_rows(plan, member) for member in members):
+        found = [d for d in _divisors(n, 2) if n // d >= LEAST_ROWS]
+        return min(found, key=lambda d: abs(n // d - ROWS)) if found and wanted > 1 else 0
+    n_bytes = sum(v.type.nbytes for v in {*plan.touched(group), *plan.touched(step)})
+    found = _divisors(n, LEAST_CHUNKS)
     if wanted == 1 or not found or n_bytes > NEAR * found[-1]:
         return 0
     near = [n for n in found if 2 * n_bytes <= NEAR * n] or found[-1:]
@@ -100,6 +126,7 @@ def _fits(plan: Schedule, group: Step, step: Step) -> bool:
     outer = _outer(plan, group, step)
     return (
         bool(outer)
+        and len(group.members) < MOST_MEMBERS
         and _has_units(plan, step, outer)
         and (bool(group.members) or _has_units(plan, group, outer))
         and reads_units(plan, step, _outputs(plan, group), outer)

@@ -204,7 +204,8 @@ class Kernel:
         axis, length, self.n_chunks = cut(shape, work)
         if self.step.n_chunks:
             self.n_chunks = self.step.n_chunks
-            axis, length = 0, shape[0] // self.n_chunks
+            axis = next(i for i, n in enumerate(shape) if n > 1)  # those before are joined to it
+            length = shape[axis] // self.n_chunks
         if self.n_chunks > 1:
             self.part = (axis, *bounds(self.builder, shape[axis], length, self.chunk))
 

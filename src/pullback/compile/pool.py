@@ -52,7 +52,7 @@ LAYOUT = {  # bytes from the start of the state; what different threads write is
     "TIDS": 4 * LINE + SET_BYTES,  # of the workers, to the end of the state
 }
 SPINS = 128  # about 5 us
-YIELDS = 128  # about 50 us
+YIELDS = 1024  # about 400 us
 JOIN_S = 1.0
 
 SERIAL = """

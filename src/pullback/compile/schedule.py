@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from pullback.compile.arena import overwrite
+from pullback.compile.arena import overwrite, reuse_in_chains
 from pullback.compile.chains import join_chains
 from pullback.compile.convolutions import slides
 from pullback.compile.groups import find_local, join_blocks, join_rows, merge_maps
@@ -59,6 +59,7 @@ def schedule(graph: Graph, room: Room) -> Schedule:
     find_local(plan)
     join_chains(plan)
     overwrite(plan)
+    reuse_in_chains(plan)
     return plan
 
 

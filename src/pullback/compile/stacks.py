@@ -115,8 +115,9 @@ class Stack:
         tail_work = plan.work(tail) if tail else 0
         if not step.n_chunks:
             self.pieces = cut_product(self.count, self.sizes, self.layout, self.tiles, tail_work)
-        elif self.count == 1:  # rows of a matrix times a vector
-            self.pieces = Pieces(m, n // step.n_chunks, 1)
+        elif self.count == 1:  # rows of a matrix; times a vector, they are columns by now
+            rows, columns = (m // step.n_chunks, n) if m > 1 else (m, n // step.n_chunks)
+            self.pieces = Pieces(rows, columns, 1)
         else:
             self.pieces = Pieces(m, n, self.count // step.n_chunks)
         self.is_flat = tail is not None and tail.is_flat
@@ -124,9 +125,12 @@ class Stack:
         self.width = -(-n // self.pieces.columns)
         self.n_pieces = self.count * self.height * self.width
         self.n_chunks = -(-self.n_pieces // self.pieces.in_chunk)
+        is_alone = not step.n_chunks  # the chunks of a chain do not wait for each other's copies
         self.is_shared = (
-            self.width > SHARED and needs_copy(self.sizes, self.layout, self.tiles),
-            self.height > SHARED and needs_copy_of_b(self.sizes, self.layout, self.tiles),
+            is_alone and self.width > SHARED and needs_copy(self.sizes, self.layout, self.tiles),
+            is_alone
+            and self.height > SHARED
+            and needs_copy_of_b(self.sizes, self.layout, self.tiles),
         )
         self.products = self.kinds_of_pieces()
         most = max(p.scratch_bytes for p, *_ in self.products)
