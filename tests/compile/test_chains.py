@@ -325,6 +325,16 @@ def test_layers_of_a_chain_take_turns_in_memory():
     assert arenas[0] == arenas[1] <= 2 * BATCH.nbytes + 20_000
 
 
+def test_results_inside_of_a_chain_are_kept():
+    def f(x, ws):
+        found = [x]
+        for w in ws:
+            found.append(np.tanh(found[-1] @ w))
+        return found[1], found[4], np.sum(found[-1])
+
+    check(f, BATCH, WEIGHTS)
+
+
 def test_chains_have_limits():
     """A job has an operand for each value of its members."""
     many = WEIGHTS * 20

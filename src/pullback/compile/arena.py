@@ -41,12 +41,11 @@ def overwrite(plan: Schedule) -> None:
 def reuse_in_chains(plan: Schedule) -> None:
     """Let members of a chain write where others have been that nobody reads again.
 
-    Each chunk writes where it has read itself, if both have the same size and are cut alike.
+    All that a chain makes is cut alike: each chunk writes where it has read itself.
     """
     first, last = _first_steps(plan), _last_steps(plan)
     inputs = set(map(plan.owner, plan.graph.inputs))
     for i, chain in enumerate(plan.steps):
-        n = len(chain.outer)
         touched = {v: k for k, member in enumerate(chain.members) for v in plan.touched(member)}
         seen: set[Variable] = set()
         free: list[Variable] = []
@@ -54,7 +53,7 @@ def reuse_in_chains(plan: Schedule) -> None:
             own = [v for v in dict.fromkeys(plan.touched(member)) if v not in seen]
             seen.update(own)
             for v in own:
-                if first[v] < i or v in inputs or v.type.shape[:n] != chain.outer:
+                if first[v] < i or v in inputs:
                     continue
                 old = next((f for f in free if touched[f] < k and _has_room(plan, f, v)), None)
                 if old is not None:
