@@ -145,7 +145,7 @@ def place(plan: Schedule, scratch: Sequence[int] = ()) -> None:
     fixed = plan.results.union(plan.graph.inputs)
     first, last = _first_steps(plan), _last_steps(plan)
     inputs = set(map(plan.owner, plan.graph.inputs))
-    hosts = [v for v in first if v in fixed and v not in inputs]
+    hosts = [v for v in sorted(first, key=first.__getitem__) if v in fixed and v not in inputs]
     values = [v for v in sorted(first, key=first.__getitem__) if v not in fixed]
     _place_in_outputs(plan, values, hosts, (first, last))
     own = [v for v in values if v not in plan.hosted]

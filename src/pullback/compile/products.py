@@ -147,7 +147,7 @@ class Product:
         """A row vector with the columns of B, which lie in memory as rows."""
         _, n, k = self.sizes
         b_row = self.layout.b_row
-        for start, count, rows in split(n, 8):
+        for start, count, rows in pieces(n, 8):
             with loop(self.builder, count) as i:
                 j = self.builder.add(size(start), self.builder.mul(i, size(rows)))
                 self.builder.call(

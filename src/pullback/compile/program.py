@@ -194,15 +194,26 @@ class FunctionEmitter:
         return CompileError(f"{equation.primitive.name} has no native form")
 
     def chain(self, members: Sequence[Any]) -> Made:
-        """``chain(status, *operands of all members, working memory, chunk)`` calls all of them."""
+        """``chain(status, *operands of all members, working memory, chunk)`` calls all of them.
+
+        The chunks of one function have their parts of its working memory, also in its next call.
+        """
         functions = [function for made in members for function, _ in made.stages]
         (n_chunks,) = {n for made in members for _, n in made.stages}
         key = "chain", *functions
         kernel = self.program.kernels.get(key)
         if kernel is None:
-            sizes = [(len(made.variables), made.scratch_bytes) for made in members]
-            function = emit_chain(self.program.module, functions, sizes)
-            kernel = Compiled([(function, n_chunks)], sum(n_bytes for _, n_bytes in sizes))
+            starts: dict[Any, int] = {}
+            n_bytes = 0
+            for made, function in zip(members, functions, strict=True):
+                if function not in starts:
+                    starts[function] = n_bytes
+                    n_bytes += made.scratch_bytes
+            calls = [
+                (function, len(made.variables), starts[function])
+                for made, function in zip(members, functions, strict=True)
+            ]
+            kernel = Compiled([(emit_chain(self.program.module, calls), n_chunks)], n_bytes)
             self.program.kernels[key] = kernel
         variables = [v for made in members for v in made.variables]
         return Made(kernel.stages, variables, kernel.scratch_bytes)

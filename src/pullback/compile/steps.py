@@ -61,24 +61,22 @@ def emit_caller(module: ir.Module, n: int) -> Any:
     return caller
 
 
-def emit_chain(
-    module: ir.Module, functions: Sequence[Any], sizes: Sequence[tuple[int, int]]
-) -> Any:
-    """``chain(status, *operands, working memory, chunk)``: all functions of steps for a chunk.
+def emit_chain(module: ir.Module, calls: Sequence[tuple[Any, int, int]]) -> Any:
+    """``chain(status, *operands, working memory, chunk)``: functions of steps for a chunk.
 
-    ``sizes`` are the numbers of their operands, which lie one behind the other, and the bytes of
-    their working memory.
+    ``calls`` are the functions with their numbers of operands, which lie one behind the other, and
+    the bytes from the start of the working memory to their own.
     """
-    n_operands = sum(n for n, _ in sizes)
+    n_operands = sum(n for _, n, _ in calls)
     kind = ir.FunctionType(ir.VoidType(), [POINTER] * (n_operands + 2) + [I64])
     chain = ir.Function(module, kind, module.get_unique_name("chain"))
     chain.linkage = "internal"
     builder = ir.IRBuilder(chain.append_basic_block("entry"))
     status, *operands, memory, chunk = chain.args
-    for function, (n, n_bytes) in zip(functions, sizes, strict=True):
-        builder.call(function, [status, *operands[:n], memory, chunk])
+    for function, n, start in calls:
+        own = builder.gep(memory, [I64(start)], source_etype=I8)
+        builder.call(function, [status, *operands[:n], own, chunk])
         operands = operands[n:]
-        memory = builder.gep(memory, [I64(n_bytes)], source_etype=I8)
     builder.ret_void()
     return chain
 

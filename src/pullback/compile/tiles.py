@@ -234,26 +234,21 @@ class Tiles:
             return function
         builder = ir.IRBuilder(function.append_basic_block("entry"))
         b, panel, b_step, k = function.args
-        whole = columns - columns % self.lanes
+        whole = columns // self.lanes
         blocks = builder.udiv(k, size(self.lanes)) if whole else size(0)
-        with loop(builder, blocks) as block:
-            p = builder.mul(block, size(self.lanes))
-            for j in range(0, whole, self.lanes):
-                rows = [
-                    self.load(
-                        builder,
-                        self.at(builder, self.row(builder, b, b_step, size(j + i)), p),
-                        self.lanes,
-                    )
-                    for i in range(self.lanes)
-                ]
-                for i, row in enumerate(self.transposed(builder, rows)):
-                    place = builder.mul(builder.add(p, size(i)), size(columns))
-                    target = self.at(builder, panel, builder.add(place, size(j)))
-                    builder.store(row, target, align=self.dtype.itemsize)
+        with loop(builder, blocks) as block, loop(builder, whole) as part:
+            p, j = (builder.mul(n, size(self.lanes)) for n in (block, part))
+            starts = (
+                self.row(builder, b, b_step, builder.add(j, size(i))) for i in range(self.lanes)
+            )
+            rows = [self.load(builder, self.at(builder, s, p), self.lanes) for s in starts]
+            for i, row in enumerate(self.transposed(builder, rows)):
+                place = builder.mul(builder.add(p, size(i)), size(columns))
+                target = self.at(builder, panel, builder.add(place, j))
+                builder.store(row, target, align=self.dtype.itemsize)
         done = builder.mul(blocks, size(self.lanes))
-        self.move(builder, function, (0, whole), done, k)
-        self.move(builder, function, (whole, columns), size(0), k)
+        self.move(builder, function, (0, whole * self.lanes), done, k)
+        self.move(builder, function, (whole * self.lanes, columns), size(0), k)
         builder.ret_void()
         return function
 
@@ -265,12 +260,14 @@ class Tiles:
         if columns[0] == columns[1]:
             return
         width = int(pack.name.split("_")[1])
-        with loop(builder, builder.sub(end, start)) as i:
-            p = builder.add(start, i)
-            for j in range(*columns):
-                source = self.at(builder, self.row(builder, b, b_step, size(j)), p)
-                target = self.at(builder, panel, builder.add(builder.mul(p, size(width)), size(j)))
-                builder.store(builder.load(source, typ=self.real), target)
+        first, stop = map(size, columns)
+        with (
+            loop(builder, end, start=start) as p,
+            loop(builder, stop, start=first, unrolled=4) as j,
+        ):
+            source = self.at(builder, self.row(builder, b, b_step, j), p)
+            target = self.at(builder, panel, builder.add(builder.mul(p, size(width)), j))
+            builder.store(builder.load(source, typ=self.real), target)
 
     def transposed(self, builder: ir.IRBuilder, rows: list[Any]) -> list[Any]:
         """A square of numbers, transposed by swapping ever smaller blocks."""
