@@ -20,7 +20,6 @@ from pullback.compile import engine
 from pullback.core.graph import Graph
 
 CHAINS = 12  # independent sums of one vector each: two units, four cycles each, 16 registers
-VECTOR_BYTES = 32
 ROUNDS = 1 << 18  # about a millisecond: short enough to fall between other programs' turns
 STREAM_BYTES = 256 << 20  # many times the caches
 RUN = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 3, ctypes.c_int64)
@@ -29,7 +28,8 @@ RUN = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 3, ctypes.c_int64)
 def multiply_adds(scalar: str, lanes: int) -> str:
     """LLVM text: each chunk makes ``ROUNDS`` multiply-adds in each of its chains."""
     vector = f"<{lanes} x {scalar}>"
-    fma = f"@llvm.fma.v{lanes}f{8 * VECTOR_BYTES // lanes}"
+    bits = {"float": 32, "double": 64}[scalar]
+    fma = f"@llvm.fma.v{lanes}f{bits}"
     sums = [f"%s{k} = phi {vector} [%start, %0], [%n{k}, %head]" for k in range(CHAINS)]
     steps = [
         f"%n{k} = call {vector} {fma}({vector} %s{k}, {vector} %factor, {vector} %factor)"
@@ -110,7 +110,8 @@ def best_seconds(text: str, table: Any, n_chunks: int, rounds: int) -> float:
 
 def peak_flops(dtype: str, rounds: int) -> float:
     """Operations a second of multiply-adds that wait for nothing; each is two operations."""
-    n, lanes = os.cpu_count() or 1, VECTOR_BYTES // np.dtype(dtype).itemsize
+    n = os.cpu_count() or 1
+    lanes = engine.processor().vector_bytes // np.dtype(dtype).itemsize
     table = np.full((n + 2, lanes), 0.5, dtype)
     text = multiply_adds({"float32": "float", "float64": "double"}[dtype], lanes)
     return 2 * n * CHAINS * ROUNDS * lanes / best_seconds(text, table, n, rounds)
