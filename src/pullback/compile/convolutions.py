@@ -35,6 +35,7 @@ __all__ = ["emit_convolution", "slides"]
 LINE = 128  # bytes
 GRAIN = 1 << 20  # multiplications of a chunk
 LEAST_COLUMNS = 64  # of a part of the rows
+LEAST_RUN = 8  # neighbours that are worth a load of their own
 MERGED = 1 << 14  # sums that a chunk adds up
 
 Ints = tuple[int, ...]
@@ -225,8 +226,9 @@ class Slide(Convolution):
         kernel.n_chunks = -(-n_images // in_chunk)
         width = panel_width(self.tiles, self.n_out)
         lanes = self.tiles.lanes
-        is_dense = self.positions[-1] % lanes == 0  # no vector reaches into another row
-        columns, image, sums = n_positions if is_dense else layout.span, None, None
+        runs = [lanes, lanes // 2] if lanes // 2 >= LEAST_RUN else [lanes]
+        run = next((n for n in runs if self.positions[-1] % n == 0), 0)  # reaches into no other row
+        columns, image, sums = n_positions if run else layout.span, None, None
         if not self.is_copy(layout):
             if columns != n_positions:
                 columns = chunk_length(columns, 1, width)
@@ -236,7 +238,7 @@ class Slide(Convolution):
             sums = self.scratch(self.n_out * columns)
         step = self.channel if image is None else layout.length
         places = self.table([c * step + start for c in range(self.n_in) for start in layout.starts])
-        starts = layout.positions(lanes) if is_dense else range(0, columns, lanes)
+        starts = layout.positions(run) if run else range(0, columns, lanes)
         vectors = self.table(list(starts))
         filters = self.n_out * reads
         first, stop = bounds(self.builder, n_images, in_chunk, kernel.chunk)
@@ -251,7 +253,8 @@ class Slide(Convolution):
                 self.copy_images(layout, source, image, self.n_in, self.channel)
                 source = image
             tables = places, vectors
-            self.multiply((weights, source, sums or target), tables, reads, columns, width)
+            sizes = reads, columns, width, run or lanes
+            self.multiply((weights, source, sums or target), tables, sizes)
             if sums is not None:
                 self.drop(layout, sums, columns, target)
             if kernel.tail is not None:
@@ -262,11 +265,10 @@ class Slide(Convolution):
         self,
         operands: tuple[Any, Any, Any],
         tables: tuple[Any, Any],
-        reads: int,
-        columns: int,
-        width: int,
+        sizes: tuple[int, int, int, int],
     ) -> None:
         """``c = weights @ rows``, in blocks of the inner dimension and panels of columns."""
+        reads, columns, width, run = sizes
         build, (weights, rows, c), (places, vectors) = self.builder, operands, tables
         inner = split(reads, INNER)[0][2]
         with loop(build, -(-reads // inner)) as block:
@@ -278,10 +280,9 @@ class Slide(Convolution):
             for start, count, lanes in pieces(columns, width):
                 with loop(build, count) as panel:
                     j = build.add(size(start), build.mul(panel, size(lanes)))
-                    vector = build.udiv(j, size(self.tiles.lanes))
-                    own = build.gep(vectors, [vector], source_etype=I64)
+                    own = build.gep(vectors, [build.udiv(j, size(run))], source_etype=I64)
                     for row, height in tile_rows(build, self.n_out, self.tiles):
-                        tile = self.tiles.tile(height, lanes, has_table=True)
+                        tile = self.tiles.tile(height, lanes, run)
                         a = self.at(weights, (row, reads), (p, 1))
                         place = self.at(c, (row, columns), (j, 1))
                         steps = [size(reads), size(1), table, size(columns), depth, is_more, own]

@@ -73,25 +73,26 @@ class Tiles:
         return self.at(builder, start, place)
 
     # -- tiles --------------------------------------------------------------------------------
-    def tile(self, rows: int, columns: int, has_table: bool = False) -> Any:
+    def tile(self, rows: int, columns: int, run: int = 0) -> Any:
         """``tile(a, b, c, a_row, a_step, b_step, c_row, k, add)``: rows x columns of C.
 
-        With tables, ``b_step`` is that of the places where the rows of B start, and ``columns``,
-        behind all others, that of the distances of the vectors in a row.
+        With a ``run`` of neighbours in a row of B, ``b_step`` is the table of the places where the
+        rows start, and ``columns``, behind all others, that of the distances of runs in a row.
         """
-        others = [I64, I64, POINTER if has_table else I64, I64, I64, I1, *[POINTER] * has_table]
-        name = f"tile_{rows}x{columns}{'_table' * has_table}"
+        others = [I64, I64, POINTER if run else I64, I64, I64, I1, *[POINTER] * bool(run)]
+        name = f"tile_{rows}x{columns}{f'_runs_{run}' if run else ''}"
         function, is_new = self.function(name, 3, others)
         if not is_new:
             return function
         builder = ir.IRBuilder(function.append_basic_block("entry"))
         a, b, c, a_row, a_step, b_step, c_row, k, add, *table = function.args
         widths = self.widths(columns)
+        run = run or self.lanes
         places = {
-            j: builder.load(builder.gep(table[0], [size(i)], source_etype=I64), typ=I64)
+            j: builder.load(builder.gep(table[0], [size(j // run)], source_etype=I64), typ=I64)
             if table
             else size(j)
-            for i, (j, _) in enumerate(widths)
+            for j in range(0, columns, run)
         }
         sums = {
             (i, j): builder.alloca(ir.VectorType(self.real, w))
@@ -102,9 +103,7 @@ class Tiles:
             builder.store(ir.Constant(place.allocated_type, None), place)
         with loop(builder, k, unrolled=self.processor.unrolled) as p:
             row = self.row(builder, b, b_step, p)
-            parts = [
-                (j, w, self.load(builder, self.at(builder, row, places[j]), w)) for j, w in widths
-            ]
+            parts = [(j, w, self.joined(builder, row, places, (j, w), run)) for j, w in widths]
             column = self.at(builder, a, builder.mul(p, a_step))
             for i in range(rows):
                 place = self.at(builder, column, builder.mul(size(i), a_row))
@@ -130,6 +129,30 @@ class Tiles:
                     builder.store(value, targets[place], align=self.dtype.itemsize)
         builder.ret_void()
         return function
+
+    def joined(
+        self,
+        builder: ir.IRBuilder,
+        row: Any,
+        places: dict[int, Any],
+        vector: tuple[int, int],
+        run: int,
+    ) -> Any:
+        """The numbers of a vector (first column, lanes) of a row, from one run or from several."""
+        first, lanes = vector
+        starts = range(first, first + lanes, run)
+        parts = [
+            self.load(builder, self.at(builder, row, places[j]), min(run, first + lanes - j))
+            for j in starts
+        ]
+        while len(parts) > 1:
+            n = 2 * parts[0].type.count
+            mask = ir.Constant(ir.VectorType(I32, n), list(range(n)))
+            parts = [
+                builder.shuffle_vector(*pair, mask)
+                for pair in zip(parts[::2], parts[1::2], strict=True)
+            ]
+        return parts[0]
 
     def dots(self, rows: int) -> Any:
         """``dots(a, b, c, b_row, k)``: the products of a vector with rows of a matrix."""
