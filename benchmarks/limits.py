@@ -25,11 +25,11 @@ STREAM_BYTES = 256 << 20  # many times the caches
 RUN = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 3, ctypes.c_int64)
 
 
-def multiply_adds(scalar: str, lanes: int) -> str:
+def multiply_adds(dtype: np.dtype[Any], lanes: int) -> str:
     """LLVM text: each chunk makes ``ROUNDS`` multiply-adds in each of its chains."""
+    scalar = {4: "float", 8: "double"}[dtype.itemsize]
     vector = f"<{lanes} x {scalar}>"
-    bits = {"float": 32, "double": 64}[scalar]
-    fma = f"@llvm.fma.v{lanes}f{bits}"
+    fma = f"@llvm.fma.v{lanes}f{8 * dtype.itemsize}"
     sums = [f"%s{k} = phi {vector} [%start, %0], [%n{k}, %head]" for k in range(CHAINS)]
     steps = [
         f"%n{k} = call {vector} {fma}({vector} %s{k}, {vector} %factor, {vector} %factor)"
@@ -113,7 +113,7 @@ def peak_flops(dtype: str, rounds: int) -> float:
     n = os.cpu_count() or 1
     lanes = engine.processor().vector_bytes // np.dtype(dtype).itemsize
     table = np.full((n + 2, lanes), 0.5, dtype)
-    text = multiply_adds({"float32": "float", "float64": "double"}[dtype], lanes)
+    text = multiply_adds(np.dtype(dtype), lanes)
     return 2 * n * CHAINS * ROUNDS * lanes / best_seconds(text, table, n, rounds)
 
 

@@ -33,9 +33,17 @@ def overwrite(plan: Schedule) -> None:
     last = _last_steps(plan)
     fixed = plan.results.union(v for v in plan.graph.inputs if v not in plan.room)
     for i, step in enumerate(plan.steps):
-        for member in step.members or [step]:
-            done = {v for v in member.all_reads if last.get(v) == i}
-            _overwrite_in(plan, member, done - fixed - _kept_by_others(plan, step, member))
+        members = step.members or [step]
+        reads = [member.all_reads for member in members]
+        for k, member in enumerate(members):
+            free = {v for v in reads[k] if last.get(v) == i} - fixed
+            for j, other in enumerate(members):  # of a chain: later ones, and other chunks, read
+                if j != k:
+                    shared = free & reads[j]
+                    free -= {
+                        v for v in shared if j > k or not reads_units(plan, other, {v}, step.outer)
+                    }
+            _overwrite_in(plan, member, free)
 
 
 def reuse_in_chains(plan: Schedule) -> None:
@@ -61,20 +69,6 @@ def reuse_in_chains(plan: Schedule) -> None:
                     plan.alias[old] = v
                 if last[v] == i and v not in plan.results:
                     free.append(v)
-
-
-def _kept_by_others(plan: Schedule, chain: Step, member: Step) -> set[Variable]:
-    """What a member of a chain must not write over: other chunks or later members read it."""
-    kept: set[Variable] = set()
-    is_later = False
-    for other in chain.members:
-        if is_later:
-            kept |= other.all_reads
-        elif other is not member:
-            reads = other.all_reads
-            kept.update(v for v in reads if not reads_units(plan, other, {v}, chain.outer))
-        is_later = is_later or other is member
-    return kept
 
 
 def _overwrite_in(plan: Schedule, step: Step, done: set[Variable]) -> None:
@@ -145,8 +139,9 @@ def place(plan: Schedule, scratch: Sequence[int] = ()) -> None:
     fixed = plan.results.union(plan.graph.inputs)
     first, last = _first_steps(plan), _last_steps(plan)
     inputs = set(map(plan.owner, plan.graph.inputs))
-    hosts = [v for v in sorted(first, key=first.__getitem__) if v in fixed and v not in inputs]
-    values = [v for v in sorted(first, key=first.__getitem__) if v not in fixed]
+    by_time = sorted(first, key=first.__getitem__)
+    hosts = [v for v in by_time if v in fixed and v not in inputs]
+    values = [v for v in by_time if v not in fixed]
     _place_in_outputs(plan, values, hosts, (first, last))
     own = [v for v in values if v not in plan.hosted]
     large = [v for v in own if v.type.nbytes >= LARGE]

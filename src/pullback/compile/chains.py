@@ -25,7 +25,7 @@ NEAR = 1 << 19  # bytes of a chunk of all values: those of the second cache
 LEAST_ROWS, ROWS = 16, 32  # of a batch in a chunk: at least, and wanted
 MOST_WORK = 1 << 22  # multiplications of rows with a matrix; larger ones gain by shared copies
 MOST_NUMBERS = 1 << 16, 1 << 13  # of that matrix; transposed, since every chunk copies it then
-MOST_MEMBERS = 48
+MOST_MEMBERS = 48  # a job has an operand for each value of its members
 
 Shape = tuple[int, ...]
 
@@ -90,18 +90,23 @@ def _outer(plan: Schedule, group: Step, step: Step) -> Shape:
 
 def _n_chunks(plan: Schedule, group: Step, step: Step) -> int:
     """How many chunks of equal size: as their work asks for, but that of one stays in the cache."""
-    wanted = chunks.n_chunks(sum(map(plan.work, (*group.parts, *step.parts))))
+
+    def wanted() -> int:
+        return chunks.n_chunks(sum(map(plan.work, (*group.parts, *step.parts))))
+
     n = math.prod(_outer(plan, group, step))
     members = [*(group.members or [group]), step]
     if any(_has_few_rows(plan, member) for member in members):
         found = [d for d in _divisors(n, 2) if n // d >= LEAST_ROWS]
-        return min(found, key=lambda d: abs(n // d - ROWS)) if found and wanted > 1 else 0
+        is_worth = bool(group.members) or wanted() > 1  # a chain has been worth it before
+        return min(found, key=lambda d: abs(n // d - ROWS)) if found and is_worth else 0
     n_bytes = sum(v.type.nbytes for v in {*plan.touched(group), *plan.touched(step)})
     found = _divisors(n, LEAST_CHUNKS)
-    if wanted == 1 or not found or n_bytes > NEAR * found[-1]:
+    n_wanted = wanted()
+    if n_wanted == 1 or not found or n_bytes > NEAR * found[-1]:
         return 0
     near = [n for n in found if 2 * n_bytes <= NEAR * n] or found[-1:]
-    return min(near, key=lambda n: abs(n - wanted))
+    return min(near, key=lambda n: abs(n - n_wanted))
 
 
 def _outputs(plan: Schedule, group: Step) -> set[Variable]:

@@ -58,6 +58,7 @@ def machine() -> Any:
     )
 
 
+@lru_cache(maxsize=1)
 def processor() -> Processor:
     """What kernels are made for: the processor that this process runs on."""
     return processor_with(llvm.get_host_cpu_features())

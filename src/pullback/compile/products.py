@@ -26,7 +26,7 @@ __all__ = [
     "tile_rows",
 ]
 
-INNER = 256  # numbers of the inner dimension in a block: a panel takes 16 KiB
+INNER = 256  # numbers of the inner dimension in a block: a panel takes two vectors for each
 ROWS = 144  # of a block of A, which stays in the second cache
 STRIP = 128 << 10  # bytes of the copy of some columns of a block of B
 MUCH = 256  # columns that are worth a copy of A

@@ -204,15 +204,12 @@ class FunctionEmitter:
         kernel = self.program.kernels.get(key)
         if kernel is None:
             starts: dict[Any, int] = {}
-            n_bytes = 0
+            calls, n_bytes = [], 0
             for made, function in zip(members, functions, strict=True):
                 if function not in starts:
                     starts[function] = n_bytes
                     n_bytes += made.scratch_bytes
-            calls = [
-                (function, len(made.variables), starts[function])
-                for made, function in zip(members, functions, strict=True)
-            ]
+                calls.append((function, len(made.variables), starts[function]))
             kernel = Compiled([(emit_chain(self.program.module, calls), n_chunks)], n_bytes)
             self.program.kernels[key] = kernel
         variables = [v for made in members for v in made.variables]

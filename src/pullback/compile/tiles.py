@@ -138,21 +138,16 @@ class Tiles:
         vector: tuple[int, int],
         run: int,
     ) -> Any:
-        """The numbers of a vector (first column, lanes) of a row, from one run or from several."""
+        """The numbers of a vector (first column, lanes) of a row, from one run or from two."""
         first, lanes = vector
-        starts = range(first, first + lanes, run)
         parts = [
             self.load(builder, self.at(builder, row, places[j]), min(run, first + lanes - j))
-            for j in starts
+            for j in range(first, first + lanes, run)
         ]
-        while len(parts) > 1:
-            n = 2 * parts[0].type.count
-            mask = ir.Constant(ir.VectorType(I32, n), list(range(n)))
-            parts = [
-                builder.shuffle_vector(*pair, mask)
-                for pair in zip(parts[::2], parts[1::2], strict=True)
-            ]
-        return parts[0]
+        if len(parts) == 1:
+            return parts[0]
+        mask = ir.Constant(ir.VectorType(I32, lanes), list(range(lanes)))
+        return builder.shuffle_vector(*parts, mask)
 
     def dots(self, rows: int) -> Any:
         """``dots(a, b, c, b_row, k)``: the products of a vector with rows of a matrix."""
