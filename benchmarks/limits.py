@@ -16,7 +16,7 @@ import numpy as np
 from benchmarks.command_line import from_command_line
 from benchmarks.timing import show
 from pullback.analysis.cost import cost
-from pullback.compile import engine
+from pullback.compile import assembler, engine
 from pullback.core.graph import Graph
 
 CHAINS = 12  # independent sums of one vector each: two units, four cycles each, 16 registers
@@ -97,21 +97,20 @@ end:
 def best_seconds(text: str, table: Any, n_chunks: int, rounds: int) -> float:
     """The fastest of some runs of ``main`` of LLVM text by all processors."""
     pool = engine.pool(n_chunks)
-    owner, main = engine.link(engine.compiled(text))
+    code = engine.load(assembler.compiled(text))
     run = RUN(pool.run_address)
     times = []
     for _ in range(rounds):
         start = time.perf_counter()
-        run(pool.address, main, table.ctypes.data, n_chunks)
+        run(pool.address, code.address("main"), table.ctypes.data, n_chunks)
         times.append(time.perf_counter() - start)
-    del owner  # which frees the code
     return min(times)
 
 
 def peak_flops(dtype: str, rounds: int) -> float:
     """Operations a second of multiply-adds that wait for nothing; each is two operations."""
     n = os.cpu_count() or 1
-    lanes = engine.processor().vector_bytes // np.dtype(dtype).itemsize
+    lanes = assembler.processor().vector_bytes // np.dtype(dtype).itemsize
     table = np.full((n + 2, lanes), 0.5, dtype)
     text = multiply_adds(np.dtype(dtype), lanes)
     return 2 * n * CHAINS * ROUNDS * lanes / best_seconds(text, table, n, rounds)

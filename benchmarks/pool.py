@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks.command_line import from_command_line
 from benchmarks.timing import interleaved, show
-from pullback.compile import engine
+from pullback.compile import assembler, engine
 
 CHUNKS, CHUNK_S = 64, 20e-6
 REPEATS = 1000
@@ -60,13 +60,13 @@ HOG = "print(flush=True)\nwhile True: pass"
 
 @lru_cache(maxsize=1)
 def linked() -> Any:
-    """The engine of the benchmark's own code, which lives as long as what was linked."""
-    return engine.link(engine.compiled(CODE))[0]
+    """The benchmark's own code, which lives as long as what was loaded."""
+    return engine.load(assembler.compiled(CODE))
 
 
 def job(threads: int, chunk: str, n: int, steps: int = 1, count: int = 1) -> Callable[[], Any]:
     """A call that runs a job ``count`` times."""
-    pool, address_of = engine.pool(threads), linked().get_function_address
+    pool, address_of = engine.pool(threads), linked().address
     repeat = REPEAT(address_of("repeat"))
     table = np.full(n + 1, steps)
 

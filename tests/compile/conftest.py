@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from pullback.compile import engine
+from pullback.compile import assembler
 from pullback.compile.processor import NARROW, WIDE, Processor
 
 
 @pytest.fixture(params=[NARROW, WIDE], ids=["narrow", "wide"])
 def processor(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Processor:
     """Code for each is right on any: LLVM splits vectors that a processor does not have."""
-    monkeypatch.setattr(engine, "processor", lambda: request.param)
+    monkeypatch.setenv("PULLBACK_CACHE_DIR", "")  # whose keys do not know of it
+    monkeypatch.setattr(assembler, "processor", lambda: request.param)
     return request.param

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import pullback as pb
-from pullback.compile import engine, entry, frame
+from pullback.compile import assembler, engine, entry, frame
 from pullback.compile.processor import processor_with
 from pullback.core.graph import GraphBuilder
 from pullback.core.primitive import registry
@@ -137,7 +137,7 @@ def test_outputs_are_fresh_memory(native):
 
 def test_code_outlives_the_caches(native):
     f, _ = native
-    engine.compiled.cache_clear()
+    assembler.compiled.cache_clear()
     engine.executables.clear()
     gc.collect()
     np.testing.assert_array_equal(f(X), X * 2 + 1)
@@ -313,12 +313,12 @@ def test_layers_of_one_shape_share_their_code():
 
 @pytest.mark.parametrize("name", [*PROGRAMS, "entry"])
 def test_programs_compile_for_arm64(name, monkeypatch):
-    monkeypatch.setattr(engine, "processor", lambda: processor_with({"neon": True}))
-    engine.llvm.initialize_all_targets()
-    engine.llvm.initialize_all_asmprinters()
-    arm = engine.llvm.Target.from_triple("aarch64-linux-gnu").create_target_machine(opt=2)
+    monkeypatch.setattr(assembler, "processor", lambda: processor_with({"neon": True}))
+    assembler.llvm.initialize_all_targets()
+    assembler.llvm.initialize_all_asmprinters()
+    arm = assembler.llvm.Target.from_triple("aarch64-linux-gnu").create_target_machine(opt=2)
     text = entry.emit_entry() if name == "entry" else pb.compile(PROGRAMS[name]).show("llvm", X)
-    code = engine.compile_text(text, arm)
+    code = assembler.compile_text(text, arm)
     assert code[:4] == b"\x7fELF"
     assert int.from_bytes(code[18:20], "little") == 183  # EM_AARCH64
     assert b"\0main\0" in code

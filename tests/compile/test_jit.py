@@ -261,15 +261,16 @@ assert [str(w.message) for w in caught] == [
 @pytest.mark.parametrize(
     ("fault", "reason"),
     [
-        ("engine.llvm.get_host_cpu_name = unknown", "no such processor"),
+        ("assembler.llvm.get_host_cpu_name = unknown", "no such processor"),
         ("frame.FLAGS = frame.NDIM", "this Python or NumPy lays out arrays in a way that"),
     ],
 )
 def test_on_an_unknown_machine_the_same_program_runs_with_one_notice(fault, reason):
     program = f"""
-import warnings
+import os, warnings
+os.environ["PULLBACK_CACHE_DIR"] = ""
 import numpy as np, pullback as pb
-from pullback.compile import engine, frame
+from pullback.compile import assembler, engine, frame
 def unknown():
     raise RuntimeError("no such processor")
 {fault}

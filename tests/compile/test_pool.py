@@ -13,7 +13,7 @@ import time
 import numpy as np
 import pytest
 
-from pullback.compile import engine
+from pullback.compile import assembler, engine
 from pullback.compile import pool as module
 from pullback.errors import ArgumentError
 
@@ -104,7 +104,7 @@ def pool():
 @pytest.fixture(scope="module")
 def chunks():
     """Addresses of the native chunks by their names."""
-    return engine.link(engine.compiled(CHUNKS))[0].get_function_address
+    return engine.load(assembler.compiled(CHUNKS)).address
 
 
 def run(pool, chunk, table, n):
@@ -177,8 +177,8 @@ def test_workers_that_were_woken_in_vain_sleep_again(pool):
 def test_no_wake_is_lost_by_workers_about_to_sleep(monkeypatch, chunks):
     monkeypatch.setattr(module, "SPINS", 0)
     monkeypatch.setattr(module, "YIELDS", 0)  # sleep at once, so that jobs come in the midst of it
-    code = engine.link(engine.compiled(module.emit_pool()))[0]
-    sleepy = module.Pool(code, code.get_function_address, THREADS)
+    code = engine.load(assembler.compiled(module.emit_pool()))
+    sleepy = module.Pool(code, THREADS)
     sleepy.start()
     table = np.zeros(2, np.int64)
     meetings = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 3, ctypes.c_int64)(chunks("meetings"))
@@ -311,8 +311,8 @@ def test_pools_are_kept(pool):
 
 def test_a_platform_without_futexes_runs_all_in_the_caller(monkeypatch, chunks):
     monkeypatch.setattr(module, "TARGET", "")
-    code = engine.link(engine.compiled(module.emit_pool()))[0]
-    plain = module.Pool(code, code.get_function_address, THREADS)
+    code = engine.load(assembler.compiled(module.emit_pool()))
+    plain = module.Pool(code, THREADS)
     plain.start()
     table = np.zeros(10, np.int64)
     run(plain, chunks("main"), table, 9)

@@ -6,12 +6,11 @@ import ctypes
 import itertools
 from collections.abc import Callable, Iterator
 
-import llvmlite.binding as llvm
 import numpy as np
 import pytest
 
 import pullback as pb
-from pullback.compile import engine, products, stacks
+from pullback.compile import assembler, engine, products, stacks
 from pullback.compile.ir import Module
 from pullback.compile.tiles import Tiles
 
@@ -45,8 +44,7 @@ def compiled(
     dtype: str, shapes: list[tuple[int, int, int, bool, bool]]
 ) -> Iterator[tuple[Callable, int]]:
     """One function of the addresses of a, b, c and working memory for each case."""
-    engine.prepare()
-    module = Module("products", engine.processor())
+    module = Module("products", assembler.processor())
     made = [
         products.Product(Tiles(module, np.dtype(dtype)), case[:3], in_place(*case))
         for case in shapes
@@ -56,14 +54,10 @@ def compiled(
         function = product.function()
         function.linkage = ""
         names.append(function.name)
-    host = engine.machine()
-    code = engine.compile_text(str(module), host)
-    built = llvm.create_mcjit_compiler(llvm.parse_assembly(""), host)
-    built.add_object_file(llvm.ObjectFileRef.from_data(code))
-    built.finalize_object()
+    code = engine.load(assembler.compiled(str(module)))
     kind = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4)
     for name, product in zip(names, made, strict=True):
-        yield kind(built.get_function_address(name)), product.scratch_bytes
+        yield kind(code.address(name)), product.scratch_bytes
 
 
 def guarded(shape: tuple[int, ...], dtype: str) -> tuple[np.ndarray, np.ndarray]:

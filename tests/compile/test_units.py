@@ -11,7 +11,7 @@ import pytest
 from llvmlite.binding import ffi
 
 import pullback as pb
-from pullback.compile import engine
+from pullback.compile import assembler, engine
 from pullback.compile.units import LEAST_LINES, MOST_UNITS, units
 
 RNG = np.random.default_rng(0)
@@ -72,13 +72,13 @@ def test_llvm_is_not_locked():
     """Else the units would be compiled one after the other."""
     for name in ("LLVMPY_RunNewModulePassManager", "LLVMPY_TargetMachineEmitToMemory"):
         locked = getattr(ffi.lib, name)
-        assert engine.unlocked(locked) is not locked
+        assert assembler.unlocked(locked) is not locked
 
 
 def test_without_llvmlite_s_lock_to_pass(monkeypatch):
     """Another llvmlite may have none: its functions are called as they are."""
-    monkeypatch.setattr(engine, "unlocked", lambda function: function)
-    engine.compiled.cache_clear()
+    monkeypatch.setattr(assembler, "unlocked", lambda function: function)
+    assembler.compiled.cache_clear()
     engine.executables.clear()
     np.testing.assert_allclose(pb.compile(lambda x: np.cos(x) + 3)(X), np.cos(X) + 3, rtol=1e-15)
 
@@ -95,6 +95,6 @@ def test_threads_compile_at_the_same_time():
 
 def test_refused_text_is_an_error():
     """The error of a unit reaches the caller."""
-    engine.prepare()
+    assembler.prepare()
     with pytest.raises(RuntimeError):
-        engine.compiled("define void @main() {\n  ret i32 1\n}")
+        assembler.compiled("define void @main() {\n  ret i32 1\n}")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import pullback as pb
-from pullback.compile import engine
+from pullback.compile import assembler
 
 X = np.linspace(-3, 3, 40 * 64, dtype=np.float32).reshape(40, 64)
 MASK = X > 0.5
@@ -38,13 +38,13 @@ LOOPS = {
 def test_no_loop_of_single_numbers(monkeypatch, name):
     monkeypatch.setenv("PULLBACK_CACHE_DIR", "")
     texts = []
-    emit = engine.emit_object
+    emit = assembler.emit_object
 
     def emit_object(host, module):
         texts.append(str(module))
         return emit(host, module)
 
-    monkeypatch.setattr(engine, "emit_object", emit_object)
+    monkeypatch.setattr(assembler, "emit_object", emit_object)
     f = pb.compile(LOOPS[name])
     with np.errstate(invalid="ignore"):
         np.testing.assert_allclose(f(X, MASK), LOOPS[name](X, MASK), rtol=1e-6)

@@ -11,7 +11,7 @@ from tests.compile.verifier import PASSES, verified, verify_graph, verify_schedu
 
 import pullback as pb
 from pullback import nn
-from pullback.compile import engine
+from pullback.compile import assembler
 from pullback.compile.arena import place
 from pullback.compile.frame import ALIGNMENT
 from pullback.compile.schedule import schedule
@@ -24,7 +24,7 @@ from pullback.transforms.stage import stage
 @pytest.mark.parametrize("name", TRANSFORMED)
 def test_every_pass_gives_a_valid_graph(name, monkeypatch):
     monkeypatch.setenv("PULLBACK_CACHE_DIR", "")
-    engine.compiled.cache_clear()
+    assembler.compiled.cache_clear()
     with verified() as ran:
         pb.compile(TRANSFORMED[name])(PARAMS, X, Y)
     assert set(ran) == {"schedule", "llvm", *[path.rpartition(".")[2] for path in PASSES]}
@@ -148,6 +148,6 @@ def test_wrong_llvm_is_refused():
       store i64 %x, ptr %p
       ret void
     }"""
-    engine.prepare()
+    assembler.prepare()
     with pytest.raises(RuntimeError, match="dominate"):
-        engine.compile_text(text, engine.machine())
+        assembler.compile_text(text, assembler.machine())

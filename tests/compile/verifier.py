@@ -175,8 +175,8 @@ def verified() -> Iterator[list[str]]:
             ran.append("schedule")
 
         patch.setattr(program, "place", place_and_verify)
-        engine = importlib.import_module("pullback.compile.engine")
-        original = engine.emit_object
+        assembler = importlib.import_module("pullback.compile.assembler")
+        original = assembler.emit_object
 
         def emit_object(host: Any, module: Any) -> bytes:
             module.verify()
@@ -184,5 +184,5 @@ def verified() -> Iterator[list[str]]:
             code: bytes = original(host, module)
             return code
 
-        patch.setattr(engine, "emit_object", emit_object)
+        patch.setattr(assembler, "emit_object", emit_object)
         yield ran

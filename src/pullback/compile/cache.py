@@ -10,8 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import tempfile
-from pathlib import Path
 
 __all__ = ["load", "store"]
 
@@ -19,13 +17,13 @@ MAX_BYTES = 256 * 2**20
 DIGEST_BYTES = hashlib.sha256().digest_size
 
 
-def folder() -> Path | None:
+def folder() -> str | None:
     """Where entries are kept, or ``None`` if nowhere."""
     given = os.environ.get("PULLBACK_CACHE_DIR")
     if given is not None:
-        return Path(given) if given else None
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path("~/.cache").expanduser()) / "pullback"
+        return given or None
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return os.path.join(base, "pullback")
 
 
 def digest(key: str, code: bytes) -> bytes:
@@ -38,9 +36,9 @@ def load(key: str) -> bytes | None:
     if place is None:
         return None
     try:
-        path = place / key
-        entry = path.read_bytes()
-        os.utime(path)  # most recently used
+        with open(os.path.join(place, key), "rb") as file:
+            entry = file.read()
+            os.utime(file.fileno())  # most recently used
     except OSError:
         return None
     code = entry[DIGEST_BYTES:]
@@ -53,23 +51,29 @@ def store(key: str, code: bytes) -> None:
     if place is None:
         return
     with contextlib.suppress(OSError):
-        place.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=place, prefix="tmp-", delete=False) as file:
+        os.makedirs(place, mode=0o700, exist_ok=True)
+        fresh = os.path.join(place, f"tmp-{os.urandom(8).hex()}")
+        with open(fresh, "xb", opener=privately) as file:
             file.write(digest(key, code) + code)
-        os.replace(file.name, place / key)
+        os.replace(fresh, os.path.join(place, key))
         shrink(place)
 
 
-def shrink(place: Path) -> None:
+def privately(path: str, flags: int) -> int:
+    return os.open(path, flags, mode=0o600)
+
+
+def shrink(place: str) -> None:
     """Delete files, those of killed writers too, from the least recently used on."""
     files = []
-    for path in place.iterdir():
+    for entry in os.scandir(place):
         with contextlib.suppress(FileNotFoundError):  # another process deletes too
-            status = path.stat()
-            files.append((status.st_mtime_ns, status.st_size, path))
+            status = entry.stat()
+            files.append((status.st_mtime_ns, status.st_size, entry.path))
     total = sum(size for _, size, _ in files)
     for _, size, path in sorted(files):
         if total <= MAX_BYTES:
             break
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
         total -= size

@@ -1,4 +1,4 @@
-"""From LLVM text to a running function: the only file that imports ``llvmlite.binding``."""
+"""Programs that run: found on the disk or compiled, loaded, and called with arrays."""
 
 from __future__ import annotations
 
@@ -8,23 +8,19 @@ import importlib
 import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import llvmlite
-import llvmlite.binding as llvm
 import numpy as np
-from llvmlite.binding import ffi
 
-from pullback.compile import cache
+from pullback.compile import cache, linker
 from pullback.compile.frame import MISMATCH, Frame, check_layout, expectations
 from pullback.compile.image import Failure, Image, digest, sources, surroundings
 from pullback.compile.lapack import routines
 from pullback.compile.pool import Pool, emit_pool, n_threads
-from pullback.compile.processor import Processor, processor_with
-from pullback.compile.units import units
+from pullback.compile.processor import features
 from pullback.core.graph import Equation, Graph, Literal
 from pullback.core.types import ArrayType
 from pullback.errors import CompileError
@@ -33,116 +29,41 @@ __all__ = ["Executable", "executable", "pool"]
 
 CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
 ENTRY = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p)
-OPTIMIZATION = 2  # level 3 takes twice as long and gives no faster code
 SINGULAR = {"solve": "Singular matrix", "cholesky": "Matrix is not positive definite"}
-LENGTH_BYTES = 8
 RAISED = -2  # the status that a callback leaves when it has raised
 
 
-@lru_cache(maxsize=1)
-def prepare() -> None:
-    """Set LLVM up for this process and tell it where the routines of LAPACK are."""
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    for name, address in routines().items():
-        llvm.add_symbol(f"lapack_{name}", address)
-
-
-def machine() -> Any:
-    """The processor this process runs on; an engine takes ownership of its machine."""
-    prepare()
-    return llvm.Target.from_default_triple().create_target_machine(
-        cpu=llvm.get_host_cpu_name(),
-        features=llvm.get_host_cpu_features().flatten(),
-        opt=OPTIMIZATION,
-    )
-
-
-@lru_cache(maxsize=1)
-def processor() -> Processor:
-    """What kernels are made for: the processor that this process runs on."""
-    return processor_with(llvm.get_host_cpu_features())
-
-
-def compile_text(text: str, host: Any) -> bytes:
-    """Verify and optimize LLVM text; returns object code.
-
-    Several threads may do so: each has a context of its own.
-    """
-    module = llvm.parse_assembly(text, llvm.create_context())
-    module.triple = host.triple
-    module.data_layout = str(host.target_data)
-    module.verify()
-    options = llvm.create_pipeline_tuning_options(OPTIMIZATION)
-    options.loop_vectorization = options.slp_vectorization = True
-    options.loop_unrolling = False  # but where the loop asks for it: half the time for 2% of speed
-    passes = llvm.create_pass_builder(host, options)
-    manager = passes.getModulePassManager()
-    unlocked(ffi.lib.LLVMPY_RunNewModulePassManager)(manager, module, passes)
-    return emit_object(host, module)
-
-
-def emit_object(host: Any, module: Any) -> bytes:
-    """Object code of a module, as ``host.emit_object`` gives it to one thread at a time."""
-    with ffi.OutputString() as message:
-        emit = unlocked(ffi.lib.LLVMPY_TargetMachineEmitToMemory)
-        buffer = emit(host, module, 1, message)
-        if not buffer:
-            raise RuntimeError(str(message))
-    try:
-        start, n = ffi.lib.LLVMPY_GetBufferStart(buffer), ffi.lib.LLVMPY_GetBufferSize(buffer)
-        return ctypes.string_at(start, n)
-    finally:
-        ffi.lib.LLVMPY_DisposeMemoryBuffer(buffer)
-
-
-def unlocked(function: Any) -> Any:
-    """A function of LLVM that other threads may call meanwhile, without the lock of llvmlite."""
-    return getattr(function, "_cfn", function)
+def assembler() -> Any:
+    """LLVM: imported where there is something to compile, since it takes 40 ms."""
+    return importlib.import_module("pullback.compile.assembler")
 
 
 def key_of(*parts: str) -> str:
     """A name for code that is made from these parts, on this processor."""
-    host = llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten(), processor()
+    host = features() if linker.IS_KNOWN else assembler().description()
     libraries = llvmlite.__version__, sorted(routines())
     text = repr((surroundings(), libraries, host, parts))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-@lru_cache(maxsize=64)
-def compiled(text: str) -> bytes:
-    """Object code of all units of a text, each with its length before it."""
-    with ThreadPoolExecutor() as threads:
-        objects = [threads.submit(compile_text, unit, machine()) for unit in units(text)]
-        codes = [future.result() for future in objects]
-    return b"".join(len(code).to_bytes(LENGTH_BYTES, "little") + code for code in codes)
-
-
 def kept(key: str | None, emit: Callable[[], str]) -> bytes:
-    """Object code from the disk, or of the text that ``emit`` returns."""
+    """Code from the disk, or of the text that ``emit`` returns."""
     code = cache.load(key) if key else None
     if code is None:
-        code = compiled(emit())
+        code = assembler().compiled(emit())
         if key:
             cache.store(key, code)
     return code
 
 
-def link(code: bytes) -> tuple[Any, int]:
-    """The engine that holds linked object code, and the address of ``main``."""
-    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine())
-    while code:
-        start = LENGTH_BYTES
-        stop = start + int.from_bytes(code[:start], "little")
-        engine.add_object_file(llvm.ObjectFileRef.from_data(code[start:stop]))
-        code = code[stop:]
-    engine.finalize_object()
-    return engine, engine.get_function_address("main")
+def load(code: bytes) -> Any:
+    """Code in memory, of which ``address(name)`` is where a function is."""
+    return linker.Code(code) if linker.IS_KNOWN else assembler().Code(code)
 
 
 @lru_cache(maxsize=1)
 def entry() -> tuple[Any, Any]:
-    """The engine of the native function that runs a program on the arrays of a list, and it.
+    """The code of the native function that runs a program on the arrays of a list, and it.
 
     Raises:
         RuntimeError: if LLVM does not know the processor.
@@ -157,14 +78,14 @@ def entry() -> tuple[Any, Any]:
         others.start()  # while LLVM compiles this
         return text
 
-    engine, address = link(kept(key_of("entry"), emit))
-    return engine, ENTRY(address)
+    code = load(kept(key_of("entry"), emit))
+    return code, ENTRY(code.address("main"))
 
 
 def emit_program(graph: Graph, allow_callbacks: bool, donated: Collection[int]) -> Any:
     """The :class:`~pullback.compile.program.Program` of a graph."""
     module = importlib.import_module("pullback.compile.program")
-    return module.emit_program(graph, processor(), allow_callbacks, donated)
+    return module.emit_program(graph, assembler().processor(), allow_callbacks, donated)
 
 
 def image_of(
@@ -182,13 +103,13 @@ def image_of(
     program = emit_program(graph, allow_callbacks, donated)
     numbers = {id(source): i for i, source in enumerate(sources(graph))}
     failures = [failure(e, numbers) for e in program.checked]
-    with ThreadPoolExecutor() as threads:
-        if program.has_jobs:
-            threads.submit(pool_code)
-        if key and not program.callbacks and all(f.source is not None for f in failures):
-            code = compiled(program.text)
-        else:
-            key, code = None, kept(key_of("text", program.text), lambda: program.text)
+    meanwhile = threading.Thread(target=pool_code if program.has_jobs else None)
+    meanwhile.start()
+    if key and not program.callbacks and all(f.source is not None for f in failures):
+        code = assembler().compiled(program.text)
+    else:
+        key, code = None, kept(key_of("text", program.text), lambda: program.text)
+    meanwhile.join()
     image = Image(code, program.arena_bytes, program.has_jobs, program.donations, failures)
     if key:
         cache.store(key, image.pack())
@@ -208,16 +129,16 @@ def failure(equation: Equation, numbers: dict[int, int]) -> Failure:
 pools: dict[int, Pool] = {}
 
 
+@lru_cache(maxsize=1)
 def pool_code() -> bytes:
-    """Object code of the pool."""
+    """Code of the pool."""
     return kept(key_of("pool"), emit_pool)
 
 
 def pool(threads: int) -> Pool:
     """The pool of this process with so many threads, that of the caller included."""
     if threads not in pools:
-        engine = link(pool_code())[0]
-        fresh = Pool(engine, engine.get_function_address, threads)
+        fresh = Pool(load(pool_code()), threads)
         if pools.setdefault(threads, fresh) is fresh:  # else another thread was faster
             fresh.open()
     return pools[threads]
@@ -258,7 +179,7 @@ class Executable:
             workers = pool(self.threads)
             self.addresses = [workers.run_address, workers.address]
         self.addresses += [address_of(c) for c in self.callbacks]
-        self.engine, self.main = link(self.image.code)
+        self.code = load(self.image.code)
         self.enter = entry()[1]
         self.inputs = [native_type(t) for t in graph.input_types]
         self.outputs = [native_type(t) for t in graph.output_types]
@@ -310,7 +231,9 @@ class Executable:
         try:
             frame = self.idle.pop()
         except IndexError:
-            frame = Frame(self.main, self.image.arena_bytes, self.expected, self.addresses)
+            frame = Frame(
+                self.code.address("main"), self.image.arena_bytes, self.expected, self.addresses
+            )
         status = self.enter(id(arrays), frame.address)
         if status and status != MISMATCH:
             raise self.failure(status, frame)

@@ -1,6 +1,6 @@
 """Programs on disk: found by their graph, so that nothing has to be emitted to find them.
 
-An image is the object code of a program and what its caller must know. Its key holds all that the
+An image is the code of a program and what its caller must know. Its key holds all that the
 code depends on: the graph, this package and its libraries, the processor. Sources of equations do
 not belong to it: what may fail is known by its number among the sources of the graph.
 """
@@ -8,12 +8,11 @@ not belong to it: what may fail is known by its number among the sources of the 
 from __future__ import annotations
 
 import hashlib
-import json
 import marshal
+import os
 import platform
 from collections.abc import Iterator
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,6 +23,8 @@ from pullback.core.types import ArrayType
 
 __all__ = ["Failure", "Image", "digest", "sources", "surroundings"]
 
+PLAIN = {type(None), bool, int, float, str}  # types of values that are their own token
+MARK = ...  # begins the token of anything else
 MARSHAL_FORMAT = 2  # the last one in which equal values are always equal bytes
 
 
@@ -48,16 +49,12 @@ class Image(NamedTuple):
     failures: list[Failure]
 
     def pack(self) -> bytes:
-        """A line of JSON, then the object code."""
-        code, *others = self
-        return json.dumps(others).encode() + b"\n" + code
+        return marshal.dumps((*self[:-1], [tuple(failure) for failure in self.failures]))
 
     @classmethod
     def unpack(cls, entry: bytes) -> Image:
-        head, code = entry.split(b"\n", 1)
-        arena_bytes, has_jobs, donations, failures = json.loads(head)
-        pairs = [(i, j) for i, j in donations]
-        return cls(code, arena_bytes, has_jobs, pairs, [Failure(*f) for f in failures])
+        code, arena_bytes, has_jobs, donations, failures = marshal.loads(entry)
+        return cls(code, arena_bytes, has_jobs, donations, [Failure(*f) for f in failures])
 
 
 def sources(graph: Graph) -> list[Source | None]:
@@ -82,10 +79,14 @@ def _graphs(value: Any) -> Iterator[Graph]:
 @lru_cache(maxsize=1)
 def surroundings() -> str:
     """What all code depends on: the files of this package, NumPy and Python."""
-    package = Path(__file__).parents[1]
-    files = sorted(package.rglob("*.py"))
-    stamps = [(str(f.relative_to(package)), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
-    return repr((stamps, np.__version__, platform.python_version()))
+    package = os.path.dirname(os.path.dirname(__file__))
+    files = [
+        (os.path.relpath(file, package), file.stat().st_size, file.stat().st_mtime_ns)
+        for folder, _, _ in os.walk(package)
+        for file in os.scandir(folder)
+        if file.name.endswith(".py")
+    ]
+    return repr((sorted(files), np.__version__, platform.python_version()))
 
 
 class ForeignError(TypeError):
@@ -102,31 +103,29 @@ def digest(graph: Graph) -> str | None:
 
 
 def token(value: Any) -> Any:
-    """What distinguishes a value, as tuples of numbers and strings."""
-    if value is None or type(value) in (bool, int, str):
-        return type(value).__name__, value
-    if type(value) is float:
-        return "float", value.hex()
+    """What distinguishes a value, for ``marshal``; marked where it is not the value itself."""
+    kind = type(value)
+    if kind in PLAIN:
+        return value
+    if kind is tuple or kind is list:
+        return kind(map(token, value))
     if isinstance(value, np.generic | np.ndarray):
         if value.dtype.hasobject:
             raise ForeignError
-        return "array", str(value.dtype), value.shape, value.tobytes()
+        return MARK, "array", value.dtype.str, value.shape, value.tobytes()
     if isinstance(value, np.dtype):
-        return "dtype", str(value)
+        return MARK, "dtype", value.str
     if isinstance(value, ArrayType):
-        return type_token(value)
-    if isinstance(value, tuple | list):
-        return type(value).__name__, tuple(map(token, value))
+        return MARK, *type_token(value)
     if isinstance(value, type) and issubclass(value, np.generic):
-        return "class", value.__name__
+        return MARK, "class", value.__name__
     if isinstance(value, Graph):
-        return _graph_token(value)
+        return MARK, _graph_token(value)
     raise ForeignError
 
 
-@lru_cache(maxsize=4096)
 def type_token(type: ArrayType) -> Any:
-    return str(type.dtype), type.shape, type.weak
+    return type.dtype.str, type.shape, type.weak
 
 
 def _graph_token(graph: Graph) -> Any:
@@ -148,7 +147,6 @@ def _graph_token(graph: Graph) -> Any:
             if name != "executor"  # of a call, which is part of the program
         )
         operands = tuple(map(operand, equation.inputs))
-        equations.append(
-            (equation.primitive.name, params, operands, tuple(map(define, equation.outputs)))
-        )
-    return "graph", inputs, tuple(equations), tuple(map(operand, graph.outputs))
+        outputs = tuple(map(define, equation.outputs))
+        equations.append((equation.primitive.name, params, operands, outputs))
+    return inputs, tuple(equations), tuple(map(operand, graph.outputs))

@@ -9,8 +9,9 @@ from functools import lru_cache
 
 import numpy as np
 
-__all__ = ["routines"]
+__all__ = ["PREFIX", "routines"]
 
+PREFIX = "lapack_"  # of their names in native code
 ROUTINES = ("dgesv", "dgetrf", "dpotrf")
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from pullback.compile.ir import I8, I64, POINTER, ir, loop, loops
 from pullback.compile.kernels import Index, Kernel
-from pullback.compile.lapack import routines
+from pullback.compile.lapack import PREFIX, routines
 from pullback.compile.llvm import Scalar
 from pullback.core.graph import Literal, Variable
 from pullback.errors import CompileError
@@ -122,7 +122,7 @@ def lapack(kernel: Kernel, routine: str, arguments: list[Any]) -> Any:
     if f"d{routine}" not in routines():
         raise CompileError(f"NumPy brings no OpenBLAS with {routine}, so this has no native form")
     build = kernel.builder
-    name = f"lapack_d{routine}"
+    name = f"{PREFIX}d{routine}"
     kind = ir.FunctionType(ir.VoidType(), [POINTER] * (len(arguments) + 1))
     target = build.module.globals.get(name) or ir.Function(build.module, kind, name)
 

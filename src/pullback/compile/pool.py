@@ -19,9 +19,8 @@ import os
 import platform
 import sys
 import threading
-from collections.abc import Callable
-from pathlib import Path
 from string import Template
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +29,7 @@ from pullback.errors import ArgumentError
 __all__ = ["Pool", "emit_pool", "n_threads"]
 
 VARIABLE = "PULLBACK_NUM_THREADS"
-QUOTA = Path("/sys/fs/cgroup/cpu.max")
+QUOTA = "/sys/fs/cgroup/cpu.max"
 FUTEX = {"x86_64": 202, "aarch64": 98}  # the number of the system call
 FUTEX_WAIT, FUTEX_WAKE = 128, 129  # among the threads of one process
 PAUSE = {"x86_64": "llvm.x86.sse2.pause()", "aarch64": "llvm.aarch64.isb(i32 15)"}
@@ -337,7 +336,8 @@ def n_threads() -> int:
         return 1
     n = len(os.sched_getaffinity(0))
     try:
-        quota, period = QUOTA.read_text().split()
+        with open(QUOTA) as file:
+            quota, period = file.read().split()
     except OSError:
         return n
     return n if quota == "max" else max(1, min(n, int(quota) // int(period)))
@@ -353,18 +353,18 @@ class Pool:
     Chunks must not call Python: a process that forks in one is lost.
     """
 
-    def __init__(self, engine: object, address_of: Callable[[str], int], threads: int) -> None:
-        self.kept = engine
+    def __init__(self, code: Any, threads: int) -> None:
+        self.code = code
         self.n_workers = threads - 1 if TARGET in FUTEX else 0
         n_bytes = LAYOUT["TIDS"] + 8 * self.n_workers
         memory = np.zeros(n_bytes + LINE, np.uint8)
         start = -memory.ctypes.data % LINE
         self.state = memory[start : start + n_bytes].view(np.int64)
         self.address: int = self.state.ctypes.data
-        self.run_address = address_of("run")
-        self.wake_address = address_of("wake")
+        self.run_address = code.address("run")
+        self.wake_address = code.address("wake")
         signature = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
-        self.main, self.halt = (signature(address_of(name)) for name in ("main", "stop"))
+        self.main, self.halt = (signature(code.address(name)) for name in ("main", "stop"))
         self.workers: list[threading.Thread] = []
 
     def open(self) -> None:

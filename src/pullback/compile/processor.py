@@ -1,11 +1,13 @@
-"""What kernels ask of the processor: how wide its vectors are, and how many sums they hold."""
+"""What code depends on in a processor: its features, and what kernels ask of it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
+from itertools import takewhile
 from typing import NamedTuple
 
-__all__ = ["NARROW", "WIDE", "Processor", "processor_with"]
+__all__ = ["NARROW", "WIDE", "Processor", "features", "processor_with"]
 
 
 class Processor(NamedTuple):
@@ -27,8 +29,17 @@ class Processor(NamedTuple):
 NARROW = Processor(32, (8, 4, 3, 2, 2, 2), 4)  # AVX2 has 16 registers; NEON twice as many halves
 # LLVM loads the numbers of A for all unrolled steps at once: so many rows leave no room for them.
 WIDE = Processor(64, (8, 8, 6, 6, 4, 4, 3, 3, 3, 2, 2, 2), 0)  # AVX-512 has 32 registers
+DISTINCTIVE = "vendor_id", "cpu family", "model", "stepping", "flags"
 
 
 def processor_with(features: Mapping[str, bool]) -> Processor:
     """The processor that has these features, under LLVM's names."""
     return WIDE if features.get("avx512f") else NARROW
+
+
+@lru_cache(maxsize=1)
+def features() -> str:
+    """Model and features of this processor, as Linux lists them."""
+    with open("/proc/cpuinfo") as file:
+        lines = list(takewhile(str.strip, file))  # of the first core
+    return "".join(line for line in lines if line.startswith(DISTINCTIVE))

@@ -137,7 +137,7 @@ class GraphBuilder:
     ) -> tuple[Variable, ...]:
         inferred = primitive.type_rule(*[v.type for v in inputs], **params)
         types = inferred if primitive.multiple else (inferred,)
-        outputs = tuple(Variable(type) for type in types)
+        outputs = tuple([Variable(type) for type in types])
         self.equations.append(Equation(primitive, tuple(inputs), outputs, params, source))
         return outputs
 

@@ -103,7 +103,7 @@ def flatten(a: Any, order: str = "C") -> Any:
 
 
 def permute(a: Any, axes: tuple[int, ...]) -> Any:
-    inverse = tuple(int(i) for i in np.argsort(axes))
+    inverse = tuple(sorted(range(len(axes)), key=axes.__getitem__))
     return view(
         a,
         lambda base: shape_ops.transpose(base, axes=axes),

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,8 @@ __all__ = [
 
 Scalar = Callable[..., Any]
 Samples = Callable[..., list[Sample]]
+
+WEAK = {"b": np.dtype(bool), "i": int, "u": int, "f": float}  # what promotes as Python scalars do
 
 
 def unbroadcast(ct: Any, x_type: ArrayType) -> Any:
@@ -113,7 +116,7 @@ def elementwise(
     intervals = list(domain) or [(-2.0, 2.0)] * n
 
     def type_rule(*types: ArrayType) -> ArrayType:
-        shape = np.broadcast_shapes(*[t.shape for t in types])
+        shape = joint_shape(types)
         if all(t.weak for t in types):
             return ArrayType(shape, np.asarray(numpy(*[t.dtype.type(1) for t in types])).dtype)
         return ArrayType(shape, _resolve(numpy, types) if out_dtype is None else out_dtype)
@@ -200,14 +203,23 @@ def _partial_rule(partial: Callable[..., Any] | Marker | int) -> Rule | Marker:
     return _ConstantRule(partial) if isinstance(partial, int) else _PartialRule(partial)
 
 
+def joint_shape(types: Sequence[ArrayType]) -> Any:
+    """``np.broadcast_shapes``, quickly where shapes are equal but for numbers."""
+    shapes = [t.shape for t in types if t.shape]
+    if all(shape == shapes[0] for shape in shapes):
+        return shapes[0] if shapes else ()
+    return np.broadcast_shapes(*shapes)
+
+
+@lru_cache(maxsize=1024)
+def _promoted(ufunc: np.ufunc, *asked: Any) -> Any:
+    return ufunc.resolve_dtypes((*asked, None))[-1]
+
+
 def _resolve(ufunc: Any, types: Sequence[ArrayType]) -> Any:
     """Output dtype by NumPy's promotion; Python scalars are weak (NEP 50)."""
     if isinstance(ufunc, np.ufunc):
-        weak = {"b": bool, "i": int, "u": int, "f": float}
-        asked = [
-            t.dtype if not t.weak or t.dtype.kind == "b" else weak[t.dtype.kind] for t in types
-        ]
-        return ufunc.resolve_dtypes((*asked, None))[-1]
+        return _promoted(ufunc, *[WEAK[t.dtype.kind] if t.weak else t.dtype for t in types])
     return np.asarray(
         ufunc(*[t.dtype.type(1) if not t.weak else t.dtype.type(1).item() for t in types])
     ).dtype

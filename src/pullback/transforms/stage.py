@@ -67,8 +67,9 @@ class StageTrace(Trace):
         return self.wrap(primitive, outputs, args, params)
 
     def wrap(self, primitive: Primitive, outputs: Any, args: Any, params: dict[str, Any]) -> Any:
-        arrays = tuple(Array(self, None, variable) for variable in outputs)
-        return arrays if primitive.multiple else arrays[0]
+        if primitive.multiple:
+            return tuple([Array(self, None, variable) for variable in outputs])
+        return Array(self, None, outputs[0])
 
     def type_of(self, array: Array) -> ArrayType:
         type: ArrayType = array.aux.type
