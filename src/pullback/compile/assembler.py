@@ -6,7 +6,7 @@ It is imported where there is text to compile: code from the disk starts without
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any
@@ -19,7 +19,7 @@ from pullback.compile.lapack import PREFIX, routines
 from pullback.compile.processor import Processor, processor_with
 from pullback.compile.units import units
 
-__all__ = ["Code", "compiled", "description", "machine", "processor"]
+__all__ = ["Code", "compiled", "description", "machine", "meanwhile", "processor"]
 
 OPTIMIZATION = 2  # level 3 takes twice as long and gives no faster code
 RELOCATABLE = {"reloc": "pic", "codemodel": "small"}  # what our linker knows
@@ -94,12 +94,25 @@ def unlocked(function: Any) -> Any:
     return getattr(function, "_cfn", function)
 
 
+def meanwhile(work: Callable[[], bytes]) -> Callable[[], bytes]:
+    """Start work of LLVM in a thread of its own; the result waits for it.
+
+    Raises:
+        RuntimeError: if LLVM does not know the processor.
+    """
+    machine()
+    thread = ThreadPoolExecutor(1)
+    future = thread.submit(work)
+    thread.shutdown(wait=False)
+    return future.result
+
+
 @lru_cache(maxsize=64)
 def compiled(text: str) -> bytes:
     """Code of all units of a text, ready to be loaded."""
     with ThreadPoolExecutor() as threads:
-        objects = [threads.submit(compile_text, unit, machine()) for unit in units(text)]
-        codes = [future.result() for future in objects]
+        longest_first = sorted(units(text), key=len, reverse=True)
+        codes = list(threads.map(lambda unit: compile_text(unit, machine()), longest_first))
     return linker.link(codes) if linker.IS_KNOWN else joined(codes)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import importlib
-import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from functools import lru_cache
@@ -61,24 +60,41 @@ def load(code: bytes) -> Any:
     return linker.Code(code) if linker.IS_KNOWN else assembler().Code(code)
 
 
-@lru_cache(maxsize=1)
-def entry() -> tuple[Any, Any]:
-    """The code of the native function that runs a program on the arrays of a list, and it.
+def emit_entry() -> str:
+    text: str = importlib.import_module("pullback.compile.entry").emit_entry()
+    return text
+
+
+@lru_cache(maxsize=2)
+def begun(emit: Callable[[], str]) -> Callable[[], bytes]:
+    """Code that all programs share. LLVM begins with it here; the result waits until it is there.
+
+    It raises a RuntimeError if LLVM does not know the processor.
+    """
+    key = key_of(emit.__name__)
+    code = cache.load(key)
+    if code is not None:
+        return lambda: code
+    result: Callable[[], bytes] = assembler().meanwhile(lambda: kept(key, emit))
+    return result
+
+
+def prepare() -> None:
+    """Begin with what the first program will need beside its own code.
 
     Raises:
         RuntimeError: if LLVM does not know the processor.
         CompileError: if this Python keeps its objects in an unknown way.
     """
     check_layout()
+    for emit in (emit_entry, emit_pool):
+        begun(emit)
 
-    def emit() -> str:
-        # What emits code is imported where there is code to emit: a cached start does without.
-        text: str = importlib.import_module("pullback.compile.entry").emit_entry()
-        others = threading.Thread(target=importlib.import_module, args=["pullback.compile.program"])
-        others.start()  # while LLVM compiles this
-        return text
 
-    code = load(kept(key_of("entry"), emit))
+@lru_cache(maxsize=1)
+def entry() -> tuple[Any, Any]:
+    """The code of the native function that runs a program on the arrays of a list, and it."""
+    code = load(begun(emit_entry)())
     return code, ENTRY(code.address("main"))
 
 
@@ -103,13 +119,10 @@ def image_of(
     program = emit_program(graph, allow_callbacks, donated)
     numbers = {id(source): i for i, source in enumerate(sources(graph))}
     failures = [failure(e, numbers) for e in program.checked]
-    meanwhile = threading.Thread(target=pool_code if program.has_jobs else None)
-    meanwhile.start()
     if key and not program.callbacks and all(f.source is not None for f in failures):
         code = assembler().compiled(program.text)
     else:
         key, code = None, kept(key_of("text", program.text), lambda: program.text)
-    meanwhile.join()
     image = Image(code, program.arena_bytes, program.has_jobs, program.donations, failures)
     if key:
         cache.store(key, image.pack())
@@ -129,16 +142,10 @@ def failure(equation: Equation, numbers: dict[int, int]) -> Failure:
 pools: dict[int, Pool] = {}
 
 
-@lru_cache(maxsize=1)
-def pool_code() -> bytes:
-    """Code of the pool."""
-    return kept(key_of("pool"), emit_pool)
-
-
 def pool(threads: int) -> Pool:
     """The pool of this process with so many threads, that of the caller included."""
     if threads not in pools:
-        fresh = Pool(load(pool_code()), threads)
+        fresh = Pool(load(begun(emit_pool)()), threads)
         if pools.setdefault(threads, fresh) is fresh:  # else another thread was faster
             fresh.open()
     return pools[threads]

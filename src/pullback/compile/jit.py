@@ -41,7 +41,7 @@ def engine() -> Any:
         return without("llvmlite is not installed", "pip install pullback[compile]")
     module = importlib.import_module("pullback.compile.engine")
     try:
-        module.entry()
+        module.prepare()
     except (RuntimeError, CompileError) as error:
         reason = str(error).partition("\n")[0]
         return without(f"there is no native code for this machine ({reason})", "report this")
