@@ -105,6 +105,24 @@ def test_captured_arrays_are_read_at_every_call():
     np.testing.assert_array_equal(f(np.ones(3)), [5, 5, 5])
 
 
+def test_arrays_that_only_dead_code_reads_are_not_kept():
+    used, unused = np.full(3, 2.0), np.full(3, 3.0)
+
+    def f(x):
+        for scale in (unused, used):
+            y = np.exp(x) * scale
+        return y
+
+    compiled = pb.compile(f)
+    np.testing.assert_allclose(compiled(np.ones(3)), 2 * np.exp(np.ones(3)), rtol=1e-15)
+    (signature,) = compiled.signatures.values()
+    (captured,) = signature.staged.captured
+    assert captured is used
+    used[:] = 5.0
+    np.testing.assert_allclose(compiled(np.ones(3)), 5 * np.exp(np.ones(3)), rtol=1e-15)
+    assert "multiply" in compiled.show("graph", np.ones(3))
+
+
 def test_inputs_of_any_layout():
     f = pb.compile(lambda a, b: (a @ b.T, a[:, ::-1] + b))
     a = np.asfortranarray(X)

@@ -28,7 +28,8 @@ def _first_steps(plan: Schedule) -> dict[Variable, int]:
 def overwrite(plan: Schedule) -> None:
     """Let steps write over an operand that they are the last to read.
 
-    Maps do so element by element; an array with some elements replaced needs no copy of the others.
+    Maps do so element by element; an array with some elements replaced needs no copy of the others,
+    and a loop none of the state that it starts from.
     """
     last = _last_steps(plan)
     fixed = plan.results.union(v for v in plan.graph.inputs if v not in plan.room)
@@ -80,7 +81,7 @@ def _overwrite_in(plan: Schedule, step: Step, done: set[Variable]) -> None:
         free = [v for v in part.reads if v in done and v not in others]
         if part.map_shape is not None:
             _overwrite(plan, part, free)
-        elif part.equation.primitive.name in ("update", "scatter"):
+        else:
             _replace(plan, part.equation, free)
 
 
@@ -97,12 +98,28 @@ def _kept_by(plan: Schedule, other: Step, group: Step) -> set[Variable]:
     return {v for v in other.reads if not is_done(v)}
 
 
+def _first_state(equation: Equation) -> int | None:
+    """Number of the operand that becomes the first output, the next one the second..."""
+    name, params = equation.primitive.name, equation.params
+    if name in ("update", "scatter"):
+        return 0
+    if name == "scan":
+        return int(params["n_constants"])
+    return len(equation.inputs) - len(equation.outputs) if name == "while_loop" else None
+
+
 def _replace(plan: Schedule, equation: Equation, free: list[Variable]) -> None:
-    (x, *others), (out,) = equation.inputs, equation.outputs
-    if isinstance(x, Variable) and x in plan.in_memory and x.type == out.type:
-        old = plan.owner(x)
-        if old in free and old not in plan.memory_of(others) and _has_room(plan, old, out):
-            plan.alias[old] = out
+    """Let outputs lie where the operands were that they start from."""
+    first = _first_state(equation)
+    if first is None:
+        return
+    states = equation.inputs[first:]
+    for i, (x, out) in enumerate(zip(states, equation.outputs, strict=False), first):
+        others = [v for j, v in enumerate(equation.inputs) if j != i]
+        if isinstance(x, Variable) and x in plan.in_memory and x.type == out.type:
+            old = plan.owner(x)
+            if old in free and old not in plan.memory_of(others) and _has_room(plan, old, out):
+                plan.alias[old] = out
 
 
 def _overwrite(plan: Schedule, step: Step, free: list[Variable]) -> None:

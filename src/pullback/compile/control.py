@@ -109,14 +109,16 @@ class Code:
 class Carry:
     """The state of a loop, which its body reads at one place and writes to another.
 
-    The two places change their roles from step to step; they are one where the body can write over
-    what it reads.
+    The first is where the loop leaves its ``results``. The two places change their roles from step
+    to step; they are one where the body can write over what it reads.
     """
 
-    def __init__(self, code: Code, body: Graph, first: int, n: int, end: int = 0) -> None:
+    def __init__(
+        self, code: Code, body: Graph, first: int, results: Sequence[Variable], end: int = 0
+    ) -> None:
         self.code = code
-        self.types = body.input_types[first : first + n]
-        inputs, outputs = body.inputs[first : first + n], body.outputs
+        self.results = results
+        inputs, outputs = body.inputs[first : first + len(results)], body.outputs
         room: Room = {
             v: [out]
             for i, (v, out) in enumerate(zip(inputs, outputs, strict=False))
@@ -124,9 +126,9 @@ class Carry:
         }
         inner = code.emitter.nested(body, room)
         self.function = inner.function
-        before, end = code.local(self.types, end)
+        before = code.addresses(results)
         self.is_moved = [v not in inner.plan.alias for v in inputs]
-        moved = [type for type, flag in zip(self.types, self.is_moved, strict=True) if flag]
+        moved = [v.type for v, flag in zip(inputs, self.is_moved, strict=True) if flag]
         places, self.end = code.local(moved, end)
         others = iter(places)
         after = [next(others) if flag else b for flag, b in zip(self.is_moved, before, strict=True)]
@@ -143,9 +145,12 @@ class Carry:
     def addresses(self, variables: Sequence[Any]) -> list[Any]:
         return [self.code.builder.load(v, typ=POINTER) for v in variables]
 
-    def start(self, sources: Sequence[Any]) -> None:
-        for source, target, type in zip(sources, self.now, self.types, strict=True):
-            self.code.copy(source, target, type.nbytes)
+    def start(self, operands: Sequence[Variable | Literal]) -> None:
+        place = self.code.emitter.place
+        for operand, result in zip(operands, self.results, strict=True):
+            if isinstance(operand, Literal) or place(operand) != place(result):
+                source, target = self.code.addresses([operand, result])
+                self.code.copy(source, target, result.type.nbytes)
 
     @property
     def now(self) -> list[Any]:
@@ -160,9 +165,15 @@ class Carry:
                 self.code.builder.store(after[i], self.before[i])
                 self.code.builder.store(before[i], self.after[i])
 
-    def finish(self, targets: Sequence[Any]) -> None:
-        for source, target, type in zip(self.now, targets, self.types, strict=True):
-            self.code.copy(source, target, type.nbytes)
+    def finish(self) -> None:
+        """Move what is at the other place to that of its result."""
+        build = self.code.builder
+        for source, result, is_moved in zip(self.now, self.results, self.is_moved, strict=True):
+            if is_moved:
+                target = self.code.address(result)
+                is_other = build.icmp_unsigned("!=", source, target)
+                with build.if_then(is_other):
+                    self.code.copy(source, target, result.type.nbytes)
 
 
 def emit_copies(code: Code, copies: Sequence[tuple[Variable | Literal, int]]) -> None:
@@ -187,16 +198,16 @@ def emit_call(code: Code, equation: Equation) -> None:
 def emit_scan(code: Code, equation: Equation) -> None:
     params = equation.params
     n_constants, n_carry = params["n_constants"], params["n_carry"]
-    carry = Carry(code, params["body"], n_constants, n_carry)
     inputs, outputs = equation.inputs, equation.outputs
+    carry = Carry(code, params["body"], n_constants, outputs[:n_carry])
     end = n_constants + n_carry
     constants = code.addresses(inputs[:n_constants])
-    carry.start(code.addresses(inputs[n_constants:end]))
+    carry.start(inputs[n_constants:end])
     if params["length"]:
         with loop(code.builder, params["length"], params["reverse"]) as i:
             rows = [code.row(v, i) for v in inputs[end:]]
             carry.step(constants, rows, [code.row(v, i) for v in outputs[n_carry:]])
-    carry.finish(code.addresses(outputs[:n_carry]))
+    carry.finish()
 
 
 def emit_cond(code: Code, equation: Equation) -> None:
@@ -217,22 +228,22 @@ def emit_while(code: Code, equation: Equation) -> None:
     params = equation.params
     test, body, n_test, n_body = (params[k] for k in ("test", "body", "n_test", "n_body"))
     (verdict,), end = code.local([ArrayType((), np.bool_)])
-    carry = Carry(code, body, n_body, len(body.inputs) - n_body, end)
+    carry = Carry(code, body, n_body, equation.outputs, end)
     run_test, test_arena = code.nested(test, carry.end)
-    inputs = code.addresses(equation.inputs)
-    carry.start(inputs[n_test + n_body :])
+    constants = code.addresses(equation.inputs[: n_test + n_body])
+    carry.start(equation.inputs[n_test + n_body :])
     builder = code.builder
     check, step, done = (builder.append_basic_block(name) for name in ("check", "step", "done"))
     builder.branch(check)
     builder.position_at_end(check)
-    code.run(run_test, test_arena, [*inputs[:n_test], *carry.now, verdict])
+    code.run(run_test, test_arena, [*constants[:n_test], *carry.now, verdict])
     flag = ScalarEmitter(builder).load(verdict, I64(0), np.dtype(bool))
     builder.cbranch(flag.value, step, done)
     builder.position_at_end(step)
-    carry.step(inputs[n_test : n_test + n_body], [], [])
+    carry.step(constants[n_test:], [], [])
     builder.branch(check)
     builder.position_at_end(done)
-    carry.finish(code.addresses(equation.outputs))
+    carry.finish()
 
 
 CONTROL: dict[str, Callable[[Code, Equation], None]] = {

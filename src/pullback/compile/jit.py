@@ -26,7 +26,7 @@ from pullback.core.types import ArrayType, type_of
 from pullback.errors import ArgumentError, CompileError, DTypeError
 from pullback.random import generators
 from pullback.transforms.evaluate import evaluate
-from pullback.transforms.stage import Staged, stage
+from pullback.transforms.stage import Staged, prune, stage
 
 __all__ = ["Compiled"]
 
@@ -244,7 +244,7 @@ class Compiled:
             states = [generator.state for generator in generators((args, kwargs))]
             return [y if hasattr(y, "dtype") else np.asarray(y) for y in (*outputs, *states)]
 
-        staged = stage(flat, types, "compile")
+        staged = prune(stage(flat, types, "compile"))
         donated = self.donated(structure, len(staged.captured))
         executor = replace(self.executor, donor=staged.graph, donated=donated)
         return Signature(staged, executor, structure, shape[0], n_outputs[0])

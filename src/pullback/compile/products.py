@@ -72,7 +72,9 @@ class Product:
         self.copies_a = shares_a or needs_copy(sizes, layout, tiles)
         self.copies_b = shares_b or needs_copy_of_b(sizes, layout, tiles)
         self.is_dots = m == self.a_step == 1 and layout.b_transposed and not any(shared)
-        self.strip = self.width * max(1, STRIP // (self.width * self.inner * item))
+        is_read_once = self.rows == m and not any(shared) and not self.copies_a
+        at_once = 1 if is_read_once else STRIP // (self.width * self.inner * item)
+        self.strip = self.width * max(1, at_once)
         strip = min(n, self.strip) * self.inner
         self.strip_bytes = strip * item if self.copies_b and not shares_b else 0
         a_bytes = self.rows * self.inner * item if self.copies_a and not shares_a else 0

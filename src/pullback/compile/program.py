@@ -26,7 +26,7 @@ from pullback.compile.reductions import emit_block_by_block, emit_row_by_row
 from pullback.compile.repeats import repeat
 from pullback.compile.schedule import schedule
 from pullback.compile.stacks import Stack
-from pullback.compile.steps import Row, at_entry, emit_chain, emit_rows
+from pullback.compile.steps import Member, Row, at_entry, emit_chain, emit_rows
 from pullback.compile.structure import structure
 from pullback.core.graph import Equation, Graph, Literal, Variable
 from pullback.errors import CompileError
@@ -176,7 +176,7 @@ class FunctionEmitter:
         """The kernel of a step; why it has none; or nothing, where other programs are called."""
         equation = step.equation
         if step.members:
-            return self.chain([self.made(member) for member in step.members])
+            return self.chain(step, [self.made(member) for member in step.members])
         try:
             if is_float_product(equation):
                 return self.product(step)
@@ -193,24 +193,19 @@ class FunctionEmitter:
             return None
         return CompileError(f"{equation.primitive.name} has no native form")
 
-    def chain(self, members: Sequence[Any]) -> Made:
-        """``chain(status, *operands of all members, working memory, chunk)`` calls all of them.
-
-        The chunks of one function have their parts of its working memory, also in its next call.
-        """
+    def chain(self, chain: Step, members: Sequence[Any]) -> Made:
+        """``chain(status, *operands of all members, working memory, chunk)`` calls all of them."""
         functions = [function for made in members for function, _ in made.stages]
         (n_chunks,) = {n for made in members for _, n in made.stages}
         key = "chain", *functions
         kernel = self.program.kernels.get(key)
         if kernel is None:
-            starts: dict[Any, int] = {}
-            calls, n_bytes = [], 0
-            for made, function in zip(members, functions, strict=True):
-                if function not in starts:
-                    starts[function] = n_bytes
-                    n_bytes += made.scratch_bytes
-                calls.append((function, len(made.variables), starts[function]))
-            kernel = Compiled([(emit_chain(self.program.module, calls), n_chunks)], n_bytes)
+            calls = [
+                Member(f, len(m.variables), m.scratch_bytes, is_float_product(step.equation))
+                for f, m, step in zip(functions, members, chain.members, strict=True)
+            ]
+            function, n_bytes = emit_chain(self.program.module, calls, n_chunks)
+            kernel = Compiled([(function, n_chunks)], n_bytes)
             self.program.kernels[key] = kernel
         variables = [v for made in members for v in made.variables]
         return Made(kernel.stages, variables, kernel.scratch_bytes)

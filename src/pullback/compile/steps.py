@@ -61,24 +61,44 @@ def emit_caller(module: ir.Module, n: int) -> Any:
     return caller
 
 
-def emit_chain(module: ir.Module, calls: Sequence[tuple[Any, int, int]]) -> Any:
-    """``chain(status, *operands, working memory, chunk)``: functions of steps for a chunk.
+class Member(NamedTuple):
+    """A function of a chain, and bytes of working memory for all chunks.
 
-    ``calls`` are the functions with their numbers of operands, which lie one behind the other, and
-    the bytes from the start of the working memory to their own.
+    If it ``is_cut``, each chunk has its part of them; a part is free when the function returns.
     """
-    n_operands = sum(n for _, n, _ in calls)
+
+    function: Any
+    n_operands: int
+    n_bytes: int
+    is_cut: bool
+
+
+def emit_chain(module: ir.Module, members: Sequence[Member], n_chunks: int) -> tuple[Any, int]:
+    """``chain(status, *operands, working memory, chunk)`` calls all members; and its bytes.
+
+    The operands of the members lie one behind the other. A chunk has one part of memory for all
+    members that are cut: other chunks may be several members ahead.
+    """
+    part = max((m.n_bytes // n_chunks for m in members if m.is_cut), default=0)
+    n_operands = sum(member.n_operands for member in members)
     kind = ir.FunctionType(ir.VoidType(), [POINTER] * (n_operands + 2) + [I64])
     chain = ir.Function(module, kind, module.get_unique_name("chain"))
     chain.linkage = "internal"
     builder = ir.IRBuilder(chain.append_basic_block("entry"))
     status, *operands, memory, chunk = chain.args
-    for function, n, start in calls:
-        own = builder.gep(memory, [I64(start)], source_etype=I8)
+    starts: dict[Any, int] = {}
+    end = part * n_chunks
+    for function, n, n_bytes, is_cut in members:
+        if is_cut:
+            place = builder.mul(chunk, I64(part - n_bytes // n_chunks))
+        else:
+            place = I64(starts.setdefault(function, end))
+            end = max(end, starts[function] + n_bytes)
+        own = builder.gep(memory, [place], source_etype=I8)
         builder.call(function, [status, *operands[:n], own, chunk])
         operands = operands[n:]
     builder.ret_void()
-    return chain
+    return chain, end
 
 
 def emit_rows(module: ir.Module, function: Any, rows: Sequence[Row]) -> None:

@@ -4,7 +4,8 @@ What a product has computed is in the cache of the thread that did it. A map ove
 there and then, and the product needs no memory of its own if the map can write over it.
 
 Not so after the last product of a training step: when it runs, all other outputs are written, and
-those of the map can hold its operands only if the map comes later.
+those of the map can hold its operands only if the map comes later. Nor after any other product
+with small outputs.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pullback.core.graph import Variable
 
 __all__ = ["attach_tails"]
 
+SMALL = 4 << 10  # bytes of an array that stays in the nearest cache until it is read again
 MOST_EARLY = 64 << 10  # bytes that may be computed earlier than they would be
 
 
@@ -37,8 +39,9 @@ def attach_tails(plan: Schedule) -> None:
             continue
         is_product = is_float_product(step.equation) or slides(step.equation)
         tail = reader.get(step.outputs[0]) if is_product else None
-        if step is last and tail is not None and _holds_operands(plan, step, tail):
-            tail = None
+        if tail is not None:
+            waits = _holds_operands if step is last else _is_small_result
+            tail = None if waits(plan, step, tail) else tail
         if tail is not None and tail not in done and _fits(plan, step, tail):
             early = _early(step, tail, makers, done)
             if early is not None:
@@ -48,6 +51,11 @@ def attach_tails(plan: Schedule) -> None:
         steps.append(step)
         done.add(step)
     plan.steps = steps
+
+
+def _is_small_result(plan: Schedule, product: Step, tail: Step) -> bool:
+    """Whether the tail writes small results: they can hold other values until it runs alone."""
+    return product.outputs[0].type.nbytes <= SMALL and plan.results.issuperset(tail.outputs)
 
 
 def _holds_operands(plan: Schedule, product: Step, tail: Step) -> bool:

@@ -19,8 +19,9 @@ from pullback.core.source import here
 from pullback.core.types import ArrayType, Shape, type_of
 from pullback.errors import StagingError
 from pullback.ops.shape import broadcast_to
+from pullback.transforms.passes.dce import dce
 
-__all__ = ["StageTrace", "Staged", "record", "stage"]
+__all__ = ["StageTrace", "Staged", "prune", "record", "stage"]
 
 
 class StageTrace(Trace):
@@ -148,6 +149,20 @@ def close(trace: StageTrace, outputs: Sequence[Any]) -> Staged:
     captured = list(trace.captured.values())
     trace.builder.inputs = [variable for variable, _ in captured] + trace.builder.inputs
     return Staged(trace.builder.build(operands), [value for _, value in captured], trace.guard)
+
+
+def prune(staged: Staged) -> Staged:
+    """Without what no output needs: equations, and values from outside that only these read."""
+    graph = dce(staged.graph)
+    read = {v for equation in graph.equations for v in equation.inputs} | {*graph.outputs}
+    n = len(staged.captured)
+    captured = [i for i in range(n) if graph.inputs[i] in read]
+    inputs = [graph.inputs[i] for i in captured] + list(graph.inputs[n:])
+    return Staged(
+        Graph(tuple(inputs), graph.equations, graph.outputs),
+        [staged.captured[i] for i in captured],
+        staged.guard,
+    )
 
 
 def stage(
