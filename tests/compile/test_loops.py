@@ -134,3 +134,16 @@ def test_a_first_state_that_others_read_stays(reader):
     got, want = pb.compile(run)(x), run(x)
     for g, w in zip(pb.tree.leaves(got), pb.tree.leaves(want), strict=True):
         np.testing.assert_allclose(g, w, rtol=1e-13)
+
+
+def reversed_late(_, row):
+    """A row of results is written before the last of its operand is read."""
+    y = np.cumsum(row)
+    return None, np.sort(y)[::-1] + np.roll(row, 1)
+
+
+def test_rows_of_results_do_not_lie_in_rows_of_operands():
+    x = np.linspace(1.0, 2.0, 60).reshape(5, 12)
+    run = lambda x: np.sum(pb.scan(reversed_late, None, np.cumsum(x, axis=1))[1] * x)
+    rows = np.stack([reversed_late(None, row)[1] for row in np.cumsum(x, axis=1)])
+    np.testing.assert_allclose(pb.compile(run)(x), np.sum(rows * x), rtol=1e-13)

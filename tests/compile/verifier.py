@@ -97,6 +97,7 @@ def verify_part(
     plan: Schedule, part: Step, held: dict[Variable, Variable], written: set[Variable]
 ) -> None:
     """A kernel is passed what it reads and writes, and finds what it reads."""
+    verify_loop(plan, part.equation)
     passed, loaded = set(plan.owners(part)), set()
     for equation in part.equations:
         for v in leaves(plan, equation):
@@ -110,6 +111,19 @@ def verify_part(
                 assert plan.owner(v) in passed, "a result is not passed to the kernel"
                 held[plan.owner(v)] = v
                 written.add(v)
+
+
+def verify_loop(plan: Schedule, equation: Equation) -> None:
+    """The body of a loop runs again: only its state may lie where the state began."""
+    n_carry = {"scan": equation.params.get("n_carry"), "while_loop": len(equation.outputs)}
+    n = n_carry.get(equation.primitive.name)
+    if n is not None:
+        first = equation.params.get("n_constants", len(equation.inputs) - n)
+        for i, v in enumerate(equation.inputs):
+            for j, out in enumerate(equation.outputs):
+                if isinstance(v, Variable) and plan.owner(v) is plan.owner(out):
+                    assert j < n, "rows are written over an operand"
+                    assert i == first + j, "a loop writes over what it reads again"
 
 
 def verify_scratch(plan: Schedule, i: int, live: set[Variable]) -> None:

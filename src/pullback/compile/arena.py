@@ -98,23 +98,20 @@ def _kept_by(plan: Schedule, other: Step, group: Step) -> set[Variable]:
     return {v for v in other.reads if not is_done(v)}
 
 
-def _first_state(equation: Equation) -> int | None:
-    """Number of the operand that becomes the first output, the next one the second..."""
-    name, params = equation.primitive.name, equation.params
+def _states(equation: Equation) -> range:
+    """The numbers of the operands that the first outputs start from, each from one."""
+    name, params, n = equation.primitive.name, equation.params, len(equation.inputs)
     if name in ("update", "scatter"):
-        return 0
+        return range(1)
     if name == "scan":
-        return int(params["n_constants"])
-    return len(equation.inputs) - len(equation.outputs) if name == "while_loop" else None
+        return range(params["n_constants"], params["n_constants"] + params["n_carry"])
+    return range(n - len(equation.outputs), n) if name == "while_loop" else range(0)
 
 
 def _replace(plan: Schedule, equation: Equation, free: list[Variable]) -> None:
     """Let outputs lie where the operands were that they start from."""
-    first = _first_state(equation)
-    if first is None:
-        return
-    states = equation.inputs[first:]
-    for i, (x, out) in enumerate(zip(states, equation.outputs, strict=False), first):
+    for i, out in zip(_states(equation), equation.outputs, strict=False):
+        x = equation.inputs[i]
         others = [v for j, v in enumerate(equation.inputs) if j != i]
         if isinstance(x, Variable) and x in plan.in_memory and x.type == out.type:
             old = plan.owner(x)
