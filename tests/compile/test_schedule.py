@@ -396,6 +396,23 @@ def test_a_rectified_array_is_computed_again_by_its_readers():
             np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-12)
 
 
+def test_a_mask_of_small_operands_is_computed_again():
+    """As that of causal attention: rows against columns. It costs less than to load its bytes."""
+    times, keys = np.arange(1000)[:, None], np.arange(1000)
+
+    def attend(x, times, keys):
+        past = times >= keys
+        scores = np.where(past, np.cumsum(x, axis=1), -np.inf)
+        weights = np.exp(scores - np.max(scores, axis=1, keepdims=True))
+        return np.where(past, np.cumsum(weights, axis=1), 0)
+
+    x = np.linspace(0.0, 1.0, 1000) * np.ones((1000, 1))
+    assert "bool" not in pb.compile(attend).show("memory", x, times, keys)
+    assert not any("bool" in line for line in kernels(attend, x, times, keys))
+    want = attend(x, times, keys)
+    np.testing.assert_allclose(pb.compile(attend)(x, times, keys), want, rtol=1e-13)
+
+
 def test_what_has_memory_anyway_is_read():
     def layer(x, w):
         a = np.maximum(np.cumsum(x, axis=0), 0)

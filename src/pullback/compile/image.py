@@ -24,6 +24,7 @@ from pullback.core.types import ArrayType
 __all__ = ["Failure", "Image", "digest", "sources", "surroundings"]
 
 PLAIN = {type(None), bool, int, float, str}  # types of values that are their own token
+OUTSIDE = {"executor", "known"}  # parameters that are not part of a program
 MARK = ...  # begins the token of anything else
 MARSHAL_FORMAT = 2  # the last one in which equal values are always equal bytes
 
@@ -144,7 +145,7 @@ def _graph_token(graph: Graph) -> Any:
         params = tuple(
             (name, token(value))
             for name, value in sorted(equation.params.items())
-            if name != "executor"  # of a call, which is part of the program
+            if name not in OUTSIDE
         )
         operands = tuple(map(operand, equation.inputs))
         outputs = tuple(map(define, equation.outputs))

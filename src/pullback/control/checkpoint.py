@@ -99,19 +99,21 @@ def checkpoint(fun: Callable[..., Any]) -> Callable[..., Any]:
         except TracedValueError:  # only shapes are known further out
             staged = stage(flat, [type_of(x) for x in operands], "checkpoint")
             known = Known(None)
-        results = checkpoint_primitive(*staged.captured, *operands, graph=staged.graph, known=known)
+        results = _run(staged, *operands, known=known)
         return tree.unflatten(shapes[0], results)
 
     return checkpointed
 
 
-def _evaluate(*args: Any, graph: Graph, known: Known) -> list[Any]:
+def _evaluate(*args: Any, graph: Graph, known: Known, is_again: bool) -> list[Any]:
     values = known.take()
     return evaluate(graph, args) if values is None else values
 
 
-def _run(staged: Staged, *args: Any) -> Any:
-    return checkpoint_primitive(*staged.captured, *args, graph=staged.graph, known=Known(None))
+def _run(staged: Staged, *args: Any, known: Known | None = None, is_again: bool = False) -> Any:
+    """Bind the primitive; it ``is_again`` if it computes what has been computed before."""
+    params = {"graph": staged.graph, "known": known or Known(None), "is_again": is_again}
+    return checkpoint_primitive(*staged.captured, *args, **params)
 
 
 def _jvp(primals: Any, tangents: Any, y: Any, params: Any) -> Any:
@@ -147,7 +149,8 @@ def _backward(saved: Any, cts: Any, needs: Any, types: Any, params: Any) -> Any:
             ],
         )
 
-    found = _run(stage(again, [type_of(x) for x in (*saved, *full)], "checkpoint"), *saved, *full)
+    staged = stage(again, [type_of(x) for x in (*saved, *full)], "checkpoint")
+    found = _run(staged, *saved, *full, is_again=True)
     by_input = dict(zip(split.reached, found, strict=True))
     return [by_input.get(i) for i in range(len(needs))]
 
@@ -170,7 +173,8 @@ def _samples(rng: np.random.Generator, dtype: np.dtype[Any]) -> list[Sample]:
     (s,) = builder.add(registry["sin"], [x], {})
     (y,) = builder.add(registry["exp"], [s], {})
     graph = builder.build([y])
-    return [Sample((rng.normal(size=3).astype(dtype),), {"graph": graph, "known": Known(None)})]
+    params = {"graph": graph, "known": Known(None), "is_again": False}
+    return [Sample((rng.normal(size=3).astype(dtype),), params)]
 
 
 checkpoint_primitive = Primitive(
@@ -178,7 +182,7 @@ checkpoint_primitive = Primitive(
     doc="outputs of `graph`; reverse mode keeps the operands and runs it again",
     multiple=True,
     numpy=_evaluate,
-    type_rule=lambda *types, graph, known: tuple(graph.output_types),
+    type_rule=lambda *types, graph, known, is_again: tuple(graph.output_types),
     jvp=_jvp,
     vjp=ForwardRule(_forward, _backward),
     batch=_batch,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -117,7 +118,7 @@ def _causal(query: Any, key: Any, value: Any, bias: Any, mask: Any) -> Any:
     parts = []
     for start in range(0, max(n_rows, 1), length):
         rows, keys = slice(start, start + length), slice(start + length)
-        times = _with_rank(np.arange(n_rows)[rows, None], np.ndim(query))
+        times = _with_rank(np.arange(n_rows, dtype=np.int32)[rows, None], np.ndim(query))
         extra = (_window(x, rows, keys) for x in (bias, mask))
         past = (x[..., keys, :] for x in (key, value))
         parts.append(_attend((query[..., rows, :], *past, *extra, times), 0, _block))
@@ -132,21 +133,45 @@ def _window(x: Any, rows: slice, keys: slice) -> Any:
     return x[..., rows if n > 1 else slice(None), keys if m > 1 else slice(None)]
 
 
-def _block(query: Any, key: Any, value: Any, bias: Any, mask: Any, times: Any) -> Any:
-    """Attention with all scores in memory."""
+def _scores(query: Any, key: Any, bias: Any, mask: Any, times: Any) -> Any:
+    """What the softmax is taken of; -inf where a query may not use a key."""
     scores = query @ np.swapaxes(key, -1, -2)
     if bias is not None:
         scores = scores + bias
     if times is not None:
-        past = times >= np.arange(np.shape(key)[-2])
+        past = times >= np.arange(np.shape(key)[-2], dtype=np.int32)
         mask = past if mask is None else mask & past
-    if mask is not None:
-        scores = np.where(mask, scores, -np.inf)
+    return scores if mask is None else np.where(mask, scores, -np.inf)
+
+
+def _peak(*operands: Any) -> Any:
+    """The highest score of each query."""
+    scores = _scores(*operands)
     lowest = np.finfo(scores.dtype).min  # finite: a row of -inf has weights of 0
-    peak = stop_gradient(np.max(scores, axis=-1, keepdims=True, initial=lowest))
-    weights = np.exp(scores - peak)
-    total = np.sum(weights, axis=-1, keepdims=True)
-    return weights / np.where(total == 0, 1, total) @ value
+    return np.max(scores, axis=-1, keepdims=True, initial=lowest)
+
+
+def _sums(query: Any, key: Any, value: Any, peak: Any, *extra: Any) -> tuple[Any, Any]:
+    """The sums of weighted values, and of weights that are 1 where a score is ``peak``."""
+    weights = np.exp(_scores(query, key, *extra) - peak)
+    return weights @ value, np.sum(weights, axis=-1, keepdims=True)
+
+
+def _block(
+    query: Any,
+    key: Any,
+    value: Any,
+    *extra: Any,
+    wrap: Callable[[Callable[..., Any]], Callable[..., Any]] = lambda function: function,
+) -> Any:
+    """Attention with all scores in memory.
+
+    The division comes last: the derivative of the softmax is a sum over values then, not over keys.
+    If ``wrap`` makes checkpoints, peaks and sums are kept, and no scores.
+    """
+    peak = stop_gradient(wrap(_peak)(query, key, *extra))
+    total_value, total = wrap(_sums)(query, key, value, peak, *extra)
+    return total_value / np.where(total == 0, 1, total)
 
 
 def _attend(operands: Sequence[Any], axis: int, block: Callable[..., Any]) -> Any:
@@ -163,7 +188,7 @@ def _attend(operands: Sequence[Any], axis: int, block: Callable[..., Any]) -> An
         return block(*operands)
     size = shape[axis]
     is_row = axis == len(lead)
-    length = max(-(-size // n_blocks), LEAST_ROWS if is_row else 1)
+    length = max(-(-size // n_blocks), LEAST_ROWS) if is_row else max(size // n_blocks, 1)
     if length >= size:
         return _attend(operands, axis + 1, block)
     is_cut = [
@@ -174,7 +199,7 @@ def _attend(operands: Sequence[Any], axis: int, block: Callable[..., Any]) -> An
     def step(_: Any, parts: Any) -> Any:
         rest = iter(parts)
         inner = [next(rest) if cut else x for x, cut in zip(operands, is_cut, strict=True)]
-        return (), _attend(inner, axis + 1, checkpoint(_block))
+        return (), _attend(inner, axis + 1, partial(_block, wrap=checkpoint))
 
     parts = [_cut(x, axis, length) for x, cut in zip(operands, is_cut, strict=True) if cut]
     y = np.moveaxis(scan(step, (), parts)[1], 0, axis)

@@ -13,15 +13,17 @@ __all__ = ["copied", "inline"]
 def inline(graph: Graph) -> Graph:
     """The same graph without ``call``, so that loops can be fused across what was its border.
 
-    A checkpoint stays: what it computes again would be shared with what it has computed before. So
-    does a call whose operand is a Python scalar where its graph has none, or the other way round.
+    A checkpoint that computes something again stays: its values would be shared with those that
+    have been computed before. So does a call whose operand is a Python scalar where its graph has
+    none, or the other way round.
     """
     values: dict[Operand, Operand] = {}
     equations: list[Equation] = []
     for equation in graph.equations:
         equation = equation.reading(values)
-        if equation.primitive.name == "call":
-            body: Graph = equation.params["graph"]
+        name, params = equation.primitive.name, equation.params
+        if name == "call" or (name == "checkpoint" and not params["is_again"]):
+            body: Graph = params["graph"]
             if [v.type for v in equation.inputs] == body.input_types:
                 inside, outputs = copied(body, equation.inputs)
                 equations += inside
