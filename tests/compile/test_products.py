@@ -196,8 +196,8 @@ def test_pieces_share_copies(left, right, processor):
     for length, part in ((m, grid.rows), (n, grid.columns)):
         assert length / part > stacks.SHARED
         assert length % part  # the last piece has a smaller copy
-    assert products.needs_copy((m, n, k), layout, tiles)
-    assert products.needs_copy_of_b((m, n, k), layout, tiles)
+    assert products.needs_copy((m, n, k), layout, tiles.dtype.itemsize)
+    assert products.needs_copy_of_b((m, n, k), layout, tiles.dtype.itemsize, tiles.height)
 
 
 @pytest.mark.parametrize(("left", "right"), EITHER)

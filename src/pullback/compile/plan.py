@@ -48,7 +48,8 @@ class Step:
     """One kernel: the equations whose outputs it writes, and the memory it reads.
 
     Several equations are maps over elements of one shape, computed in one loop. A matrix product
-    may have a ``tail``: a map that is computed for each piece of the product when it is there. What
+    may have ``prologues``: maps that are computed where it copies their results; and a ``tail``: a
+    map that is computed for each piece of the product when it is there. What
     is in ``rows`` follows row by row, in the same kernel. The ``members`` of a chain are steps that
     follow each other chunk by chunk, each ``n_chunks`` of them; ``outer`` is the shape of a stack.
     """
@@ -57,6 +58,7 @@ class Step:
     reads: list[Variable]
     map_shape: tuple[int, ...] | None = None  # if it is a map
     is_flat: bool = False  # the map is one loop over all elements
+    prologues: dict[int, Step] = field(default_factory=dict)  # by the number of the operand
     tail: Step | None = None
     rows: list[Step] = field(default_factory=list)
     members: list[Step] = field(default_factory=list)

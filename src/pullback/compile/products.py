@@ -50,7 +50,8 @@ class Product:
     """A product of matrices of fixed sizes; it takes ``scratch_bytes`` of working memory.
 
     Of A and B, those that are ``shared`` are copies that several products read, made by
-    :meth:`share`.
+    :meth:`share`. Instead of what is copied, ``prologues`` compute it: functions of where they find
+    their operands, the first row and column, how many of either, and the copy.
     """
 
     def __init__(
@@ -59,8 +60,10 @@ class Product:
         sizes: tuple[int, int, int],
         layout: Layout,
         shared: tuple[bool, bool] = (False, False),
+        prologues: tuple[Any, Any] = (None, None),
     ) -> None:
         self.tiles = tiles
+        self.prologues = prologues
         self.sizes = m, n, k = sizes
         self.layout = layout
         self.shared = shares_a, shares_b = shared
@@ -69,8 +72,8 @@ class Product:
         self.inner = inner_block(k)
         self.rows = part(m, -(-m // ROWS), tiles.height)  # of a block
         self.width = panel_width(tiles, tiles.height if shares_b else m)
-        self.copies_a = shares_a or needs_copy(sizes, layout, tiles)
-        self.copies_b = shares_b or needs_copy_of_b(sizes, layout, tiles)
+        self.copies_a = shares_a or needs_copy(sizes, layout, item)
+        self.copies_b = shares_b or needs_copy_of_b(sizes, layout, item, tiles.height)
         self.is_dots = m == self.a_step == 1 and layout.b_transposed and not any(shared)
         is_read_once = self.rows == m and not any(shared) and not self.copies_a
         at_once = 1 if is_read_once else STRIP // (self.width * self.inner * item)
@@ -83,6 +86,7 @@ class Product:
     def new(self, name: str, n_pointers: int, others: list[Any]) -> tuple[Any, bool]:
         """A function of this product, and whether it is new."""
         parts = [*self.sizes, *map(int, self.layout), *map(int, self.shared)]
+        parts += [prologue.name for prologue in self.prologues if prologue]
         function, is_new = self.tiles.function(
             f"{name}_{'_'.join(map(str, parts))}", n_pointers, others
         )
@@ -192,6 +196,9 @@ class Product:
     def copy_a(self, i: Any, height: int, target: Any) -> None:
         """Rows of A one behind the other; of a transposed A, the rows of a tile side by side."""
         build = self.builder
+        if self.prologues[0]:
+            build.call(self.prologues[0], [self.a, i, self.p, size(height), self.depth, target])
+            return
         if not self.layout.a_transposed:
             source = self.at(self.a, i, self.a_row, self.p)
             sizes = size(self.a_row), self.depth, self.depth, size(height)
@@ -209,7 +216,13 @@ class Product:
         for start, count, width in pieces(columns, self.width):
             first = build.add(j, size(start))
             panels = self.tiles.at(build, target, build.mul(self.depth, size(start)))
-            if self.layout.b_transposed:
+            if self.prologues[1]:
+                with loop(build, count) as number:
+                    column = build.mul(number, size(width))
+                    place = self.tiles.at(build, panels, build.mul(column, self.depth))
+                    where = self.p, build.add(first, column), self.depth, size(width)
+                    build.call(self.prologues[1], [self.b, *where, place])
+            elif self.layout.b_transposed:
                 with loop(build, count) as number:
                     column = build.mul(number, size(width))
                     place = self.tiles.at(build, panels, build.mul(column, self.depth))
@@ -264,18 +277,18 @@ def inner_block(k: int) -> int:
     return split(k, INNER)[0][2] if k else 1
 
 
-def needs_copy(sizes: tuple[int, int, int], layout: Layout, tiles: Tiles) -> bool:
+def needs_copy(sizes: tuple[int, int, int], layout: Layout, item: int) -> bool:
     """Whether reading A in place is slower: what a tile reads of it lies apart."""
     m, n, k = sizes
     is_apart = n > 32 if layout.a_transposed else inner_block(k) < k and n > MUCH
-    return is_apart and m * inner_block(k) * tiles.dtype.itemsize > NEAR
+    return is_apart and m * inner_block(k) * item > NEAR
 
 
-def needs_copy_of_b(sizes: tuple[int, int, int], layout: Layout, tiles: Tiles) -> bool:
+def needs_copy_of_b(sizes: tuple[int, int, int], layout: Layout, item: int, height: int) -> bool:
     """Whether the rows of a panel of B lie too far apart to stay in the nearest cache."""
     m, _, k = sizes
-    is_apart = inner_block(k) * layout.b_row * tiles.dtype.itemsize > NEAR
-    return layout.b_transposed or (is_apart and m > 4 * tiles.height)
+    is_apart = inner_block(k) * layout.b_row * item > NEAR
+    return layout.b_transposed or (is_apart and m > 4 * height)
 
 
 def split(n: int, most: int) -> list[tuple[int, int, int]]:

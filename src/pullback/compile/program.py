@@ -22,6 +22,7 @@ from pullback.compile.ir import I32, I64, POINTER, Module, ir
 from pullback.compile.kernels import Kernel, emit_tail, emit_tail_of_images
 from pullback.compile.plan import Room, Step, is_float_product
 from pullback.compile.processor import Processor
+from pullback.compile.prologues import emit_finder, emit_prologue
 from pullback.compile.reductions import emit_block_by_block, emit_row_by_row
 from pullback.compile.repeats import repeat
 from pullback.compile.schedule import schedule
@@ -256,16 +257,39 @@ class FunctionEmitter:
         (out,) = step.outputs
         if not out.type.size:
             return Made([], [], 0)
-        plan, tail = self.plan, step.tail
+        plan, tail, prologues = self.plan, step.tail, step.prologues
         stack = Stack(self.program.module, step, plan)
-        key = stack.key, tail and structure(plan, tail)
+        before = {i: plan.memory_of(s.outputs) for i, s in prologues.items()}
+        key: Hashable = stack.key, tail and structure(plan, tail)
+        for i, prologue in prologues.items():
+            key = key, i, structure(plan, prologue)
         others = plan.memory(tail) if tail else []
         kernel = self.program.kernels.get(key)
         if kernel is None:
             follow = self.tail(tail, stack.sizes[1]) if tail else None
-            kernel = Compiled(stack.stages(follow, len(others)), stack.scratch_bytes)
+            emitted = {
+                i: (self.prologue(s, before[i], i), len(before[i])) for i, s in prologues.items()
+            }
+            stages = stack.stages(follow, len(others), emitted)
+            kernel = Compiled(stages, stack.scratch_bytes)
             self.program.kernels[key] = kernel
-        return Made(kernel.stages, [*stack.operands, out, *others], kernel.scratch_bytes)
+        operands = [out if i in prologues else v for i, v in enumerate(stack.operands)]
+        others = [*others, *(v for i in prologues for v in before[i])]
+        return Made(kernel.stages, [*operands, out, *others], kernel.scratch_bytes)
+
+    def prologue(self, step: Step, reads: list[Variable], operand: int) -> Any:
+        """The function of the map that is operand number 0 or 1 of a product: see `Product`.
+
+        What it finds are the first row, or column, of the piece; the status; and its operands.
+        """
+        (v,) = step.outputs
+        _, function = self.body(
+            step,
+            [I64] * 4 + [POINTER],
+            lambda kernel, others: emit_prologue(kernel, v, others[:4], others[4]),
+            reads,
+        )
+        return emit_finder(self.program.module, function, len(reads), operand)
 
     def tail(self, step: Step, length: int) -> Any:
         """The function of the tail of a product with rows of this length."""
@@ -322,13 +346,18 @@ class FunctionEmitter:
         return self.body(step, [POINTER, I64], emit)
 
     def body(
-        self, step: Step, others: list[Any], emit: Callable[[Kernel, list[Any]], None]
+        self,
+        step: Step,
+        others: list[Any],
+        emit: Callable[[Kernel, list[Any]], None],
+        variables: list[Variable] | None = None,
     ) -> tuple[Kernel, Any]:
         """The loops of a kernel: a function of the status, the memory of the step, and others.
 
         The memory does not overlap, which LLVM learns from the arguments: so loops vectorize.
         """
-        module, variables = self.program.module, self.variables(step)
+        module = self.program.module
+        variables = self.variables(step) if variables is None else variables
         kind = ir.FunctionType(ir.VoidType(), [POINTER] * (1 + len(variables)) + others)
         function = ir.Function(module, kind, module.get_unique_name("kernel"))
         function.linkage = "internal"

@@ -25,6 +25,7 @@ from pullback.compile.plan import (
     is_pointwise,
     reads_whole,
 )
+from pullback.compile.prologues import attach_prologues
 from pullback.compile.seams import has_seams, unfit
 from pullback.compile.tails import attach_tails
 from pullback.core.graph import Equation, Graph, Variable
@@ -53,6 +54,7 @@ def schedule(graph: Graph, room: Room) -> Schedule:
         plan.steps.append(Step([equation], plan.memory_of(equation.inputs), shape, is_loop))
     merge_maps(plan)
     attach_tails(plan)
+    attach_prologues(plan)
     join_rows(plan)
     join_blocks(plan)
     _drop_stores(plan)

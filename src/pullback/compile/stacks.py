@@ -60,8 +60,9 @@ def cut_product(
     work = m * n * k + MOVE * (m * k + k * n + m * n)
     n_chunks = max(1, min((count * work + MAP * tail_work) // GRAIN, MAX_CHUNKS))
     most = -(-n_chunks // count)
-    copied_a = m * k if needs_copy(sizes, layout, tiles) else 0
-    copied_b = k * n if needs_copy_of_b(sizes, layout, tiles) else 0
+    item = tiles.dtype.itemsize
+    copied_a = m * k if needs_copy(sizes, layout, item) else 0
+    copied_b = k * n if needs_copy_of_b(sizes, layout, item, tiles.height) else 0
 
     def cost(grid: tuple[int, int]) -> float:
         height, width = grid
@@ -120,22 +121,23 @@ class Stack:
             self.pieces = Pieces(rows, columns, 1)
         else:
             self.pieces = Pieces(m, n, self.count // step.n_chunks)
+        self.has_prologue = 0 in step.prologues, 1 in step.prologues
         self.is_flat = tail is not None and tail.is_flat
         self.height = -(-m // self.pieces.rows)
         self.width = -(-n // self.pieces.columns)
         self.n_pieces = self.count * self.height * self.width
         self.n_chunks = -(-self.n_pieces // self.pieces.in_chunk)
         is_alone = not step.n_chunks  # the chunks of a chain do not wait for each other's copies
+        item, of_a, of_b = self.tiles.dtype.itemsize, *self.has_prologue
+        copies_a = needs_copy(self.sizes, self.layout, item)
+        copies_b = needs_copy_of_b(self.sizes, self.layout, item, self.tiles.height)
         self.is_shared = (
-            is_alone and self.width > SHARED and needs_copy(self.sizes, self.layout, self.tiles),
-            is_alone
-            and self.height > SHARED
-            and needs_copy_of_b(self.sizes, self.layout, self.tiles),
+            of_a or (is_alone and self.width > SHARED and copies_a),
+            of_b or (is_alone and self.height > SHARED and copies_b),
         )
-        self.products = self.kinds_of_pieces()
+        self.products = self.kinds_of_pieces((None, None))
         most = max(p.scratch_bytes for p, *_ in self.products)
         self.chunk_bytes = aligned(most) if most else 0
-        item = self.tiles.dtype.itemsize
         self.shared_bytes = [
             aligned(self.count * length * k * item) if is_shared else 0
             for length, is_shared in zip((m, n), self.is_shared, strict=True)
@@ -147,19 +149,27 @@ class Stack:
         """Equal for two equations if their functions are."""
         return "product", self.types, self.strides, self.sizes, self.layout, self.pieces
 
-    def stages(self, tail: Any, n_tail: int) -> list[tuple[Any, int]]:
+    def stages(
+        self, tail: Any, n_tail: int, prologues: dict[int, tuple[Any, int]]
+    ) -> list[tuple[Any, int]]:
         """Functions, one after the other, and their numbers of chunks.
 
-        ``f(status, a, b, c, *operands of the tail, working memory, chunk)``;
+        ``f(status, a, b, c, *operands of the tail, *of prologues, working memory, chunk)``;
         ``tail(status, *operands, first row, stop, first column, stop)`` follows each piece.
+        ``prologues`` are functions and the numbers of their operands, by that of the product's.
         """
-        stages = [(self.emit_shares(n_tail), sum(self.n_shares))] if any(self.is_shared) else []
-        return [*stages, (self.emit_products(tail, n_tail), self.n_chunks)]
+        n_others = n_tail + sum(n for _, n in prologues.values())
+        stages: list[tuple[Any, int]] = []
+        if any(self.is_shared):
+            functions = prologues.get(0, (None, 0))[0], prologues.get(1, (None, 0))[0]
+            self.products = self.kinds_of_pieces(functions)
+            stages.append((self.emit_shares(n_tail, n_others, prologues), sum(self.n_shares)))
+        return [*stages, (self.emit_products(tail, n_tail, n_others), self.n_chunks)]
 
-    def enter(self, name: str, n_tail: int) -> tuple[Any, Any]:
+    def enter(self, name: str, n_others: int) -> tuple[Any, Any]:
         """Begin a function; it and its chunk."""
         module = self.tiles.module
-        kind = ir.FunctionType(ir.VoidType(), [POINTER] * (5 + n_tail) + [I64])
+        kind = ir.FunctionType(ir.VoidType(), [POINTER] * (5 + n_others) + [I64])
         function = ir.Function(module, kind, module.get_unique_name(name))
         function.linkage = "internal"
         unoptimized(function)
@@ -167,9 +177,9 @@ class Stack:
         self.status, *self.places, self.shared, chunk = function.args
         return function, chunk
 
-    def emit_products(self, tail: Any, n_tail: int) -> Any:
-        function, chunk = self.enter("products", n_tail)
-        self.tail, self.tail_operands = tail, [self.status, *self.places[3:]]
+    def emit_products(self, tail: Any, n_tail: int, n_others: int) -> Any:
+        function, chunk = self.enter("products", n_others)
+        self.tail, self.tail_operands = tail, [self.status, *self.places[3 : 3 + n_tail]]
         start = self.builder.mul(chunk, size(self.chunk_bytes))
         start = self.builder.add(start, size(sum(self.shared_bytes)))
         self.scratch = self.builder.gep(self.shared, [start], source_etype=I8)
@@ -190,10 +200,15 @@ class Stack:
             for operand, n in enumerate((self.height, self.width))
         ]
 
-    def emit_shares(self, n_tail: int) -> Any:
+    def emit_shares(self, n_tail: int, n_others: int, prologues: dict[int, tuple[Any, int]]) -> Any:
         """Copy parts of A, then of B."""
-        function, number = self.enter("shares", n_tail)
+        function, number = self.enter("shares", n_others)
         build, (of_a, _) = self.builder, self.n_shares
+        self.contexts: dict[int, Any] = {}
+        start = 3 + n_tail
+        for operand, (_, n) in prologues.items():
+            self.contexts[operand] = self.emit_context(self.places[start : start + n])
+            start += n
         is_a = build.icmp_signed("<", number, size(of_a))
         for operand in (0, 1):
             if self.is_shared[operand]:
@@ -217,9 +232,23 @@ class Stack:
                     operands = self.piece_of(operand, i, place), self.copied(operand, i, place)
                     build.call(product.share(operand), [*operands, part])
 
+    def emit_context(self, pointers: list[Any]) -> Any:
+        """What a prologue is called with: the piece, the status, and its operands."""
+        context = self.builder.alloca(POINTER, 2 + len(pointers))
+        for k, pointer in enumerate((self.status, *pointers), 1):
+            place = self.builder.gep(context, [size(k)], source_etype=POINTER)
+            self.builder.store(pointer, place)
+        return context
+
     def piece_of(self, operand: int, i: Any, place: Any) -> Any:
-        """Where the rows of A, or the columns of B, start that a piece multiplies."""
+        """Where the rows of A, or the columns of B, start that a piece multiplies.
+
+        Of a prologue, its context, in which their number is.
+        """
         layout, most = self.layout, self.pieces[operand]
+        if self.has_prologue[operand]:
+            self.builder.store(self.builder.mul(place, size(most)), self.contexts[operand])
+            return self.contexts[operand]
         row, is_row = (
             (layout.b_row, layout.b_transposed)
             if operand
@@ -236,14 +265,18 @@ class Stack:
         start = build.gep(self.shared, [size(operand * self.shared_bytes[0])], source_etype=I8)
         return self.at(start, place, k)
 
-    def kinds_of_pieces(self) -> list[tuple[Product, bool, bool]]:
+    def kinds_of_pieces(self, prologues: tuple[Any, Any]) -> list[tuple[Product, bool, bool]]:
         """The products of whole pieces and of those at the ends: (product, last row, column)."""
         m, n, k = self.sizes
         rows, columns, _ = self.pieces
         heights = [(rows, False)] * (self.height > 1) + [(m - (self.height - 1) * rows, True)]
         widths = [(columns, False)] * (self.width > 1) + [(n - (self.width - 1) * columns, True)]
         return [
-            (Product(self.tiles, (height, width, k), self.layout, self.is_shared), bottom, right)
+            (
+                Product(self.tiles, (height, width, k), self.layout, self.is_shared, prologues),
+                bottom,
+                right,
+            )
             for height, bottom in heights
             for width, right in widths
         ]
@@ -338,9 +371,12 @@ def view(plan: Schedule, operand: Operand) -> View:
 def stored(plan: Schedule, operand: Operand) -> tuple[Variable, tuple[int, ...]]:
     """Where an operand is in memory, and which axis each of its axes is there."""
     assert isinstance(operand, Variable), "literals are scalars"
+    axes = tuple(range(operand.type.ndim))
     if operand in plan.in_memory:
-        return operand, tuple(range(operand.type.ndim))
+        return operand, axes
     maker = plan.makers[operand]
+    if maker.primitive.name != "transpose":  # a prologue, which has operands of its own
+        return operand, axes
     (source,) = maker.inputs
     assert isinstance(source, Variable), "literals are scalars"
     return source, tuple(maker.params["axes"])

@@ -1,0 +1,129 @@
+"""Maps that only a product reads are computed where it copies its operands."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tests.compile.guarded import run as run_guarded
+from tests.compile.verifier import verified
+
+import pullback as pb
+from pullback.core.types import type_of
+from pullback.transforms.stage import stage
+
+pytestmark = pytest.mark.usefixtures("processor")
+RNG = np.random.default_rng(0)
+SHAPES = [  # some copy A, some B, most both; few divide by tiles and blocks
+    (300, 700, 500),
+    (513, 300, 257),
+    (100, 300, 2000),
+    (64, 1030, 300),
+    (49, 97, 1000),
+]
+MAPS = {
+    "left": lambda x, s, w: np.tanh((x - s) * 2.0 @ w),
+    "right": lambda x, s, w: x @ (np.exp(w) * s[:, None]),
+    "both": lambda x, s, w: np.maximum(x, s) @ np.where(w > 0, w, s[:, None]) + 1,
+    "a row for all": lambda x, s, w: (np.ones((len(x), 1)) * s) @ w,
+    "large angles": lambda x, s, w: np.sin(1e9 * x) @ w,
+    "positions": lambda x, s, w: (x[::-1] + s[::-1]) @ w[:, ::-1],
+    "other types": lambda x, s, w: (x > 0).astype(w.dtype) @ w,
+}
+
+
+def operands(shape, dtype):
+    m, k, n = shape
+    x, s, w = RNG.normal(size=(m, k)), RNG.normal(size=k), RNG.normal(size=(k, n)) / k**0.5
+    return x.astype(dtype), s.astype(dtype), w.astype(dtype)
+
+
+def loops_of(f, *args):
+    return pb.compile(f).show("loops", *args)
+
+
+def check(f, *args):
+    rtol = 1e-12 if args[0].dtype == np.float64 else 2e-5
+    want = pb.tree.leaves(f(*args))
+    for threads in (1, 2):
+        got = pb.tree.leaves(pb.compile(f, threads=threads)(*args))
+        for g, w in zip(got, want, strict=True):
+            assert g.dtype == w.dtype
+            np.testing.assert_allclose(g, w, rtol=rtol, atol=rtol * np.max(np.abs(w)))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("name", MAPS)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_products_of_maps(shape, name, dtype):
+    args = operands(shape, dtype)
+    if name == "large angles":
+        check(MAPS[name], *(a.astype(np.float64) for a in args))
+    else:
+        check(MAPS[name], *args)
+
+
+def test_the_operand_has_no_memory():
+    x, s, w = operands((300, 700, 500), np.float64)
+    text = loops_of(MAPS["left"], x, s, w)
+    assert "kernel 0: float64[300,500] = matmul of (multiply + subtract)" in text
+    assert "kernel 1" not in text
+    copies = -(-x.nbytes // 64) * 64
+    assert int(text.split()[-2]) < copies + 2 * 16 * (256 << 10)  # and strips of B in each chunk
+    text = loops_of(MAPS["both"], x, s, w)
+    assert text.count("kernel") == 1
+
+
+def plain(x, s, w):
+    y = x * 2
+    return y @ w, np.sum(y)
+
+
+UNFIT = {
+    "read elsewhere too": plain,
+    "a result": lambda x, s, w: (x * 2, (x * 2) @ w),
+    "twice": lambda x, s, w: (x[:, :300] * 2) @ (x[:300, :300] * 2),
+    "squared": lambda x, s, w: np.square(x[:300, :300]) @ np.square(x[:300, :300]),
+    "transposed": lambda x, s, w: (x * 2).T @ x,
+    "one row": lambda x, s, w: (s * 2) @ w,
+    "put together": lambda x, s, w: np.roll(x, 1, axis=1) @ w,
+    "with seams": lambda x, s, w: (np.roll(x, 1, axis=1) + s) @ w,
+    "two in one loop": lambda x, s, w: (x * s) @ w + (x[::-1] + s) @ w,
+}
+
+
+@pytest.mark.parametrize("name", UNFIT)
+def test_what_has_memory_or_other_readers_is_none(name):
+    check(UNFIT[name], *operands((300, 700, 500), np.float64))
+
+
+def test_small_operands_are_read_in_place():
+    x, s, w = operands((30, 20, 10), np.float64)
+    assert "kernel 1" in loops_of(MAPS["left"], x, s, w)
+    check(MAPS["left"], x, s, w)
+
+
+def test_products_of_equal_maps_share_their_code():
+    def f(x, s, w, y):
+        return np.sum((x * s) @ w) + np.sum((w * s) @ x) + np.sum(np.maximum(y, 1) @ x)
+
+    x, s, w = operands((300, 300, 300), np.float64)
+    check(f, x, s, w, 2 * x)
+    text = pb.compile(f).show("llvm", x, s, w, 2 * x)
+    assert text.count('define internal void @"prologue') == 2
+
+
+def test_gradients_through_maps():
+    f = pb.grad(lambda w, x, s: np.sum(np.tanh((x - s) * 2.0 @ w)), argnums=(0, 1))
+    x, s, w = operands((300, 700, 400), np.float64)
+    for got, want in zip(pb.compile(f)(w, x, s), f(w, x, s), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("side", ["start", "end"])
+@pytest.mark.parametrize("name", ["left", "right", "both"])
+def test_prologues_stay_in_their_memory(name, side):
+    args = operands((130, 300, 270), np.float64)
+    graph = stage(lambda *a: [MAPS[name](*a)], [type_of(a) for a in args]).graph
+    with verified():
+        (got,) = run_guarded(graph, args, side)
+    np.testing.assert_allclose(got, MAPS[name](*args), rtol=1e-11, atol=1e-11)
