@@ -208,6 +208,8 @@ DIFFERENT = [
     lambda x: x[1:],
     lambda x: x[:-1],
     lambda x: x[::2],
+    lambda x: x[..., 2:],
+    lambda x: x[..., None],
     lambda x: x.astype(np.float32),
     lambda x: x.astype(np.int64),
     lambda x: x - np.roll(x, 1) * x,

@@ -110,6 +110,8 @@ def token(value: Any) -> Any:
         return value
     if kind is tuple or kind is list:
         return kind(map(token, value))
+    if value is ...:
+        return (MARK,)
     if isinstance(value, np.generic | np.ndarray):
         if value.dtype.hasobject:
             raise ForeignError

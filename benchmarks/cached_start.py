@@ -1,0 +1,64 @@
+"""What a first call costs in a new process whose code is on the disk, beside the step itself.
+
+Tracing, finding the code and loading it; the import of Pullback is not part of it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from typing import Any
+
+from benchmarks import steps
+from benchmarks.command_line import from_command_line
+from benchmarks.timing import show
+from benchmarks.workloads import all_workloads
+
+LIMIT_S = 0.05
+LATER = 5  # calls after the first
+
+
+def calls(number: int) -> list[float]:
+    """Seconds of the calls of a step in this process."""
+    step = steps.pullback_step(all_workloads()[number], is_compiled=True)
+    times = []
+    for _ in range(1 + LATER):
+        start = time.perf_counter()
+        step()
+        times.append(time.perf_counter() - start)
+    return times
+
+
+def start(number: int, folder: str) -> tuple[float, float]:
+    """Seconds of a first call of a new process without the step, and with it."""
+    call = f"json.dumps(cached_start.calls({number}))"
+    code = f"import json; from benchmarks import cached_start; print({call})"
+    environment = {**os.environ, "PULLBACK_CACHE_DIR": folder}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    command = [sys.executable, "-c", code]
+    child = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    first, *later = json.loads(child.stdout)
+    return first - min(later), first
+
+
+def main(quick: bool = False) -> dict[str, Any]:
+    found, rows = {}, []
+    for number, workload in enumerate(all_workloads()):
+        with tempfile.TemporaryDirectory() as folder:
+            cold, _ = start(number, folder)
+            warm = [start(number, folder) for _ in range(2 if quick else 7)]
+        own, whole = (statistics.median(times) for times in zip(*warm, strict=True))
+        found[workload.name] = {"cold": cold, "cached": own}
+        rows.append([workload.name, *(f"{1e3 * t:.0f}" for t in (cold, own, whole))])
+    show(["ms of a first call", "compiled", "cached", "with the step"], rows)
+    print(f"goal of a cached start: at most {1e3 * LIMIT_S:.0f} ms")
+    return found
+
+
+if __name__ == "__main__":
+    from_command_line(main, __doc__)
