@@ -123,6 +123,11 @@ def test_arrays_that_only_dead_code_reads_are_not_kept():
     assert "multiply" in compiled.show("graph", np.ones(3))
 
 
+def test_there_is_no_code_whose_results_vary():
+    with pytest.raises(ArgumentError, match=r"deterministic=False(.|\n)*leave deterministic out"):
+        pb.compile(np.sin, deterministic=False)
+
+
 def test_inputs_of_any_layout():
     f = pb.compile(lambda a, b: (a @ b.T, a[:, ::-1] + b))
     a = np.asfortranarray(X)

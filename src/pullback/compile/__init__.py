@@ -21,6 +21,7 @@ def compile(
     callbacks: bool = True,
     threads: int | None = None,
     donate_argnums: int | Sequence[int] = (),
+    deterministic: bool = True,
 ) -> Compiled:
     """``fun`` as native code, compiled at the first call with each signature.
 
@@ -33,19 +34,22 @@ def compile(
         callbacks: whether NumPy may evaluate operations without a native form (``show("loops")``
             lists them); with ``False`` they raise.
         threads: how many threads share the work, the caller's included; by default
-            ``$PULLBACK_NUM_THREADS``, else the processors at hand. Results are bitwise the same
-            for any number. A compiled function inside of another one runs on the outer's threads.
+            ``$PULLBACK_NUM_THREADS``, else the processors at hand. A compiled function inside of
+            another one runs on the outer's threads.
         donate_argnums: positions of arguments that are not used after the call: results may be
             written over their arrays, and be these arrays. So a training step updates its
             parameters in place. After an exception their values are lost. Arrays that are views,
             read-only or given twice are copied.
+        deterministic: that results are bitwise the same in every run and for any number of
+            ``threads``. They always are, since work is cut by its sizes alone: ``False`` would
+            gain nothing and is refused.
 
     Returns:
         A function with the same results up to rounding. Inputs are copied only if they are not
         contiguous. ``random.Generator`` arguments are advanced.
 
     Raises:
-        ArgumentError: if ``threads`` is not positive.
+        ArgumentError: if ``threads`` is not positive, or ``deterministic`` is false.
         StagingError: where Python control flow needs a value.
         CompileError: without native form and ``callbacks=False``.
         IndexError: at the call, if an index array points outside.
@@ -63,6 +67,12 @@ def compile(
             f"compile: threads is {threads}, not a positive number",
             where=str(here()),
             fix="leave threads out, or give how many processors to use",
+        )
+    if not deterministic:
+        raise ArgumentError(
+            "compile: deterministic=False, but there is no faster code whose results vary",
+            where=str(here()),
+            fix="leave deterministic out",
         )
     static, donated = (
         (given,) if isinstance(given, int) else tuple(given)
