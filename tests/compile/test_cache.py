@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import pullback as pb
-from pullback.compile import assembler, cache, engine, image
+from pullback.compile import assembler, cache, engine, image, processor
 
 X = np.linspace(-1.0, 1.0, 7)
 
@@ -113,6 +113,24 @@ def test_code_of_other_versions_is_left_alone(module, name, other, stored, compi
     monkeypatch.setattr(module, name, other)
     assert engine.key_of("text") != name_before
     assert stored.read_bytes() == before
+
+
+def test_where_linux_lists_no_features_llvm_does(stored, tmp_path, monkeypatch):
+    before = engine.key_of("text")
+    for content in (None, "processor : 0\n\nprocessor : 1\n"):
+        listed = tmp_path / "cpuinfo"
+        if content is not None:
+            listed.write_text(content)
+        monkeypatch.setattr(processor, "LIST", str(listed))
+        processor.features.cache_clear()
+        assert processor.features() == ""
+        assert engine.key_of("text") != before
+        monkeypatch.setattr(assembler.llvm, "get_host_cpu_name", lambda: "pentium")
+        other = engine.key_of("text")
+        monkeypatch.undo()
+        monkeypatch.setattr(processor, "LIST", str(listed))
+        assert engine.key_of("text") != other
+    processor.features.cache_clear()
 
 
 def test_a_folder_that_cannot_be_written_is_done_without(tmp_path, monkeypatch, compiled):

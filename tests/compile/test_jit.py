@@ -286,6 +286,10 @@ assert [str(w.message) for w in caught] == [
     [
         ("assembler.llvm.get_host_cpu_name = unknown", "no such processor"),
         ("frame.FLAGS = frame.NDIM", "this Python or NumPy lays out arrays in a way that"),
+        (
+            "linker.libc = lambda: type('', (), {'mprotect': unlucky})",
+            "this process may not run code",
+        ),
     ],
 )
 def test_on_an_unknown_machine_the_same_program_runs_with_one_notice(fault, reason):
@@ -293,9 +297,11 @@ def test_on_an_unknown_machine_the_same_program_runs_with_one_notice(fault, reas
 import os, warnings
 os.environ["PULLBACK_CACHE_DIR"] = ""
 import numpy as np, pullback as pb
-from pullback.compile import assembler, engine, frame
+from pullback.compile import assembler, engine, frame, linker
 def unknown():
     raise RuntimeError("no such processor")
+def unlucky(*arguments):
+    return -1
 {fault}
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")

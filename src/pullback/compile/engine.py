@@ -39,7 +39,7 @@ def assembler() -> Any:
 
 def key_of(*parts: str) -> str:
     """A name for code that is made from these parts, on this processor."""
-    host = features() if linker.IS_KNOWN else assembler().description()
+    host = features() or assembler().description()
     libraries = llvmlite.__version__, sorted(routines())
     text = repr((surroundings(), libraries, host, parts))
     return hashlib.sha256(text.encode()).hexdigest()
@@ -84,9 +84,11 @@ def prepare() -> None:
 
     Raises:
         RuntimeError: if LLVM does not know the processor.
-        CompileError: if this Python keeps its objects in an unknown way.
+        CompileError: if this Python keeps its objects in an unknown way, or may not run new code.
     """
     check_layout()
+    if linker.IS_KNOWN:
+        linker.Code(linker.NOTHING)
     for emit in (emit_entry, emit_pool):
         begun(emit)
 

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from pullback.compile.lapack import PREFIX, routines
 from pullback.errors import CompileError
 
-__all__ = ["IS_KNOWN", "Code", "link"]
+__all__ = ["IS_KNOWN", "NOTHING", "Code", "link"]
 
 IS_KNOWN = sys.platform == "linux" and platform.machine() == "x86_64"  # else LLVM links
 
@@ -169,6 +169,9 @@ def link(objects: Sequence[bytes]) -> bytes:
     for sections, places in zip(files, placed, strict=True):
         linker.relocate(sections, places)
     return marshal.dumps((linker.exports, linker.imports, linker.pointers, bytes(linker.code)))
+
+
+NOTHING = marshal.dumps(({}, {}, [], b"\xc3"))  # linked code that returns at once
 
 
 class Code:

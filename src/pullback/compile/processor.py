@@ -29,6 +29,7 @@ class Processor(NamedTuple):
 NARROW = Processor(32, (8, 4, 3, 2, 2, 2), 4)  # AVX2 has 16 registers; NEON twice as many halves
 # LLVM loads the numbers of A for all unrolled steps at once: so many rows leave no room for them.
 WIDE = Processor(64, (8, 8, 6, 6, 4, 4, 3, 3, 3, 2, 2, 2), 0)  # AVX-512 has 32 registers
+LIST = "/proc/cpuinfo"
 DISTINCTIVE = "vendor_id", "cpu family", "model", "stepping", "flags"
 
 
@@ -39,7 +40,10 @@ def processor_with(features: Mapping[str, bool]) -> Processor:
 
 @lru_cache(maxsize=1)
 def features() -> str:
-    """Model and features of this processor, as Linux lists them."""
-    with open("/proc/cpuinfo") as file:
-        lines = list(takewhile(str.strip, file))  # of the first core
+    """Model and features of this processor, as Linux lists them; nothing, if it does not."""
+    try:
+        with open(LIST) as file:
+            lines = list(takewhile(str.strip, file))  # of the first core
+    except OSError:
+        return ""
     return "".join(line for line in lines if line.startswith(DISTINCTIVE))
