@@ -83,6 +83,7 @@ UNFIT = {
     "a result": lambda x, s, w: (x * 2, (x * 2) @ w),
     "twice": lambda x, s, w: (x[:, :300] * 2) @ (x[:300, :300] * 2),
     "squared": lambda x, s, w: np.square(x[:300, :300]) @ np.square(x[:300, :300]),
+    "its own transposition": lambda x, s, w: np.tanh(x[:, :300]).T @ np.tanh(x[:, :300]),
     "transposed": lambda x, s, w: (x * 2).T @ x,
     "one row": lambda x, s, w: (s * 2) @ w,
     "put together": lambda x, s, w: np.roll(x, 1, axis=1) @ w,

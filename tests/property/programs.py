@@ -44,18 +44,27 @@ def put_more(x, key, value):
 def running(x):
     return pb.scan(lambda c, row: (c * 0.5 + row, c - row), np.zeros_like(x[0]), x)
 
+def turned(x):
+    return pb.scan(lambda c, row: (np.flip(c) * 0.5 + row, np.flip(row) + c), x[0] * 2, x)
+
 def weighed(y):
     return np.sum(y * ((np.arange(y.size) % 5 - 1.5) / 2).reshape(y.shape).astype(y.dtype))
 """
 GRAINED = [f"pullback.compile.{name}.GRAIN" for name in ("chunks", "stacks", "convolutions")]
 ROWS = [f"pullback.compile.groups.{name}" for name in ("SHORTEST", "LEAST_ROWS", "LEAST_ELEMENTS")]
 UNITS = [f"pullback.compile.chains.{name}" for name in ("LEAST_CHUNKS", "LEAST_ROWS", "ROWS")]
+COPIES = {  # of small operands of products, for which maps are prologues
+    "pullback.compile.products.INNER": 4,
+    "pullback.compile.products.MUCH": 2,
+    "pullback.compile.products.NEAR": 0,
+    "pullback.compile.prologues.HIGHEST": 0,
+}
 LAYOUTS = ("C", "F", "reversed", "strided")
 
 
 def limits(grain: int) -> dict[str, int]:
     """What the compiler takes for little work; if that is very little, rows are short too."""
-    rows = dict.fromkeys([*ROWS, *UNITS], 2) if grain < 10_000 else {}
+    rows = {**dict.fromkeys([*ROWS, *UNITS], 2), **COPIES} if grain < 10_000 else {}
     return {**dict.fromkeys(GRAINED, grain), **rows}
 
 

@@ -32,7 +32,8 @@ def attach_prologues(plan: Schedule) -> None:
         if not is_float_product(product.equation):
             continue
         for i, v in enumerate(product.equation.inputs):
-            if not isinstance(v, Variable) or uses[v] > 1:
+            other = product.equation.inputs[1 - i]
+            if not isinstance(v, Variable) or uses[v] > 1 or v in plan.memory_of([other]):
                 continue
             step = makers.get(v)
             if step is not None and _is_copied(product, i) and _fits(plan, v, step):
@@ -46,7 +47,7 @@ def attach_prologues(plan: Schedule) -> None:
 def _is_copied(product: Step, i: int) -> bool:
     """Whether a product of matrices copies its operand row by row, with tiles of any height."""
     x1, x2 = product.equation.inputs
-    if len(x1.type.shape) != 2 or len(x2.type.shape) != 2 or x1 is x2:
+    if len(x1.type.shape) != 2 or len(x2.type.shape) != 2:
         return False
     (m, k), n = x1.type.shape, x2.type.shape[1]
     sizes, layout, item = (m, n, k), Layout(k, n, n, False, False), x1.type.dtype.itemsize
