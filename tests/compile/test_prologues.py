@@ -113,6 +113,22 @@ def test_products_of_equal_maps_share_their_code():
     assert text.count('define internal void @"prologue') == 2
 
 
+def test_layers_with_prologues_are_no_chain():
+    """Rows of a batch would go through all layers, without waiting for a copy."""
+
+    def layers(x, ws):
+        for w in ws:
+            x = np.tanh(x @ (w * 2.0 + 0.1))
+        return x
+
+    x = RNG.normal(size=(64, 64))
+    ws = [RNG.normal(size=(64, 64)) / 16 for _ in range(4)]
+    assert "matmul of (add + multiply)" in loops_of(layers, x, ws)
+    for threads in (1, 2):
+        got = pb.compile(layers, threads=threads)(x, ws)
+        np.testing.assert_allclose(got, layers(x, ws), rtol=1e-12, atol=1e-12)
+
+
 def test_gradients_through_maps():
     f = pb.grad(lambda w, x, s: np.sum(np.tanh((x - s) * 2.0 @ w)), argnums=(0, 1))
     x, s, w = operands((300, 700, 400), np.float64)

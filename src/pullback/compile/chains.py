@@ -43,8 +43,8 @@ def reads_units(plan: Schedule, step: Step, owners: set[Variable], outer: Shape)
 
 def _stack(plan: Schedule, step: Step) -> Shape:
     """The shape of the stack of a product, or the rows that are times a vector or a matrix."""
-    if not is_float_product(step.equation):
-        return ()
+    if not is_float_product(step.equation) or step.prologues:
+        return ()  # chunks wait for the copy that prologues fill
     x1, x2 = step.equation.inputs
     shape = step.outputs[0].type.shape
     if x1.type.ndim == 2 and x2.type.ndim == 1:
@@ -56,7 +56,7 @@ def _stack(plan: Schedule, step: Step) -> Shape:
 
 def _has_few_rows(plan: Schedule, step: Step) -> bool:
     """Whether the step is a product of rows with a matrix that is small enough for a chain."""
-    if not is_float_product(step.equation):
+    if not is_float_product(step.equation) or step.prologues:
         return False
     x1, x2 = step.equation.inputs
     if x1.type.ndim < 2 or x2.type.ndim != 2 or x1 not in plan.in_memory:
