@@ -346,6 +346,21 @@ def test_maps_and_softmaxes_of_rows_follow(f):
     check(f, BATCH, WEIGHTS[0])
 
 
+def test_equal_maps_in_a_chain_and_outside_of_it():
+    """Their loops are the same, but not their chunks."""
+
+    def gated(z):
+        return np.tanh(z[:, :16]) * z[:, 16:32] + z[:, 32:]
+
+    def f(z, x, w):
+        return gated(z), gated(x @ w)
+
+    z = RNG.normal(size=BATCH.shape)
+    assert sorted(jobs(f, z, BATCH, WEIGHTS[0])) == [1, 2]
+    check(f, z, BATCH, WEIGHTS[0])
+    check(lambda z, x, w: f(z, x, w)[::-1], z, BATCH, WEIGHTS[0])
+
+
 def test_rows_that_are_joined_to_their_elements():
     """Products of one number for each row: the loop of the map that copies them has one axis."""
     x = RNG.normal(size=(4096, 24))

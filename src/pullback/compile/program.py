@@ -313,7 +313,7 @@ class FunctionEmitter:
 
     def kernel_of(self, step: Step, emitter: Callable[[Kernel], None]) -> Made:
         variables = self.variables(step)
-        key: Hashable = structure(self.plan, step)
+        key: Hashable = step.n_chunks, structure(self.plan, step)
         known = list(dict.fromkeys(v for part in step.parts for v in self.plan.owners(part)))
         for part in step.parts[1:]:
             shared = tuple(map(known.index, self.plan.owners(part)))
