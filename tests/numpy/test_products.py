@@ -167,3 +167,13 @@ def test_what_does_not_fit_is_refused() -> None:
         pb.grad(lambda a: np.sum(np.einsum("ijk->k", a)))(A)
     with pytest.raises(UnsupportedError, match="ord='nuc'"):
         pb.grad(lambda a: np.linalg.norm(a, "nuc"))(A)
+
+
+@pytest.mark.parametrize(("n", "k", "m"), [(2, 3, 0), (0, 3, 2), (2, 0, 3)])
+def test_gradients_of_stacks_of_rows_without_elements(n, k, m):
+    x, w = np.ones((2, n, k)), np.ones((k, m))
+    for compiled in (lambda f: f, pb.compile):
+        f = compiled(pb.grad(lambda x, w: np.sum(x @ w), argnums=(0, 1)))
+        for got, operand in zip(f(x, w), (x, w), strict=True):
+            expected = {x.shape: m, w.shape: 2 * n}[operand.shape]
+            np.testing.assert_array_equal(got, np.full(operand.shape, expected))

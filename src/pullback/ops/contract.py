@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -49,8 +50,9 @@ def _right(ct: Any, x_type: ArrayType, x1: Any) -> Any:
     if x_type.ndim == 1:
         return unbroadcast(_times_vectors(x1.mT, ct), x_type)
     if x1.ndim > 2 and x_type.ndim == 2:
-        rows = np.reshape(x1, (-1, x1.shape[-1]))
-        return unbroadcast(np.matmul(rows.T, np.reshape(ct, (-1, ct.shape[-1]))), x_type)
+        n_rows = math.prod(ct.shape[:-1])  # not -1, which no columns leave open
+        rows, ct_rows = (np.reshape(a, (n_rows, a.shape[-1])) for a in (x1, ct))
+        return unbroadcast(np.matmul(rows.T, ct_rows), x_type)
     return unbroadcast(product(x1.mT, ct), x_type)
 
 
