@@ -220,11 +220,11 @@ class Elementary:
         return r + (r * r * polynomial(r, self.format.exp) + tiny)
 
     def scaled(self, growth: Real, n: Real, n_bits: Any, factor: Real | float = 1.0) -> Real:
-        """2^n (1 + growth) times ``factor``."""
+        """2^n (1 + growth) times ``factor``; infinite before anything is subtracted from it."""
         value = factor + factor * growth
         _, half = self.rounded(n * 0.5)  # in two factors, which reach beyond the normal numbers
         value = value * self.power_of_two(half, n)
-        return value * self.power_of_two(n.build.sub(n_bits, half), n)
+        return value.alone("fmul", self.power_of_two(n.build.sub(n_bits, half), n))
 
     def exp(
         self,
