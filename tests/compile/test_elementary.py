@@ -185,11 +185,9 @@ def test_loops_call_nothing(name):
 def test_an_infinite_power_is_infinite_in_a_difference_too(name, dtype):
     """Not a large number that a fused multiply-add has not rounded yet: inf - inf is no number."""
     power = getattr(np, name)
-    f = lambda x: (x - power(x), np.inf - power(x), power(x) - x, 1 - power(x))
-    for n in (1, 2, 7, 65):
-        x = np.full(n, np.inf, dtype)
-        x[:: max(2, n // 3)] = 1.0
-        with np.errstate(invalid="ignore"):
-            pairs = zip(pb.compile(f)(x), f(x), strict=True)
-        for got, want in pairs:
-            np.testing.assert_allclose(got, want, rtol=1e-6)
+    for f in (lambda x: x - power(x), lambda x: np.inf - power(x), lambda x: power(x) - x):
+        for n in (1, 2, 7, 65):
+            x = np.full(n, np.inf, dtype)
+            x[:: max(2, n // 3)] = 1.0
+            with np.errstate(invalid="ignore"):
+                np.testing.assert_allclose(pb.compile(f)(x), f(x), rtol=1e-6)
