@@ -56,7 +56,7 @@ def _stack(plan: Schedule, step: Step) -> Shape:
 
 def _has_few_rows(plan: Schedule, step: Step) -> bool:
     """Whether the step is a product of rows with a matrix that is small enough for a chain."""
-    if not is_float_product(step.equation) or step.prologues:
+    if not is_float_product(step.equation):
         return False
     x1, x2 = step.equation.inputs
     if x1.type.ndim < 2 or x2.type.ndim != 2 or x1 not in plan.in_memory:

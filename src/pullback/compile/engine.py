@@ -45,13 +45,10 @@ def key_of(*parts: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def kept(key: str | None, emit: Callable[[], str]) -> bytes:
-    """Code from the disk, or of the text that ``emit`` returns."""
-    code = cache.load(key) if key else None
-    if code is None:
-        code = assembler().compiled(emit())
-        if key:
-            cache.store(key, code)
+def stored(key: str, text: str) -> bytes:
+    """Code of a text, which is now on the disk too."""
+    code: bytes = assembler().compiled(text)
+    cache.store(key, code)
     return code
 
 
@@ -75,7 +72,7 @@ def begun(emit: Callable[[], str]) -> Callable[[], bytes]:
     code = cache.load(key)
     if code is not None:
         return lambda: code
-    result: Callable[[], bytes] = assembler().meanwhile(lambda: kept(key, emit))
+    result: Callable[[], bytes] = assembler().meanwhile(lambda: stored(key, emit()))
     return result
 
 
@@ -124,7 +121,8 @@ def image_of(
     if key and not program.callbacks and all(f.source is not None for f in failures):
         code = assembler().compiled(program.text)
     else:
-        key, code = None, kept(key_of("text", program.text), lambda: program.text)
+        key, by_text = None, key_of("text", program.text)
+        code = cache.load(by_text) or stored(by_text, program.text)
     image = Image(code, program.arena_bytes, program.has_jobs, program.donations, failures)
     if key:
         cache.store(key, image.pack())

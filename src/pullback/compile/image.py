@@ -82,12 +82,14 @@ def surroundings() -> str:
     """What all code depends on: the files of this package, NumPy and Python."""
     package = os.path.dirname(os.path.dirname(__file__))
     files = [
-        (os.path.relpath(file, package), file.stat().st_size, file.stat().st_mtime_ns)
-        for folder, _, _ in os.walk(package)
-        for file in os.scandir(folder)
-        if file.name.endswith(".py")
+        os.path.join(folder, name)
+        for folder, _, names in os.walk(package)
+        for name in names
+        if name.endswith(".py")
     ]
-    return repr((sorted(files), np.__version__, platform.python_version()))
+    states = zip(files, map(os.stat, files), strict=True)
+    stamps = [(os.path.relpath(f, package), s.st_size, s.st_mtime_ns) for f, s in states]
+    return repr((sorted(stamps), np.__version__, platform.python_version()))
 
 
 class ForeignError(TypeError):

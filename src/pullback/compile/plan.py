@@ -49,9 +49,9 @@ class Step:
 
     Several equations are maps over elements of one shape, computed in one loop. A matrix product
     may have ``prologues``: maps that are computed where it copies their results; and a ``tail``: a
-    map that is computed for each piece of the product when it is there. What
-    is in ``rows`` follows row by row, in the same kernel. The ``members`` of a chain are steps that
-    follow each other chunk by chunk, each ``n_chunks`` of them; ``outer`` is the shape of a stack.
+    map that is computed for each piece of the product when it is there. What is in ``rows`` follows
+    row by row, in the same kernel. The ``members`` of a chain are steps that follow each other
+    chunk by chunk, each ``n_chunks`` of them; ``outer`` is the shape of a stack.
     """
 
     equations: list[Equation]

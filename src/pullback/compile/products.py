@@ -50,8 +50,7 @@ class Product:
     """A product of matrices of fixed sizes; it takes ``scratch_bytes`` of working memory.
 
     Of A and B, those that are ``shared`` are copies that several products read, made by
-    :meth:`share`. Instead of what is copied, ``prologues`` compute it: functions of where they find
-    their operands, the first row and column, how many of either, and the copy.
+    :meth:`share`.
     """
 
     def __init__(
@@ -60,10 +59,8 @@ class Product:
         sizes: tuple[int, int, int],
         layout: Layout,
         shared: tuple[bool, bool] = (False, False),
-        prologues: tuple[Any, Any] = (None, None),
     ) -> None:
         self.tiles = tiles
-        self.prologues = prologues
         self.sizes = m, n, k = sizes
         self.layout = layout
         self.shared = shares_a, shares_b = shared
@@ -86,7 +83,6 @@ class Product:
     def new(self, name: str, n_pointers: int, others: list[Any]) -> tuple[Any, bool]:
         """A function of this product, and whether it is new."""
         parts = [*self.sizes, *map(int, self.layout), *map(int, self.shared)]
-        parts += [prologue.name for prologue in self.prologues if prologue]
         function, is_new = self.tiles.function(
             f"{name}_{'_'.join(map(str, parts))}", n_pointers, others
         )
@@ -119,9 +115,14 @@ class Product:
         length, most = self.parts(operand)
         return -(-length // most) * -(-self.sizes[2] // self.inner)
 
-    def share(self, operand: int) -> Any:
-        """``share(a, copy, number)``: one of the parts of the copy of A, or of B."""
-        function, is_new = self.new(f"share_{'ab'[operand]}", 2, [I64])
+    def share(self, operand: int, prologue: Any = None) -> Any:
+        """``share(a, copy, number)``: one of the parts of the copy of A, or of B.
+
+        A ``prologue`` computes what is copied: a function of where it finds its operands, here
+        ``a``, the first row and column, how many of either, and the copy.
+        """
+        name = f"share_{'ab'[operand]}{f'_{prologue.name}' if prologue else ''}"
+        function, is_new = self.new(name, 2, [I64])
         if is_new:
             unoptimized(function)
             build, (length, most) = self.builder, self.parts(operand)
@@ -135,7 +136,7 @@ class Product:
                 is_here = build.icmp_signed(">=", i, size(start))
                 is_before = build.icmp_signed("<", i, size(start + count * height))
                 with build.if_then(build.and_(is_here, is_before)):
-                    (self.copy_b if operand else self.copy_a)(i, height, target)
+                    (self.copy_b if operand else self.copy_a)(i, height, target, prologue)
             build.ret_void()
         return function
 
@@ -193,11 +194,11 @@ class Product:
         self.depth = build.select(is_last, left, size(self.inner))
         self.add = build.icmp_signed(">", block, size(0))
 
-    def copy_a(self, i: Any, height: int, target: Any) -> None:
+    def copy_a(self, i: Any, height: int, target: Any, prologue: Any = None) -> None:
         """Rows of A one behind the other; of a transposed A, the rows of a tile side by side."""
         build = self.builder
-        if self.prologues[0]:
-            build.call(self.prologues[0], [self.a, i, self.p, size(height), self.depth, target])
+        if prologue:
+            build.call(prologue, [self.a, i, self.p, size(height), self.depth, target])
             return
         if not self.layout.a_transposed:
             source = self.at(self.a, i, self.a_row, self.p)
@@ -210,24 +211,23 @@ class Product:
             steps = size(self.a_step), self.depth, size(count)
             build.call(self.tiles.copy(rows), [source, place, *steps])
 
-    def copy_b(self, j: Any, columns: int, target: Any) -> None:
+    def copy_b(self, j: Any, columns: int, target: Any, prologue: Any = None) -> None:
         """The columns of each panel, side by side."""
         build, b_row = self.builder, self.layout.b_row
         for start, count, width in pieces(columns, self.width):
             first = build.add(j, size(start))
             panels = self.tiles.at(build, target, build.mul(self.depth, size(start)))
-            if self.prologues[1]:
+            if prologue or self.layout.b_transposed:
                 with loop(build, count) as number:
                     column = build.mul(number, size(width))
                     place = self.tiles.at(build, panels, build.mul(column, self.depth))
-                    where = self.p, build.add(first, column), self.depth, size(width)
-                    build.call(self.prologues[1], [self.b, *where, place])
-            elif self.layout.b_transposed:
-                with loop(build, count) as number:
-                    column = build.mul(number, size(width))
-                    place = self.tiles.at(build, panels, build.mul(column, self.depth))
-                    source = self.at(self.b, build.add(first, column), b_row, self.p)
-                    build.call(self.tiles.pack(width), [source, place, size(b_row), self.depth])
+                    column = build.add(first, column)
+                    if prologue:
+                        where = self.p, column, self.depth, size(width)
+                        build.call(prologue, [self.b, *where, place])
+                    else:
+                        source = self.at(self.b, column, b_row, self.p)
+                        build.call(self.tiles.pack(width), [source, place, size(b_row), self.depth])
             else:
                 source = self.at(self.b, self.p, b_row, first)
                 steps = size(b_row), self.depth, size(count)

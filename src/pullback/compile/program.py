@@ -278,7 +278,7 @@ class FunctionEmitter:
         return Made(kernel.stages, [*operands, out, *others], kernel.scratch_bytes)
 
     def prologue(self, step: Step, reads: list[Variable], operand: int) -> Any:
-        """The function of the map that is operand number 0 or 1 of a product: see `Product`.
+        """The function of the map that is operand number 0 or 1 of a product: see `Product.share`.
 
         What it finds are the first row, or column, of the piece; the status; and its operands.
         """

@@ -135,7 +135,7 @@ class Stack:
             of_a or (is_alone and self.width > SHARED and copies_a),
             of_b or (is_alone and self.height > SHARED and copies_b),
         )
-        self.products = self.kinds_of_pieces((None, None))
+        self.products = self.kinds_of_pieces()
         most = max(p.scratch_bytes for p, *_ in self.products)
         self.chunk_bytes = aligned(most) if most else 0
         self.shared_bytes = [
@@ -161,8 +161,7 @@ class Stack:
         n_others = n_tail + sum(n for _, n in prologues.values())
         stages: list[tuple[Any, int]] = []
         if any(self.is_shared):
-            functions = prologues.get(0, (None, 0))[0], prologues.get(1, (None, 0))[0]
-            self.products = self.kinds_of_pieces(functions)
+            self.prologues = {operand: function for operand, (function, _) in prologues.items()}
             stages.append((self.emit_shares(n_tail, n_others, prologues), sum(self.n_shares)))
         return [*stages, (self.emit_products(tail, n_tail, n_others), self.n_chunks)]
 
@@ -230,7 +229,9 @@ class Stack:
                 is_part = build.icmp_signed("<", part, size(product.n_shares(operand)))
                 with build.if_then(build.and_(is_here, is_part)):
                     operands = self.piece_of(operand, i, place), self.copied(operand, i, place)
-                    build.call(product.share(operand), [*operands, part])
+                    build.call(
+                        product.share(operand, self.prologues.get(operand)), [*operands, part]
+                    )
 
     def emit_context(self, pointers: list[Any]) -> Any:
         """What a prologue is called with: the piece, the status, and its operands."""
@@ -265,18 +266,14 @@ class Stack:
         start = build.gep(self.shared, [size(operand * self.shared_bytes[0])], source_etype=I8)
         return self.at(start, place, k)
 
-    def kinds_of_pieces(self, prologues: tuple[Any, Any]) -> list[tuple[Product, bool, bool]]:
+    def kinds_of_pieces(self) -> list[tuple[Product, bool, bool]]:
         """The products of whole pieces and of those at the ends: (product, last row, column)."""
         m, n, k = self.sizes
         rows, columns, _ = self.pieces
         heights = [(rows, False)] * (self.height > 1) + [(m - (self.height - 1) * rows, True)]
         widths = [(columns, False)] * (self.width > 1) + [(n - (self.width - 1) * columns, True)]
         return [
-            (
-                Product(self.tiles, (height, width, k), self.layout, self.is_shared, prologues),
-                bottom,
-                right,
-            )
+            (Product(self.tiles, (height, width, k), self.layout, self.is_shared), bottom, right)
             for height, bottom in heights
             for width, right in widths
         ]

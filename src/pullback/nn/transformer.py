@@ -144,33 +144,32 @@ def _scores(query: Any, key: Any, bias: Any, mask: Any, times: Any) -> Any:
     return scores if mask is None else np.where(mask, scores, -np.inf)
 
 
-def _peak(*operands: Any) -> Any:
+def _peak(scores: Any) -> Any:
     """The highest score of each query."""
-    scores = _scores(*operands)
     lowest = np.finfo(scores.dtype).min  # finite: a row of -inf has weights of 0
     return np.max(scores, axis=-1, keepdims=True, initial=lowest)
 
 
-def _sums(query: Any, key: Any, value: Any, peak: Any, *extra: Any) -> tuple[Any, Any]:
+def _sums(scores: Any, value: Any, peak: Any) -> tuple[Any, Any]:
     """The sums of weighted values, and of weights that are 1 where a score is ``peak``."""
-    weights = np.exp(_scores(query, key, *extra) - peak)
+    weights = np.exp(scores - peak)
     return weights @ value, np.sum(weights, axis=-1, keepdims=True)
 
 
-def _block(
-    query: Any,
-    key: Any,
-    value: Any,
-    *extra: Any,
-    wrap: Callable[[Callable[..., Any]], Callable[..., Any]] = lambda function: function,
-) -> Any:
-    """Attention with all scores in memory.
+def _block(query: Any, key: Any, value: Any, *extra: Any, keeps_scores: bool = True) -> Any:
+    """Attention with all scores in memory; derivatives compute them again unless they are kept.
 
     The division comes last: the derivative of the softmax is a sum over values then, not over keys.
-    If ``wrap`` makes checkpoints, peaks and sums are kept, and no scores.
     """
-    peak = stop_gradient(wrap(_peak)(query, key, *extra))
-    total_value, total = wrap(_sums)(query, key, value, peak, *extra)
+    operands = query, key, *extra
+    if keeps_scores:
+        scores = _scores(*operands)
+        peak = stop_gradient(_peak(scores))
+        total_value, total = _sums(scores, value, peak)
+    else:
+        peak = stop_gradient(checkpoint(lambda *xs: _peak(_scores(*xs)))(*operands))
+        again = checkpoint(lambda value, peak, *xs: _sums(_scores(*xs), value, peak))
+        total_value, total = again(value, peak, *operands)
     return total_value / np.where(total == 0, 1, total)
 
 
@@ -199,7 +198,7 @@ def _attend(operands: Sequence[Any], axis: int, block: Callable[..., Any]) -> An
     def step(_: Any, parts: Any) -> Any:
         rest = iter(parts)
         inner = [next(rest) if cut else x for x, cut in zip(operands, is_cut, strict=True)]
-        return (), _attend(inner, axis + 1, partial(_block, wrap=checkpoint))
+        return (), _attend(inner, axis + 1, partial(_block, keeps_scores=False))
 
     parts = [_cut(x, axis, length) for x, cut in zip(operands, is_cut, strict=True) if cut]
     y = np.moveaxis(scan(step, (), parts)[1], 0, axis)

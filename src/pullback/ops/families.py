@@ -208,7 +208,7 @@ def joint_shape(types: Sequence[ArrayType]) -> Any:
     shapes = [t.shape for t in types if t.shape]
     if all(shape == shapes[0] for shape in shapes):
         return shapes[0] if shapes else ()
-    return np.broadcast_shapes(*shapes)
+    return np.broadcast_shapes(*[t.shape for t in types])
 
 
 @lru_cache(maxsize=1024)

@@ -19,7 +19,7 @@ from pullback.core.source import here
 from pullback.core.types import ArrayType, Shape, type_of
 from pullback.errors import StagingError
 from pullback.ops.shape import broadcast_to
-from pullback.transforms.passes.dce import dce
+from pullback.transforms.passes.dce import dce, operands
 
 __all__ = ["StageTrace", "Staged", "prune", "record", "stage"]
 
@@ -154,7 +154,7 @@ def close(trace: StageTrace, outputs: Sequence[Any]) -> Staged:
 def prune(staged: Staged) -> Staged:
     """Without what no output needs: equations, and values from outside that only these read."""
     graph = dce(staged.graph)
-    read = {v for equation in graph.equations for v in equation.inputs} | {*graph.outputs}
+    read = operands(graph)
     n = len(staged.captured)
     captured = [i for i in range(n) if graph.inputs[i] in read]
     inputs = [graph.inputs[i] for i in captured] + list(graph.inputs[n:])

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from pullback.core.graph import Equation, Graph, Operand, Variable
 
-__all__ = ["dce"]
+__all__ = ["dce", "operands"]
 
 
 def dce(graph: Graph) -> Graph:
@@ -35,7 +35,7 @@ def narrow_scan(scan: Equation, read: Sequence[int]) -> Equation:
     outputs = set(read)
     while True:
         rest = dce(_with_outputs(body, sorted(outputs)))
-        used = _operands(rest)
+        used = operands(rest)
         carried = {i for i in range(n_carry) if body.inputs[first + i] in used}
         if carried <= outputs:
             break
@@ -61,7 +61,7 @@ def narrow_scan(scan: Equation, read: Sequence[int]) -> Equation:
 def narrow_cond(cond: Equation, read: Sequence[int]) -> Equation:
     """The cond with the outputs at ``read``, and the operands that either branch needs."""
     rest = [dce(_with_outputs(branch, read)) for branch in cond.params["branches"]]
-    used = [_operands(branch) for branch in rest]
+    used = [operands(branch) for branch in rest]
     inputs = [
         i
         for i in range(len(rest[0].inputs))
@@ -82,7 +82,7 @@ def _with_outputs(graph: Graph, positions: Sequence[int]) -> Graph:
     return replace(graph, outputs=tuple(graph.outputs[i] for i in positions))
 
 
-def _operands(graph: Graph) -> Collection[Operand]:
+def operands(graph: Graph) -> Collection[Operand]:
     """All that equations and outputs read."""
     return {v for equation in graph.equations for v in equation.inputs} | set(graph.outputs)
 
