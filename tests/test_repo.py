@@ -38,6 +38,7 @@ NUMBERED = re.compile(r".*(_v\d+|(jvp|vjp|grad|bind|transpose)_?\d)$")
 
 # Module-level state that changes while the program runs.
 MUTABLE = {
+    "analysis/liveness.py: _found",  # for as long as a graph lives
     "compile/engine.py: executables",  # native code, for as long as its graph lives
     "compile/engine.py: pools",  # threads, for as long as the process lives
     "core/primitive.py: registry",  # filled while pullback is imported

@@ -7,6 +7,8 @@ import tracemalloc
 import numpy as np
 
 import pullback as pb
+from pullback.core.types import type_of
+from pullback.transforms.stage import stage
 
 rng = np.random.default_rng(0)
 W = rng.normal(size=(3, 3))
@@ -78,3 +80,16 @@ def test_it_keeps_the_inputs_only():
 
     assert peak(deep) > 20  # every intermediate
     assert peak(segments) < 17  # one segment at a time
+
+
+def test_it_computes_again_only_what_derivatives_read():
+    """The product is linear: its value is not needed for any of them."""
+    block = pb.checkpoint(lambda x: np.sum(np.tanh(x) @ W))
+    graph = stage(lambda x: [pb.grad(lambda x: block(x))(x)], [type_of(X)]).graph
+    (again,) = (e.params["graph"] for e in graph.equations if e.params.get("is_again"))
+    names = [equation.primitive.name for equation in again.equations]
+    assert names.count("matmul") == names.count("tanh") == 1
+    assert "sum" not in names
+    np.testing.assert_allclose(
+        pb.grad(block)(X), (1 - np.tanh(X) ** 2) * np.sum(W, axis=1), rtol=1e-14
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -118,3 +120,27 @@ def test_compiled_loops_of_even_and_odd_length(length, reverse):
     last, ys = found((1.0, 2.0, 3.0), xs)
     assert last == carry
     np.testing.assert_array_equal(ys, outputs)
+
+
+def test_views_of_rows_are_not_stacked():
+    """Reverse mode takes them again, from the rows that there are anyway."""
+    rows = rng.normal(size=(200, 3600)) / 60
+
+    def step(h, row):
+        return np.tanh(h @ np.reshape(row, (60, 60)).T)
+
+    def scanned(rows):
+        return np.sum(pb.scan(lambda h, x: (step(h, x), None), np.ones((1, 60)), rows)[0])
+
+    def looped(rows):
+        h = np.ones((1, 60))
+        for row in rows:
+            h = step(h, row)
+        return np.sum(h)
+
+    tracemalloc.start()
+    found = pb.grad(scanned)(rows)
+    _, high = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert high < 1.5 * rows.nbytes  # the gradient, and little more
+    np.testing.assert_allclose(found, pb.grad(looped)(rows), rtol=1e-10, atol=1e-14)

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from weakref import WeakKeyDictionary
+
 from pullback.analysis.cost import is_view
 from pullback.core.graph import Graph, Variable
 
 __all__ = ["last_uses", "peak_bytes"]
 
 
+_found: WeakKeyDictionary[Graph, list[list[Variable]]] = WeakKeyDictionary()
+
+
 def last_uses(graph: Graph) -> list[list[Variable]]:
-    """For each equation, the variables nobody reads after it (outputs of the graph excepted)."""
+    """For each equation, the variables nobody reads after it (outputs of the graph excepted).
+
+    Found once for each graph: bodies of loops are evaluated many times.
+    """
+    known = _found.get(graph)
+    if known is not None:
+        return known
     alive = {v for v in graph.outputs if isinstance(v, Variable)}
     dying: list[list[Variable]] = []
     for equation in reversed(graph.equations):
@@ -20,7 +31,7 @@ def last_uses(graph: Graph) -> list[list[Variable]]:
         ]
         alive.update(ends)
         dying.append(ends)
-    return dying[::-1]
+    return _found.setdefault(graph, dying[::-1])
 
 
 def peak_bytes(graph: Graph) -> int:

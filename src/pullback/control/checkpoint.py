@@ -7,7 +7,7 @@ from outside that it reads, traced ones too, become inputs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
 
@@ -23,9 +23,10 @@ from pullback.core.primitive import ForwardRule, Primitive, Sample, registry
 from pullback.core.types import ArrayType, type_of
 from pullback.errors import TracedValueError
 from pullback.transforms.evaluate import evaluate
+from pullback.transforms.passes.dce import dce
 from pullback.transforms.stage import RecordTrace, Staged, close, stage
 
-__all__ = ["checkpoint"]
+__all__ = ["checkpoint", "pull_again", "run_again"]
 
 
 class Known:
@@ -110,10 +111,15 @@ def _evaluate(*args: Any, graph: Graph, known: Known, is_again: bool) -> list[An
     return evaluate(graph, args) if values is None else values
 
 
-def _run(staged: Staged, *args: Any, known: Known | None = None, is_again: bool = False) -> Any:
-    """Bind the primitive; it ``is_again`` if it computes what has been computed before."""
-    params = {"graph": staged.graph, "known": known or Known(None), "is_again": is_again}
+def _run(staged: Staged, *args: Any, known: Known | None = None) -> Any:
+    """Bind the primitive."""
+    params = {"graph": staged.graph, "known": known or Known(None), "is_again": False}
     return checkpoint_primitive(*staged.captured, *args, **params)
+
+
+def run_again(graph: Graph, args: Sequence[Any]) -> Any:
+    """Bind the primitive for a graph that computes what has been computed before."""
+    return checkpoint_primitive(*args, graph=graph, known=Known(None), is_again=True)
 
 
 def _jvp(primals: Any, tangents: Any, y: Any, params: Any) -> Any:
@@ -130,7 +136,7 @@ def _forward(primals: Any, needs: Any, params: Any) -> Any:
     return checkpoint_primitive(*primals, **params), list(primals)
 
 
-def _backward(saved: Any, cts: Any, needs: Any, types: Any, params: Any) -> Any:
+def pull_again(saved: Any, cts: Any, needs: Any, types: Any, params: Any) -> Any:
     """Forward and backward graph of the function in one: nothing crosses from the first run."""
     graph = params["graph"]
     split = vjp_graphs(graph, tuple(needs), (True,) * len(needs))
@@ -150,7 +156,7 @@ def _backward(saved: Any, cts: Any, needs: Any, types: Any, params: Any) -> Any:
         )
 
     staged = stage(again, [type_of(x) for x in (*saved, *full)], "checkpoint")
-    found = _run(staged, *saved, *full, is_again=True)
+    found = run_again(dce(staged.graph), [*staged.captured, *saved, *full])
     by_input = dict(zip(split.reached, found, strict=True))
     return [by_input.get(i) for i in range(len(needs))]
 
@@ -184,7 +190,7 @@ checkpoint_primitive = Primitive(
     numpy=_evaluate,
     type_rule=lambda *types, graph, known, is_again: tuple(graph.output_types),
     jvp=_jvp,
-    vjp=ForwardRule(_forward, _backward),
+    vjp=ForwardRule(_forward, pull_again),
     batch=_batch,
     family="control",
     flops=lambda types, out_types, params: graph_flops(params["graph"]),

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from pullback.core.array import Array
-from pullback.core.graph import Graph, Variable
+from pullback.core.graph import Equation, Graph, Variable
 from pullback.core.types import ArrayType, is_differentiable
 from pullback.transforms.batch import batch_flat
 from pullback.transforms.evaluate import evaluate
@@ -26,6 +26,7 @@ from pullback.transforms.vjp import VJPTrace, backward
 __all__ = ["VJPGraphs", "batch_graph", "jvp_graph", "vjp_graphs"]
 
 Mask = tuple[bool, ...]
+VIEWS = ("reshape", "transpose")  # without elements of their own
 
 
 @lru_cache(maxsize=1024)
@@ -79,7 +80,8 @@ def vjp_graphs(graph: Graph, needs: Mask, kept_ok: Mask) -> VJPGraphs:
 
     The whole derivative is staged in one go; the place where the cotangents enter cuts it in two,
     and the residuals are exactly the values that cross the cut. Inputs that cross it are passed on
-    directly where ``kept_ok`` allows, else they count as computed residuals.
+    directly where ``kept_ok`` allows, and views of them are taken again; else they count as
+    computed residuals.
     """
     with StageTrace("grad") as trace:
         inputs = [trace.input(type) for type in graph.input_types]
@@ -105,13 +107,16 @@ def vjp_graphs(graph: Graph, needs: Mask, kept_ok: Mask) -> VJPGraphs:
         reached = tuple(i for i, ct in enumerate(arrived) if ct is not None)
         whole = close(trace, [arrived[i] for i in reached])
     first, second = whole.graph.equations[:n_forward], whole.graph.equations[n_forward:]
-    read = {v for equation in second for v in equation.inputs} | set(whole.graph.outputs)
     captured = list(trace.captured.values())
     input_variables = [x.aux for x in inputs]
-    made = {v for equation in first for v in equation.outputs}
+    at_hand = [v for v, ok in zip(input_variables, kept_ok, strict=True) if ok]
+    second = _with_views(first, second, {*at_hand, *(v for v, _ in captured)})
+    read = {v for equation in second for v in equation.inputs} | set(whole.graph.outputs)
+    again = {v for equation in second for v in equation.outputs}
     kept = tuple(i for i, v in enumerate(input_variables) if v in read and kept_ok[i])
     residuals = [v for i, v in enumerate(input_variables) if v in read and not kept_ok[i]]
-    residuals += [v for equation in first for v in equation.outputs if v in read and v in made]
+    made = (v for equation in first for v in equation.outputs)
+    residuals += [v for v in made if v in read and v not in again]
 
     def part(equations: Any, extra: Sequence[Variable], outputs: Sequence[Any]) -> Staged:
         body = dce(Graph((), equations, tuple(outputs)))
@@ -132,6 +137,24 @@ def vjp_graphs(graph: Graph, needs: Mask, kept_ok: Mask) -> VJPGraphs:
         n_residuals=len(residuals),
         reached=reached,
     )
+
+
+def _with_views(
+    first: Sequence[Equation], second: Sequence[Equation], at_hand: set[Variable]
+) -> tuple[Equation, ...]:
+    """The second equations, behind those of the first that they read views of ``at_hand`` from."""
+    views = []
+    for equation in first:
+        if equation.primitive.name in VIEWS and at_hand.issuperset(equation.inputs):
+            views.append(equation)
+            at_hand.update(equation.outputs)
+    read = {v for equation in second for v in equation.inputs}
+    needed = []
+    for equation in reversed(views):
+        if not read.isdisjoint(equation.outputs):
+            needed.append(equation)
+            read.update(equation.inputs)
+    return *reversed(needed), *second
 
 
 @lru_cache(maxsize=1024)
