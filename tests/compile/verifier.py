@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from pullback.compile.frame import ALIGNMENT
-from pullback.compile.plan import Schedule, Step, is_alias
+from pullback.compile.plan import Schedule, Step
 from pullback.core.graph import Equation, Graph, Literal, Variable
 
 PIPELINE, PROGRAM = "pullback.transforms.passes.pipeline", "pullback.compile.program"
 PASSES = [
-    *[f"{PIPELINE}.{name}" for name in ("inline", "simplify", "cse", "dce")],
+    *[f"{PIPELINE}.{name}" for name in ("inline", "settle_carries", "simplify", "cse", "dce")],
     *[f"{PROGRAM}.{name}" for name in ("expand", "turn_products", "fission", "optimize")],
     *[f"{PROGRAM}.{name}" for name in ("sink_reshapes", "restack", "repeat")],
 ]
@@ -57,7 +57,7 @@ def leaves(plan: Schedule, equation: Equation) -> set[Variable]:
 
 def content(plan: Schedule, v: Variable) -> Variable:
     """The value that ``v`` is a reshape of, in the same memory."""
-    while v in plan.makers and is_alias(plan.makers[v]):
+    while v in plan.makers and plan.makers[v].primitive.name == "reshape":
         (source,) = plan.makers[v].inputs
         if isinstance(source, Literal) or plan.owner(source) is not plan.owner(v):
             break

@@ -17,6 +17,7 @@ from pullback.core.primitive import registry
 from pullback.core.types import ArrayType, type_of
 from pullback.transforms.evaluate import evaluate
 from pullback.transforms.passes import simplify
+from pullback.transforms.passes.carries import settle_carries
 from pullback.transforms.passes.cse import cse
 from pullback.transforms.passes.dce import dce
 from pullback.transforms.passes.inline import inline
@@ -220,6 +221,29 @@ def test_unread_results_of_a_loop_are_not_computed():
     assert [len(e.outputs) for e in after.equations if e.primitive.name == "scan"] == [3]
     assert names(after).count("index") == 2
     same_bits(graph, after, args)
+
+
+# -- carries --------------------------------------------------------------------------------------
+def test_a_carry_that_no_step_changes_is_a_constant():
+    """Its last value is the first one; another that only starts equal, or changes places, stays."""
+
+    def step(carry, x):
+        a, idle, b, c, other = carry
+        return (a * idle + x, idle, c, b, other), a * other
+
+    start = SPECIAL[3:5], SPECIAL[:2], SPECIAL[:2], SPECIAL[2:4], np.float64(3.0)
+    xs = SPECIAL[:8].reshape(4, 2)
+    graph, args = staged(lambda xs, *start: pb.scan(step, start, xs), xs, *start)
+    after = settle_carries(graph)
+    (scan,) = (e for e in after.equations if e.primitive.name == "scan")
+    assert (scan.params["n_constants"], scan.params["n_carry"]) == (2, 3)
+    same_bits(graph, after, args)
+    gradient = pb.grad(
+        lambda w: np.sum(pb.scan(lambda c, x: (c + w * x, None), w, SPECIAL[2:4])[0])
+    )
+    graph, args = staged(gradient, np.float64(2.0))
+    assert all(e.params["n_carry"] == 1 for e in optimize(graph).equations if e.outputs[1:])
+    same_bits(graph, optimize(graph), args)
 
 
 def test_a_loop_may_lose_all_its_carries_rows_or_constants():
