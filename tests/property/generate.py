@@ -435,6 +435,7 @@ def control(w: Writer) -> bool:
         "running({0})[0]",
         "running({0})[1]",
         "turned({0})[0]",
+        "each({0})",
         "turned({0})[1]",
         "pb.cond(np.sum({0}) > 0, lambda a: a * 2, lambda a: np.sin(a), {0})",
         "pb.cond({0}.size > 3, np.cos, np.negative, {0})",

@@ -47,12 +47,16 @@ def running(x):
 def turned(x):
     return pb.scan(lambda c, row: (np.flip(c) * 0.5 + row, np.flip(row) + c), x[0] * 2, x)
 
+def each(x):
+    return pb.scan(lambda _, row: ((), np.cumsum(row, axis=0) * 0.5 - row), (), x)[1]
+
 def weighed(y):
     return np.sum(y * ((np.arange(y.size) % 5 - 1.5) / 2).reshape(y.shape).astype(y.dtype))
 """
 GRAINED = [f"pullback.compile.{name}.GRAIN" for name in ("chunks", "stacks", "convolutions")]
 ROWS = [f"pullback.compile.groups.{name}" for name in ("SHORTEST", "LEAST_ROWS", "LEAST_ELEMENTS")]
 UNITS = [f"pullback.compile.chains.{name}" for name in ("LEAST_CHUNKS", "LEAST_ROWS", "ROWS")]
+UNITS += ["pullback.compile.iterations.LEAST_CHUNKS"]
 COPIES = {  # of small operands of products, for which maps are prologues
     "pullback.compile.products.INNER": 4,
     "pullback.compile.products.MUCH": 2,

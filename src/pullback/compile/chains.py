@@ -32,6 +32,8 @@ Shape = tuple[int, ...]
 
 def join_chains(plan: Schedule) -> None:
     """Make steps one that compute stacks of the same shape from each other, where order allows."""
+    if plan.is_alone:
+        return  # nobody waits for others
     plan.steps = collected(plan, _follows, _chained)
     plan.steps = collected(plan, _reads_too, _chained)
 

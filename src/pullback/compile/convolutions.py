@@ -140,6 +140,10 @@ class Convolution:
         self.row, self.channel = distances(x.type.shape, x_axes)
         self.filter, self.filter_channel = distances(w.type.shape, w_axes)
 
+    def n_chunks(self, work: int, most: int) -> int:
+        """Into how many chunks so many multiplications should be cut."""
+        return 1 if self.kernel.plan.is_alone else max(1, min(work // GRAIN, most))
+
     # -- memory -------------------------------------------------------------------------------
     def scratch(self, n: int) -> Any:
         """Memory for ``n`` numbers of every chunk; that of this one."""
@@ -221,7 +225,7 @@ class Slide(Convolution):
         n_positions = math.prod(self.positions)
         n_images = self.n_rows * self.groups
         work = n_images * self.n_out * reads * layout.span
-        wanted = max(1, min(work // GRAIN, MAX_CHUNKS, n_images))
+        wanted = self.n_chunks(work, min(MAX_CHUNKS, n_images))
         in_chunk = chunk_length(n_images, wanted, 1)
         kernel.n_chunks = -(-n_images // in_chunk)
         width = panel_width(self.tiles, self.n_out)
@@ -311,7 +315,7 @@ class Fold(Convolution):
         self.layout = grid(self.window, params["dilation"], self.positions, params["stride"])
         n_positions = math.prod(self.positions)
         work = self.out.type.size * self.n_in * self.reads
-        self.wanted = max(1, min(work // GRAIN, MAX_CHUNKS // 2))  # chunks
+        self.wanted = self.n_chunks(work, MAX_CHUNKS // 2)
         most = max(1, min(self.wanted, self.n_rows * n_positions // LEAST_COLUMNS))
         self.parts = next(n for n in range(most, 0, -1) if self.n_rows % n == 0)  # of the rows
         self.in_part = self.n_rows // self.parts

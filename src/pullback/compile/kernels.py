@@ -200,7 +200,8 @@ class Kernel:
     def split(self, shape: Sequence[int]) -> None:
         """Let each chunk run over a part of ``shape`` only, if there is enough work."""
         self.part = None
-        work = sum(map(self.plan.work, (self.step, *self.step.rows)))
+        parts = self.step, *self.step.rows
+        work = 0 if self.plan.is_alone else sum(map(self.plan.work, parts))
         axis, length, self.n_chunks = cut(shape, work)
         if self.step.n_chunks:
             self.n_chunks = self.step.n_chunks

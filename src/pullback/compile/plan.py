@@ -23,7 +23,6 @@ __all__ = [
     "Step",
     "aligned",
     "full_key",
-    "is_alias",
     "is_extreme_of_none",
     "is_flat",
     "is_float_product",
@@ -95,11 +94,12 @@ class Schedule:
     Values that are ``local`` live in the working memory of the only step that knows them.
     ``alias`` leads from a value without memory of its own to the one in whose memory it is:
     what it is a reshape of, or what is written over it later. ``room`` says which outputs may be
-    written over an input.
+    written over an input. What ``is_alone`` runs on one thread, while others do the like.
     """
 
     graph: Graph
     room: Room = field(default_factory=dict)
+    is_alone: bool = False
     steps: list[Step] = field(default_factory=list)
     makers: dict[Variable, Equation] = field(default_factory=dict)
     in_memory: set[Variable] = field(default_factory=set)
@@ -241,11 +241,6 @@ def is_inline(equation: Equation) -> bool:
 def is_pointwise(equation: Equation) -> bool:
     """Whether each element of the output is computed from those of the operands at its place."""
     return is_inline(equation) and not is_move(equation)
-
-
-def is_alias(equation: Equation) -> bool:
-    """Whether the output is the operand's memory under another shape."""
-    return equation.primitive.name == "reshape" and not is_move(equation)
 
 
 def reads_whole(equation: Equation) -> bool:

@@ -19,6 +19,7 @@ from pullback.compile.entry import MAIN
 from pullback.compile.forms import kernel_for
 from pullback.compile.groups import is_in_blocks
 from pullback.compile.ir import I32, I64, POINTER, Module, ir
+from pullback.compile.iterations import emit_iterations, is_independent
 from pullback.compile.kernels import Kernel, emit_tail, emit_tail_of_images
 from pullback.compile.plan import Room, Step, is_float_product
 from pullback.compile.processor import Processor
@@ -121,10 +122,12 @@ def emit_program(
 class FunctionEmitter:
     """Emits one graph as one program; ``arena_bytes`` is its working memory, callees included."""
 
-    def __init__(self, program: Program, graph: Graph, name: str, room: Room) -> None:
+    def __init__(
+        self, program: Program, graph: Graph, name: str, room: Room, is_alone: bool = False
+    ) -> None:
         self.program = program
         self.graph = graph = repeat(graph)
-        self.plan = schedule(graph, room)
+        self.plan = schedule(graph, room, is_alone)
         self.function = ir.Function(program.module, MAIN, name)
         if name != "main":
             self.function.linkage = "internal"
@@ -167,10 +170,10 @@ class FunctionEmitter:
         """Memory behind our own arena, free after the step that takes it."""
         self.nested_bytes = max(self.nested_bytes, n_bytes)
 
-    def nested(self, graph: Graph, room: Room) -> FunctionEmitter:
-        """A graph inside this one as a program."""
+    def nested(self, graph: Graph, room: Room, is_alone: bool = False) -> FunctionEmitter:
+        """A graph inside this one as a program, on one thread if this or that ``is_alone``."""
         name = self.program.module.get_unique_name("body")
-        return FunctionEmitter(self.program, graph, name, room)
+        return FunctionEmitter(self.program, graph, name, room, is_alone or self.plan.is_alone)
 
     # -- steps --------------------------------------------------------------------------------
     def made(self, step: Step) -> Made | CompileError | None:
@@ -220,7 +223,10 @@ class FunctionEmitter:
             self.call_numpy(equation, made)
         else:
             try:
-                self.emit_code(lambda code: CONTROL[equation.primitive.name](code, equation))
+                if is_independent(equation):
+                    self.add_row(emit_iterations(self, self.plan.steps[i]))
+                else:
+                    self.emit_code(lambda code: CONTROL[equation.primitive.name](code, equation))
             except CompileError as error:
                 self.call_numpy(equation, error)
 
@@ -245,12 +251,8 @@ class FunctionEmitter:
     def emit_code(self, emit: Callable[[Code], None]) -> None:
         """A step that is no kernel."""
         code = Code(self)
-        try:
+        with code.written():
             emit(code)
-        except CompileError:
-            del self.program.module.globals[code.function.name]
-            raise
-        code.builder.ret_void()
         self.rows.append(Row(code.function, 0, []))
 
     def product(self, step: Step) -> Made:
@@ -313,7 +315,7 @@ class FunctionEmitter:
 
     def kernel_of(self, step: Step, emitter: Callable[[Kernel], None]) -> Made:
         variables = self.variables(step)
-        key: Hashable = step.n_chunks, structure(self.plan, step)
+        key: Hashable = self.plan.is_alone, step.n_chunks, structure(self.plan, step)
         known = list(dict.fromkeys(v for part in step.parts for v in self.plan.owners(part)))
         for part in step.parts[1:]:
             shared = tuple(map(known.index, self.plan.owners(part)))
@@ -333,8 +335,11 @@ class FunctionEmitter:
     def add_rows(self, made: Made, scratch: int) -> None:
         operands = [*map(self.place, made.variables), scratch]
         for function, n_chunks in made.stages:
-            self.rows.append(Row(function, n_chunks, operands))
-            self.program.has_jobs |= n_chunks > 1
+            self.add_row(Row(function, n_chunks, operands))
+
+    def add_row(self, row: Row) -> None:
+        self.rows.append(row)
+        self.program.has_jobs |= row.n_chunks > 1
 
     def kernel(self, step: Step, emitter: Callable[[Kernel], None]) -> tuple[Kernel, Any]:
         """A kernel, and its function of the status, the memory, working memory and a chunk."""

@@ -17,7 +17,6 @@ from pullback.compile.plan import (
     Room,
     Schedule,
     Step,
-    is_alias,
     is_flat,
     is_float_product,
     is_inline,
@@ -33,9 +32,9 @@ from pullback.core.graph import Equation, Graph, Variable
 __all__ = ["schedule"]
 
 
-def schedule(graph: Graph, room: Room) -> Schedule:
-    """Decide the kernels of ``graph`` and what has memory; see :class:`Schedule` for ``room``."""
-    plan = Schedule(graph, room)
+def schedule(graph: Graph, room: Room, is_alone: bool = False) -> Schedule:
+    """Decide the kernels of ``graph`` and what has memory; see :class:`Schedule`."""
+    plan = Schedule(graph, room, is_alone)
     for equation in graph.equations:
         for v in equation.outputs:
             plan.makers[v] = equation
@@ -44,9 +43,9 @@ def schedule(graph: Graph, room: Room) -> Schedule:
         written = [v for v in equation.outputs if v in plan.in_memory]
         if not written:
             continue
-        if is_alias(equation):
+        if equation.primitive.name == "reshape":
             (source,) = equation.inputs
-            if isinstance(source, Variable):
+            if isinstance(source, Variable) and source in plan.in_memory:
                 plan.alias[equation.outputs[0]] = source
                 continue
         shape = written[0].type.shape if is_inline(equation) else None

@@ -114,7 +114,9 @@ class Stack:
         self.sizes = m, n, k
         self.layout = Layout(left.row, right.row, n, left.is_transposed, right.is_transposed)
         tail_work = plan.work(tail) if tail else 0
-        if not step.n_chunks:
+        if plan.is_alone:
+            self.pieces = Pieces(m, n, self.count)
+        elif not step.n_chunks:
             self.pieces = cut_product(self.count, self.sizes, self.layout, self.tiles, tail_work)
         elif self.count == 1:  # rows of a matrix; times a vector, they are columns by now
             rows, columns = (m // step.n_chunks, n) if m > 1 else (m, n // step.n_chunks)
