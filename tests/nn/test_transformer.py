@@ -35,11 +35,12 @@ def by_rows(q: Any, k: Any, v: Any, scale: float, bias: Any = None, may: Any = N
     return y
 
 
-@pytest.fixture(params=[1 << 20, 60, 7])
+@pytest.fixture(params=[0, 256, 3])
 def few_scores(request: Any, monkeypatch: pytest.MonkeyPatch) -> int:
-    """All scores at once; blocks of several heads, or of several rows; blocks of 3 rows."""
-    monkeypatch.setattr("pullback.nn.transformer.MOST_SCORES", request.param)
-    monkeypatch.setattr("pullback.nn.transformer.LEAST_ROWS", 3)
+    """All scores at once; those of a head; blocks of 3 queries and 3 keys."""
+    if request.param:
+        monkeypatch.setattr("pullback.nn.transformer.MOST_SCORES", (7, 7))
+        monkeypatch.setattr("pullback.nn.transformer.BLOCK", request.param)
     return int(request.param)
 
 

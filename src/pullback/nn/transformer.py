@@ -6,13 +6,15 @@ import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from pullback import tree
 from pullback.control.checkpoint import checkpoint
+from pullback.control.cond import cond
+from pullback.control.known import known
 from pullback.control.scan import scan
 from pullback.core.source import here
 from pullback.errors import ArgumentError, DTypeError, ShapeError
@@ -22,10 +24,8 @@ from pullback.transforms.derivatives import stop_gradient
 
 __all__ = ["MultiheadAttention", "attention"]
 
-MOST_SCORES = 1 << 20  # in memory at once: 4 MiB of float32
-LEAST_ROWS = 64  # of one product with all keys, which are read once for it
-KEY_AND_VALUE = (1, 2)  # among the operands
-CAUSAL_PARTS = 4  # each is compiled apart; 8 would save 10% more of the time
+BLOCK = 256  # queries, and keys, of a block: 256 KiB of float32, which stay in a second cache
+MOST_SCORES = 1 << 22, 1 << 20  # in memory at once: of matrices that are one block, and of larger
 
 
 def attention(
@@ -41,8 +41,9 @@ def attention(
     """``softmax(query @ key.T * scale + bias) @ value``: scaled dot-product attention.
 
     Memory is linear in ``T`` and in ``S``, in both modes and all orders of differentiation: where
-    the scores (what the softmax is taken of) are many, they are computed in blocks of rows, and
-    again for derivatives, instead of being kept.
+    the scores (what the softmax is taken of) are many, they are computed in blocks of queries and
+    keys, and again for derivatives, instead of being kept. Causal attention leaves out the blocks
+    that no query may use.
 
     Args:
         query: ``(..., T, D)``.
@@ -61,8 +62,8 @@ def attention(
         ShapeError: if the shapes do not fit together.
         DTypeError: if ``mask`` is not boolean.
 
-    Source: Vaswani et al. (2017), "Attention Is All You Need", eq. 1; blocks of queries as in
-    section 3 of Rabe & Staats (2021), "Self-attention Does Not Need O(n^2) Memory".
+    Source: Vaswani et al. (2017), "Attention Is All You Need", eq. 1; blocks as in algorithms 1
+    and 4 of Dao et al. (2022), "FlashAttention: Fast and Memory-Efficient Exact Attention".
 
     >>> import numpy as np
     >>> from pullback import nn
@@ -75,7 +76,9 @@ def attention(
     shape = _score_shape(query, key, value, bias, mask)
     query = query * (max(np.shape(query)[-1], 1) ** -0.5 if scale is None else scale)
     operands = [_with_rank(x, len(shape)) for x in (query, key, value, bias, mask)]
-    return _causal(*operands) if is_causal else _attend((*operands, None), 0, _block)
+    if math.prod(shape) <= MOST_SCORES[shape[-2] * shape[-1] > BLOCK * BLOCK]:
+        return _whole(*operands, is_causal=is_causal)
+    return _each(partial(_in_blocks, is_causal=is_causal), operands)
 
 
 def _score_shape(query: Any, key: Any, value: Any, bias: Any, mask: Any) -> tuple[int, ...]:
@@ -111,43 +114,27 @@ def _with_rank(x: Any, rank: int) -> Any:
     return x if x is None else np.reshape(x, (*(1,) * (rank - np.ndim(x)), *np.shape(x)))
 
 
-def _causal(query: Any, key: Any, value: Any, bias: Any, mask: Any) -> Any:
-    """Some parts of the rows, each with the keys up to its last row: other products are zero."""
-    n_rows = np.shape(query)[-2]
-    length = max(-(-n_rows // CAUSAL_PARTS), LEAST_ROWS)
-    parts = []
-    for start in range(0, max(n_rows, 1), length):
-        rows, keys = slice(start, start + length), slice(start + length)
-        times = _with_rank(np.arange(n_rows, dtype=np.int32)[rows, None], np.ndim(query))
-        extra = (_window(x, rows, keys) for x in (bias, mask))
-        past = (x[..., keys, :] for x in (key, value))
-        parts.append(_attend((query[..., rows, :], *past, *extra, times), 0, _block))
-    return np.concatenate(parts, axis=-2)
+def _whole(query: Any, key: Any, value: Any, bias: Any, mask: Any, *, is_causal: bool) -> Any:
+    """Attention with all scores in memory."""
+    n_queries, n_keys = np.shape(query)[-2], np.shape(key)[-2]
+    last = np.arange(n_queries, dtype=np.int32)[:, None] if is_causal else None
+    scores = _scores(query, key, bias, mask, last, np.arange(n_keys, dtype=np.int32))
+    lowest = np.finfo(scores.dtype).min  # finite: a row of -inf has weights of 0
+    peak = stop_gradient(np.max(scores, axis=-1, keepdims=True, initial=lowest))
+    return _means(*_sums(scores, value, peak))
 
 
-def _window(x: Any, rows: slice, keys: slice) -> Any:
-    """Some scores of an operand that may have one row for all, or one key."""
-    if x is None:
-        return x
-    n, m = np.shape(x)[-2:]
-    return x[..., rows if n > 1 else slice(None), keys if m > 1 else slice(None)]
+def _scores(query: Any, key: Any, bias: Any, mask: Any, last: Any, positions: Any) -> Any:
+    """What the softmax is taken of; -inf where a query may not use a key.
 
-
-def _scores(query: Any, key: Any, bias: Any, mask: Any, times: Any) -> Any:
-    """What the softmax is taken of; -inf where a query may not use a key."""
+    It may use those at positions up to its ``last``, unless that is ``None``.
+    """
     scores = query @ np.swapaxes(key, -1, -2)
     if bias is not None:
         scores = scores + bias
-    if times is not None:
-        past = times >= np.arange(np.shape(key)[-2], dtype=np.int32)
-        mask = past if mask is None else mask & past
+    if last is not None:
+        mask = positions <= last if mask is None else mask & (positions <= last)
     return scores if mask is None else np.where(mask, scores, -np.inf)
-
-
-def _peak(scores: Any) -> Any:
-    """The highest score of each query."""
-    lowest = np.finfo(scores.dtype).min  # finite: a row of -inf has weights of 0
-    return np.max(scores, axis=-1, keepdims=True, initial=lowest)
 
 
 def _sums(scores: Any, value: Any, peak: Any) -> tuple[Any, Any]:
@@ -156,66 +143,140 @@ def _sums(scores: Any, value: Any, peak: Any) -> tuple[Any, Any]:
     return weights @ value, np.sum(weights, axis=-1, keepdims=True)
 
 
-def _block(query: Any, key: Any, value: Any, *extra: Any, keeps_scores: bool = True) -> Any:
-    """Attention with all scores in memory; derivatives compute them again unless they are kept.
-
-    The division comes last: the derivative of the softmax is a sum over values then, not over keys.
-    """
-    operands = query, key, *extra
-    if keeps_scores:
-        scores = _scores(*operands)
-        peak = stop_gradient(_peak(scores))
-        total_value, total = _sums(scores, value, peak)
-    else:
-        peak = stop_gradient(checkpoint(lambda *xs: _peak(_scores(*xs)))(*operands))
-        again = checkpoint(lambda value, peak, *xs: _sums(_scores(*xs), value, peak))
-        total_value, total = again(value, peak, *operands)
+def _means(total_value: Any, total: Any) -> Any:
+    """The division comes last: the derivative of the softmax is a sum over values, not keys."""
     return total_value / np.where(total == 0, 1, total)
 
 
-def _attend(operands: Sequence[Any], axis: int, block: Callable[..., Any]) -> Any:
-    """``block(*operands)`` in blocks along ``axis`` and those after it, until few scores are left.
-
-    The operands, as those of ``_block``, have axes of equal number. Those of length 1 and the axis
-    of the keys are not cut. Derivatives compute the scores of a block again.
-    """
-    query, key, value, *_ = operands
-    lead = np.broadcast_shapes(*(np.shape(x)[:-2] for x in (query, key, value)))
-    shape = (*lead, np.shape(query)[-2])
-    n_blocks = -(-math.prod(shape) * np.shape(key)[-2] // MOST_SCORES)
-    if n_blocks <= 1 or axis == len(shape):
-        return block(*operands)
-    size = shape[axis]
-    is_row = axis == len(lead)
-    length = max(-(-size // n_blocks), LEAST_ROWS) if is_row else max(size // n_blocks, 1)
-    if length >= size:
-        return _attend(operands, axis + 1, block)
-    is_cut = [
-        x is not None and np.shape(x)[axis] > 1 and not (is_row and i in KEY_AND_VALUE)
-        for i, x in enumerate(operands)
+def _each(attend: Callable[..., Any], operands: Sequence[Any]) -> Any:
+    """``attend`` for the matrices of each item of the leading axes, one after the other."""
+    if len(np.shape(operands[0])) == 2:
+        return attend(*operands)
+    is_cut = [x is not None and np.shape(x)[0] > 1 for x in operands]
+    shared = [
+        x if x is None or cut else np.reshape(x, np.shape(x)[1:])
+        for x, cut in zip(operands, is_cut, strict=True)
     ]
+    if not any(is_cut):
+        return _each(attend, shared)[None]
 
     def step(_: Any, parts: Any) -> Any:
         rest = iter(parts)
-        inner = [next(rest) if cut else x for x, cut in zip(operands, is_cut, strict=True)]
-        return (), _attend(inner, axis + 1, partial(_block, keeps_scores=False))
+        inner = [next(rest) if cut else x for x, cut in zip(shared, is_cut, strict=True)]
+        return (), _each(attend, inner)
 
-    parts = [_cut(x, axis, length) for x, cut in zip(operands, is_cut, strict=True) if cut]
-    y = np.moveaxis(scan(step, (), parts)[1], 0, axis)
-    before, (n_blocks, _), after = y.shape[:axis], y.shape[axis : axis + 2], y.shape[axis + 2 :]
-    y = np.reshape(y, (*before, n_blocks * length, *after))
-    return y if n_blocks * length == size else y[(slice(None),) * axis + (slice(size),)]
+    return scan(step, (), [x for x, cut in zip(operands, is_cut, strict=True) if cut])[1]
 
 
-def _cut(x: Any, axis: int, length: int) -> Any:
-    """Blocks of ``length`` along a new leading axis; the last one is filled up with zeros."""
+class Blocks(NamedTuple):
+    """Matrices of one head, cut into ``n`` blocks of queries and ``m`` of keys.
+
+    A query may use the keys at positions up to its ``last``, unless that is ``None``. ``extras``
+    are the bias and the mask, or ``None``.
+    """
+
+    queries: Any  # (n, rows, D)
+    last: Any  # (n, rows, 1)
+    keys: Any  # (m, columns, D)
+    values: Any  # (m, columns, E)
+    positions: Any  # (m, columns)
+    extras: Sequence[Any]  # (m, n, rows or 1, columns or 1)
+
+
+def _in_blocks(query: Any, key: Any, value: Any, bias: Any, mask: Any, *, is_causal: bool) -> Any:
+    """Attention of matrices, block by block.
+
+    Values come from one pass that scales what it has summed when it meets a higher score; what
+    derivatives are taken of are sums for the highest scores, which are known then.
+    """
+    n_queries, n_keys = len(query), len(key)
+    n, m = (-(-size // BLOCK) for size in (n_queries, n_keys))
+    rows, columns = -(-n_queries // n), -(-n_keys // m)
+    last = None
+    if is_causal or m * columns > n_keys:
+        times = np.arange(n * rows) if is_causal else np.full(n * rows, n_keys)
+        last = np.reshape(np.minimum(times, n_keys - 1).astype(np.int32), (n, rows, 1))
+    blocks = Blocks(
+        _cut(query, n, rows),
+        last,
+        _cut(key, m, columns),
+        _cut(value, m, columns),
+        np.reshape(np.arange(m * columns, dtype=np.int32), (m, columns)),
+        [x if x is None else _cut(_cut(x, n, rows), m, columns, 2) for x in (bias, mask)],
+    )
+    peaks, *sums = _steady_sums(stop_gradient(blocks), is_causal)
+    total_value, total = known(sums, partial(_plain_sums, is_causal=is_causal), blocks, peaks)
+    return np.reshape(_means(total_value, total), (n * rows, -1))[:n_queries]
+
+
+def _cut(x: Any, n: int, length: int, axis: int = 0) -> Any:
+    """Blocks along a new leading axis, filled up with zeros; a single element is in all of them."""
     shape = np.shape(x)
-    n_blocks = -(-shape[axis] // length)
-    missing = n_blocks * length - shape[axis]
+    if shape[axis] == 1:
+        return np.broadcast_to(x, (n, *shape))
+    missing = n * length - shape[axis]
     if missing:
         x = np.pad(x, [(0, missing if i == axis else 0) for i in range(len(shape))])
-    x = np.reshape(x, (*shape[:axis], n_blocks, length, *shape[axis + 1 :]))
+    x = np.reshape(x, (*shape[:axis], n, length, *shape[axis + 1 :]))
     return np.moveaxis(x, axis, 0)
+
+
+def _steady_sums(blocks: Blocks, is_causal: bool) -> Any:
+    """The highest score of each query, and sums of which it is the peak."""
+    rows, width = np.shape(blocks.queries)[1], np.shape(blocks.values)[-1]
+    floats = blocks.queries, blocks.keys, blocks.values, blocks.extras[0]
+    dtype = np.result_type(*(x.dtype for x in floats if x is not None))
+    lowest = np.full((rows, 1), np.finfo(dtype).min, dtype)
+    start = lowest, np.zeros((rows, width), dtype), np.zeros((rows, 1), dtype)
+
+    def more(state: Any, value: Any, *operands: Any) -> Any:
+        peak, *sums = state
+        scores = _scores(*operands)
+        higher = np.maximum(peak, np.max(scores, axis=-1, keepdims=True))
+        shrink = np.exp(peak - higher)
+        found = _sums(scores, value, higher)
+        return higher, *(x * shrink + y for x, y in zip(sums, found, strict=True))
+
+    def row(_: Any, x: Any) -> Any:
+        query, last, extras = x
+
+        def column(state: Any, y: Any) -> Any:
+            key, value, positions, extras = y
+            operands = state, value, query, key, *extras, last, positions
+            return _if_any(more, lambda state, *_: state, operands, is_causal), ()
+
+        return (), scan(column, start, (*blocks[2:5], extras))[0]
+
+    extras = [x if x is None else np.swapaxes(x, 0, 1) for x in blocks.extras]
+    return scan(row, (), (*blocks[:2], extras))[1]
+
+
+def _plain_sums(blocks: Blocks, peaks: Any, is_causal: bool) -> Any:
+    """The same sums for peaks that are known, and in the order that derivatives go through them."""
+    zeros = np.zeros((*np.shape(peaks)[:-1], np.shape(blocks.values)[-1]), peaks.dtype)
+
+    def sums(peak: Any, value: Any, *operands: Any) -> Any:
+        return _sums(_scores(*operands), value, peak)
+
+    def column(state: Any, y: Any) -> Any:
+        key, value, positions, extras = y
+
+        def row(_: Any, x: Any) -> Any:
+            query, last, peak, extras = x
+            operands = peak, value, query, key, *extras, last, positions
+            nothing = zeros[0], np.zeros_like(peak)
+            return (), _if_any(checkpoint(sums), lambda *_: nothing, operands, is_causal)
+
+        parts = scan(row, (), (*blocks[:2], peaks, extras))[1]
+        return [x + part for x, part in zip(state, parts, strict=True)], ()
+
+    return scan(column, [zeros, np.zeros_like(peaks)], (*blocks[2:5], blocks.extras))[0]
+
+
+def _if_any(f: Any, otherwise: Any, operands: Sequence[Any], is_causal: bool) -> Any:
+    """``f`` of a block, but where no query may use any key."""
+    *_, last, positions = operands
+    return cond(positions[0] <= last[-1, 0], f, otherwise, *operands) if is_causal else f(*operands)
 
 
 @dataclasses.dataclass

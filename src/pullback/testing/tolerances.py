@@ -20,7 +20,10 @@ LOOP = 64.0
 NATIVE = 64.0
 
 # Primitives whose rule is not their derivative, on purpose.
-NOT_THE_DERIVATIVE = {"stop_gradient": "its derivative is declared to be zero"}
+NOT_THE_DERIVATIVE = {
+    "stop_gradient": "its derivative is declared to be zero",
+    "known": "its derivative is declared to be that of a graph",
+}
 
 
 def eps(dtype: np.dtype[np.floating]) -> float:

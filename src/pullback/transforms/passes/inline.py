@@ -15,13 +15,16 @@ def inline(graph: Graph) -> Graph:
 
     A checkpoint that computes something again stays: its values would be shared with those that
     have been computed before. So does a call whose operand is a Python scalar where its graph has
-    none, or the other way round.
+    none, or the other way round. Values that are known need no derivatives any more.
     """
     values: dict[Operand, Operand] = {}
     equations: list[Equation] = []
     for equation in graph.equations:
         equation = equation.reading(values)
         name, params = equation.primitive.name, equation.params
+        if name == "known":
+            values.update(zip(equation.outputs, equation.inputs, strict=False))
+            continue
         if name == "call" or (name == "checkpoint" and not params["is_again"]):
             body: Graph = params["graph"]
             if [v.type for v in equation.inputs] == body.input_types:
