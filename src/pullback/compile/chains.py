@@ -25,6 +25,7 @@ NEAR = 1 << 19  # bytes of a chunk of all values: those of the second cache
 LEAST_ROWS, ROWS = 16, 32  # of a batch in a chunk: at least, and wanted
 MOST_WORK = 1 << 22  # multiplications of rows with a matrix; larger ones gain by shared copies
 MOST_NUMBERS = 1 << 16, 1 << 13  # of that matrix; transposed, since every chunk copies it then
+TOGETHER = 8  # rows that a vector is multiplied with; others need code of their own
 MOST_MEMBERS = 48  # a job has an operand for each value of its members
 
 Shape = tuple[int, ...]
@@ -108,7 +109,7 @@ def _n_chunks(plan: Schedule, group: Step, step: Step) -> int:
     if n_wanted == 1 or not found or n_bytes > NEAR * found[-1]:
         return 0
     near = [n for n in found if 2 * n_bytes <= NEAR * n] or found[-1:]
-    return min(near, key=lambda n: abs(n - n_wanted))
+    return min(near, key=lambda d: (n // d % TOGETHER > 0, abs(d - n_wanted)))
 
 
 def _outputs(plan: Schedule, group: Step) -> set[Variable]:
