@@ -40,13 +40,18 @@ def in_place(m: int, n: int, k: int, a_transposed: bool, b_transposed: bool) -> 
     return products.Layout(*rows, a_transposed, b_transposed)
 
 
+def blocks(sizes: tuple[int, int, int], tiles: Tiles) -> products.Blocks:
+    return products.blocks_of(sizes, tiles.dtype.itemsize)
+
+
 def compiled(
     dtype: str, shapes: list[tuple[int, int, int, bool, bool]]
 ) -> Iterator[tuple[Callable, int]]:
     """One function of the addresses of a, b, c and working memory for each case."""
     module = Module("products", assembler.processor())
+    tiles = Tiles(module, np.dtype(dtype))
     made = [
-        products.Product(Tiles(module, np.dtype(dtype)), case[:3], in_place(*case))
+        products.Product(tiles, case[:3], in_place(*case), blocks(case[:3], tiles))
         for case in shapes
     ]
     names = []
@@ -85,8 +90,14 @@ def not_finite(x: np.ndarray) -> np.ndarray:
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_product(dtype):
+@pytest.mark.parametrize("is_deep", [False, True])
+def test_product(dtype, is_deep, monkeypatch):
+    """Also with the blocks of large products, some of them one behind the other."""
     shapes = cases()
+    if is_deep:
+        for name, value in (("INNER", 13), ("ROWS", 0), ("LARGE", 0)):
+            monkeypatch.setattr(products, name, value)
+        assert {products.blocks_of(case[:3], 4).inner for case in shapes} > {86, 100}
     for case, (run, scratch_bytes) in zip(shapes, compiled(dtype, shapes), strict=True):
         m, n, k, a_transposed, b_transposed = case
         (_, a), (_, b) = guarded((m, k), dtype), guarded((k, n), dtype)
@@ -180,9 +191,10 @@ EITHER = list(itertools.product((False, True), repeat=2))
 
 
 @pytest.mark.parametrize(("left", "right"), EITHER)
-def test_pieces_share_copies(left, right, processor):
+def test_pieces_share_copies(left, right, processor, monkeypatch):
     """Pieces of the same rows have one copy of these of A, of the same columns one of B."""
     m, n, k = 1045, 2002, 300
+    monkeypatch.setattr(products, "LARGE", 1 << 30)
     a, b = rng.normal(size=(m, k)).astype("f"), rng.normal(size=(k, n)).astype("f")
 
     def product(x, y):
@@ -196,8 +208,9 @@ def test_pieces_share_copies(left, right, processor):
     for length, part in ((m, grid.rows), (n, grid.columns)):
         assert length / part > stacks.SHARED
         assert length % part  # the last piece has a smaller copy
-    assert products.needs_copy((m, n, k), layout, tiles.dtype.itemsize)
-    assert products.needs_copy_of_b((m, n, k), layout, tiles.dtype.itemsize, tiles.height)
+    known = (m, n, k), layout, tiles.dtype.itemsize, blocks((m, n, k), tiles)
+    assert products.needs_copy(*known)
+    assert products.needs_copy_of_b(*known, tiles.height)
 
 
 @pytest.mark.parametrize(("left", "right"), EITHER)

@@ -59,6 +59,8 @@ UNITS = [f"pullback.compile.chains.{name}" for name in ("LEAST_CHUNKS", "LEAST_R
 UNITS += ["pullback.compile.iterations.LEAST_CHUNKS"]
 COPIES = {  # of small operands of products, for which maps are prologues
     "pullback.compile.products.INNER": 4,
+    "pullback.compile.products.LARGE": 512,
+    "pullback.compile.products.ROWS": 24,
     "pullback.compile.products.MUCH": 2,
     "pullback.compile.products.NEAR": 0,
     "pullback.compile.prologues.HIGHEST": 0,

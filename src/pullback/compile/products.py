@@ -15,8 +15,10 @@ from pullback.compile.tiles import Tiles, size
 
 __all__ = [
     "INNER",
+    "Blocks",
     "Layout",
     "Product",
+    "blocks_of",
     "needs_copy",
     "needs_copy_of_b",
     "panel_width",
@@ -27,8 +29,8 @@ __all__ = [
 ]
 
 INNER = 256  # numbers of the inner dimension in a block: a panel takes two vectors for each
-ROWS = 144  # of a block of A, which stays in the second cache
-STRIP = 128 << 10  # bytes of the copy of some columns of a block of B
+ROWS = 144  # of a block of A with so many numbers in a row
+LARGE = 1 << 18  # bytes of C, for which deeper blocks pay
 MUCH = 256  # columns that are worth a copy of A
 NEAR = 24 << 10  # bytes that are read at any stride without loss
 
@@ -46,6 +48,26 @@ class Layout(NamedTuple):
     b_transposed: bool
 
 
+class Blocks(NamedTuple):
+    """How a product is cut for the caches.
+
+    Numbers of the inner dimension, rows of A, which stay in the second cache, and bytes of the copy
+    of some columns of B.
+    """
+
+    inner: int
+    rows: int
+    strip_bytes: int
+
+
+def blocks_of(sizes: tuple[int, int, int], item: int) -> Blocks:
+    """Blocks of a product of these sizes: deeper where C is large, which each of them adds to."""
+    m, n, k = sizes
+    is_large = m > ROWS and m * n * item >= LARGE
+    depth, *others = (8 * INNER, 48, 1 << 20) if is_large else (INNER, ROWS, 1 << 17)
+    return Blocks(split(k, depth)[0][2] if k else 1, *others)
+
+
 class Product:
     """A product of matrices of fixed sizes; it takes ``scratch_bytes`` of working memory.
 
@@ -58,22 +80,24 @@ class Product:
         tiles: Tiles,
         sizes: tuple[int, int, int],
         layout: Layout,
+        blocks: Blocks,
         shared: tuple[bool, bool] = (False, False),
     ) -> None:
         self.tiles = tiles
-        self.sizes = m, n, k = sizes
+        self.sizes = sizes
+        m, n, _ = sizes
         self.layout = layout
         self.shared = shares_a, shares_b = shared
         self.a_row, self.a_step = (1, layout.a_row) if layout.a_transposed else (layout.a_row, 1)
         item = tiles.dtype.itemsize
-        self.inner = inner_block(k)
-        self.rows = part(m, -(-m // ROWS), tiles.height)  # of a block
+        self.blocks, self.inner = blocks, blocks.inner
+        self.rows = part(m, -(-m // blocks.rows), tiles.height)  # of a block
         self.width = panel_width(tiles, tiles.height if shares_b else m)
-        self.copies_a = shares_a or needs_copy(sizes, layout, item)
-        self.copies_b = shares_b or needs_copy_of_b(sizes, layout, item, tiles.height)
+        self.copies_a = shares_a or needs_copy(sizes, layout, item, blocks)
+        self.copies_b = shares_b or needs_copy_of_b(sizes, layout, item, blocks, tiles.height)
         self.is_dots = m == self.a_step == 1 and layout.b_transposed and not any(shared)
         is_read_once = self.rows == m and not any(shared) and not self.copies_a
-        at_once = 1 if is_read_once else STRIP // (self.width * self.inner * item)
+        at_once = 1 if is_read_once else blocks.strip_bytes // (self.width * self.inner * item)
         self.strip = self.width * max(1, at_once)
         strip = min(n, self.strip) * self.inner
         self.strip_bytes = strip * item if self.copies_b and not shares_b else 0
@@ -82,7 +106,7 @@ class Product:
 
     def new(self, name: str, n_pointers: int, others: list[Any]) -> tuple[Any, bool]:
         """A function of this product, and whether it is new."""
-        parts = [*self.sizes, *map(int, self.layout), *map(int, self.shared)]
+        parts = [*self.sizes, *map(int, (*self.layout, *self.shared)), *self.blocks]
         function, is_new = self.tiles.function(
             f"{name}_{'_'.join(map(str, parts))}", n_pointers, others
         )
@@ -272,23 +296,19 @@ class Product:
         return a, ((size(1), size(rows)) if self.layout.a_transposed else (self.depth, size(1)))
 
 
-def inner_block(k: int) -> int:
-    """Numbers of the inner dimension in a block."""
-    return split(k, INNER)[0][2] if k else 1
-
-
-def needs_copy(sizes: tuple[int, int, int], layout: Layout, item: int) -> bool:
+def needs_copy(sizes: tuple[int, int, int], layout: Layout, item: int, blocks: Blocks) -> bool:
     """Whether reading A in place is slower: what a tile reads of it lies apart."""
     m, n, k = sizes
-    is_apart = n > 32 if layout.a_transposed else inner_block(k) < k and n > MUCH
-    return is_apart and m * inner_block(k) * item > NEAR
+    is_apart = n > 32 if layout.a_transposed else blocks.inner < k and n > MUCH
+    return is_apart and m * blocks.inner * item > NEAR
 
 
-def needs_copy_of_b(sizes: tuple[int, int, int], layout: Layout, item: int, height: int) -> bool:
+def needs_copy_of_b(
+    sizes: tuple[int, int, int], layout: Layout, item: int, blocks: Blocks, height: int
+) -> bool:
     """Whether the rows of a panel of B lie too far apart to stay in the nearest cache."""
-    m, _, k = sizes
-    is_apart = inner_block(k) * layout.b_row * item > NEAR
-    return layout.b_transposed or (is_apart and m > 4 * height)
+    is_apart = blocks.inner * layout.b_row * item > NEAR
+    return layout.b_transposed or (is_apart and sizes[0] > 4 * height)
 
 
 def split(n: int, most: int) -> list[tuple[int, int, int]]:

@@ -14,7 +14,7 @@ from pullback.compile.ir import I64, POINTER, ir, loop, unoptimized
 from pullback.compile.kernels import Kernel
 from pullback.compile.plan import Schedule, Step, is_float_product
 from pullback.compile.processor import NARROW, WIDE
-from pullback.compile.products import Layout, needs_copy, needs_copy_of_b
+from pullback.compile.products import Layout, blocks_of, needs_copy, needs_copy_of_b
 from pullback.compile.seams import has_seams
 from pullback.core.graph import Variable
 
@@ -45,7 +45,10 @@ def attach_prologues(plan: Schedule) -> None:
 
 
 def _is_copied(product: Step, i: int) -> bool:
-    """Whether a product of matrices copies its operand row by row, with tiles of any height."""
+    """Whether a product of matrices would copy its operand row by row, with tiles of any height.
+
+    Without deep blocks, which large products have: their copy costs less than the map's own memory.
+    """
     x1, x2 = product.equation.inputs
     if len(x1.type.shape) != 2 or len(x2.type.shape) != 2:
         return False
@@ -53,7 +56,8 @@ def _is_copied(product: Step, i: int) -> bool:
     sizes, layout, item = (m, n, k), Layout(k, n, n, False, False), x1.type.dtype.itemsize
     if min(sizes) < 2:
         return False
-    return needs_copy_of_b(sizes, layout, item, HIGHEST) if i else needs_copy(sizes, layout, item)
+    known = sizes, layout, item, blocks_of((0, 0, k), item)
+    return needs_copy_of_b(*known, HIGHEST) if i else needs_copy(*known)
 
 
 def _fits(plan: Schedule, v: Any, step: Step) -> bool:

@@ -19,6 +19,7 @@ from pullback.compile.plan import Schedule, Step, aligned
 from pullback.compile.products import (
     Layout,
     Product,
+    blocks_of,
     needs_copy,
     needs_copy_of_b,
     panel_width,
@@ -61,8 +62,9 @@ def cut_product(
     n_chunks = max(1, min((count * work + MAP * tail_work) // GRAIN, MAX_CHUNKS))
     most = -(-n_chunks // count)
     item = tiles.dtype.itemsize
-    copied_a = m * k if needs_copy(sizes, layout, item) else 0
-    copied_b = k * n if needs_copy_of_b(sizes, layout, item, tiles.height) else 0
+    blocks = blocks_of(sizes, item)
+    copied_a = m * k if needs_copy(sizes, layout, item, blocks) else 0
+    copied_b = k * n if needs_copy_of_b(sizes, layout, item, blocks, tiles.height) else 0
 
     def cost(grid: tuple[int, int]) -> float:
         height, width = grid
@@ -131,8 +133,10 @@ class Stack:
         self.n_chunks = -(-self.n_pieces // self.pieces.in_chunk)
         is_alone = not step.n_chunks  # the chunks of a chain do not wait for each other's copies
         item, of_a, of_b = self.tiles.dtype.itemsize, *self.has_prologue
-        copies_a = needs_copy(self.sizes, self.layout, item)
-        copies_b = needs_copy_of_b(self.sizes, self.layout, item, self.tiles.height)
+        self.blocks = blocks_of(self.sizes, item)
+        known = self.sizes, self.layout, item, self.blocks
+        copies_a = needs_copy(*known)
+        copies_b = needs_copy_of_b(*known, self.tiles.height)
         self.is_shared = (
             of_a or (is_alone and self.width > SHARED and copies_a),
             of_b or (is_alone and self.height > SHARED and copies_b),
@@ -275,7 +279,11 @@ class Stack:
         heights = [(rows, False)] * (self.height > 1) + [(m - (self.height - 1) * rows, True)]
         widths = [(columns, False)] * (self.width > 1) + [(n - (self.width - 1) * columns, True)]
         return [
-            (Product(self.tiles, (height, width, k), self.layout, self.is_shared), bottom, right)
+            (
+                Product(self.tiles, (height, width, k), self.layout, self.blocks, self.is_shared),
+                bottom,
+                right,
+            )
             for height, bottom in heights
             for width, right in widths
         ]
