@@ -8,6 +8,7 @@ from tests.compile.guarded import run as run_guarded
 from tests.compile.verifier import verified
 
 import pullback as pb
+from pullback import nn
 from pullback.core.types import type_of
 from pullback.transforms.stage import stage
 
@@ -144,3 +145,65 @@ def test_prologues_stay_in_their_memory(name, side):
     with verified():
         (got,) = run_guarded(graph, args, side)
     np.testing.assert_allclose(got, MAPS[name](*args), rtol=1e-11, atol=1e-11)
+
+
+IMAGES = RNG.normal(size=(5, 4, 9, 12))
+FILTERS = RNG.normal(size=(6, 4, 3, 3)) / 6
+SLIDES = {
+    "padded": {"padding": 1},
+    "in steps": {"stride": 2},
+    "in steps, padded": {"stride": (2, 3), "padding": "same"},
+    "spread": {"padding": 2, "dilation": 2},
+    "in groups": {"padding": 1, "groups": 2},
+}
+
+
+def turned(x, s):
+    return np.exp(-np.square(x[::-1] * s[:, None, None]))
+
+
+CONVOLVED = {
+    "map": lambda x, s: np.maximum(x - s[:, None, None], 0),
+    "large angles": lambda x, s: np.sin(1e9 * x * s[:, None, None] * s[0]),
+    "positions": turned,
+    "other types": lambda x, s: (x > s[:, None, None]).astype(x.dtype),
+}
+
+
+@pytest.mark.parametrize("slide", SLIDES)
+@pytest.mark.parametrize("name", CONVOLVED)
+def test_convolutions_of_maps(slide, name):
+    def f(x, s, w):
+        return nn.conv(CONVOLVED[name](x, s), w, **SLIDES[slide]) + 1
+
+    args = IMAGES, RNG.normal(size=4), FILTERS[:, : 4 // SLIDES[slide].get("groups", 1)].copy()
+    assert "kernel 1" not in loops_of(f, *args)
+    check(f, *args)
+    if name != "large angles":
+        check(f, *(a.astype(np.float32) for a in args))
+
+
+def test_signals_of_maps():
+    def f(x, w):
+        return nn.conv(np.tanh(x), w, padding="same")
+
+    x, w = RNG.normal(size=(3, 4, 50)), RNG.normal(size=(2, 4, 5))
+    assert "kernel 1" not in loops_of(f, x, w)
+    check(f, x, w)
+
+
+UNFIT_IMAGES = {
+    "read in place": lambda x, w: nn.conv(np.tanh(x), w),
+    "read elsewhere too": lambda x, w: (lambda y: nn.conv(y, w, padding=1) + np.sum(y))(np.tanh(x)),
+    "a result": lambda x, w: (lambda y: (nn.conv(y, w, padding=1), y))(np.tanh(x)),
+    "the filters": lambda x, w: nn.conv(x, np.tanh(w), padding=1),
+    "with seams": lambda x, w: nn.conv(np.roll(x, 1, axis=2) * 2, w, padding=1),
+    "exchanged axes": lambda x, w: nn.conv(np.tanh(np.swapaxes(x, 0, 1)), w, padding=1),
+    "the gradient of filters": pb.grad(lambda x, w: np.sum(nn.conv(np.tanh(x), w, padding=1)), 1),
+}
+
+
+@pytest.mark.parametrize("name", UNFIT_IMAGES)
+def test_images_that_have_memory_or_other_readers(name):
+    x = np.ascontiguousarray(IMAGES[:4, :4])
+    check(UNFIT_IMAGES[name], x, FILTERS)

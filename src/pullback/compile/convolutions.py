@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from hashlib import sha256
 from typing import Any, NamedTuple
 
@@ -30,7 +30,7 @@ from pullback.compile.tiles import Tiles, size
 from pullback.core.graph import Equation
 from pullback.errors import CompileError
 
-__all__ = ["emit_convolution", "slides"]
+__all__ = ["emit_convolution", "is_image", "slid", "slides"]
 
 LINE = 128  # bytes
 GRAIN = 1 << 20  # multiplications of a chunk
@@ -116,6 +116,20 @@ def grid(run: Ints, run_step: Ints, at: Ints, at_step: Ints) -> Grid:
     return Grid(run_step, box, strides, tuple(starts), run)
 
 
+def slid(equation: Equation) -> Grid:
+    """The copy of an image over which the filters of a convolution slide."""
+    params, positions = equation.params, equation.outputs[0].type.shape[2:]
+    window = equation.inputs[1].type.shape[2:]
+    return grid(positions, params["stride"], window, params["dilation"])
+
+
+def is_image(equation: Equation, layout: Grid) -> bool:
+    """Whether the copy would be the image itself."""
+    x, params = equation.inputs[0], equation.params
+    is_dense = all(n == 1 for n in (*layout.phases, *params["input_dilation"]))
+    return is_dense and layout.box == x.type.shape[2:] and not any(sum(params["padding"], ()))
+
+
 class Convolution:
     """What both forms share: sizes, and the copies of images."""
 
@@ -125,7 +139,8 @@ class Convolution:
         self.x, self.w = kernel.equation.inputs
         (self.out,) = kernel.equation.outputs
         (x, x_axes), (w, w_axes) = (stored(kernel.plan, v) for v in (self.x, self.w))
-        self.image, self.filters, self.result = map(kernel.pointer, (x, w, self.out))
+        self.filters, self.result = map(kernel.pointer, (w, self.out))
+        self.image = None if kernel.step.prologues else kernel.pointer(x)
         self.params = kernel.equation.params
         self.tiles = Tiles(kernel.builder.module, self.out.type.dtype)
         self.item = self.out.type.dtype.itemsize
@@ -180,15 +195,19 @@ class Convolution:
             self.builder.store(ir.Constant(self.tiles.real, 0), place)
 
     # -- copies of images ---------------------------------------------------------------------
-    def is_copy(self, layout: Grid) -> bool:
-        """Whether the copy would be the image itself."""
-        is_dense = all(n == 1 for n in (*layout.phases, *self.params["input_dilation"]))
-        return is_dense and layout.box == self.space and not any(sum(self.params["padding"], ()))
-
     def copy_images(
-        self, layout: Grid, source: Any, target: Any, count: int, distance: int
+        self,
+        layout: Grid,
+        source: Any,
+        target: Any,
+        count: int,
+        distance: int,
+        value: Callable[..., Any] | None = None,
     ) -> None:
-        """``count`` channels that lie ``distance`` apart; the rest of the copy stays zero."""
+        """``count`` channels that lie ``distance`` apart; the rest of the copy stays zero.
+
+        Of a prologue, ``value`` computes the number at a channel and a place.
+        """
         ranges, steps = [], self.params["input_dilation"]
         for n, (low, _), step, phase, length in zip(
             self.space, self.params["padding"], steps, layout.phases, layout.box, strict=True
@@ -211,16 +230,20 @@ class Convolution:
                     write.append((build.urem(t, size(phases)), inner))
                     t = build.udiv(t, size(phases))
                 write.append((t, layout.strides[axis]))
-            value = build.load(self.at(source, *read), typ=self.tiles.real)
-            build.store(value, self.at(target, *write))
+            number = (
+                build.load(self.at(source, *read), typ=self.tiles.real)
+                if value is None
+                else value(channel, *(i for i, _ in read[1:]))
+            )
+            build.store(number, self.at(target, *write))
 
 
 class Slide(Convolution):
     """The positions are the columns: ``out[n] = w @ patches(x[n])``."""
 
     def run(self) -> None:
-        kernel, params = self.kernel, self.params
-        layout = grid(self.positions, params["stride"], self.window, params["dilation"])
+        kernel = self.kernel
+        layout = slid(kernel.equation)
         reads = self.n_in * self.reads
         n_positions = math.prod(self.positions)
         n_images = self.n_rows * self.groups
@@ -233,7 +256,7 @@ class Slide(Convolution):
         runs = [lanes, lanes // 2] if lanes // 2 >= LEAST_RUN else [lanes]
         run = next((n for n in runs if self.positions[-1] % n == 0), 0)  # reaches into no other row
         columns, image, sums = n_positions if run else layout.span, None, None
-        if not self.is_copy(layout):
+        if not is_image(kernel.equation, layout):
             if columns != n_positions:
                 columns = chunk_length(columns, 1, width)
             image = self.scratch(self.n_in * layout.length + width)
@@ -250,11 +273,13 @@ class Slide(Convolution):
             row, group = (
                 f(number, size(self.groups)) for f in (self.builder.udiv, self.builder.urem)
             )
-            source = self.at(self.image, (row, self.row), (group, self.n_in * self.channel))
+            source = self.image and self.at(
+                self.image, (row, self.row), (group, self.n_in * self.channel)
+            )
             target = self.at(self.result, (number, self.n_out * n_positions))
             weights = self.at(self.filters, (group, filters))
             if image is not None:
-                self.copy_images(layout, source, image, self.n_in, self.channel)
+                self.copy_whole(layout, source, image, (row, group))
                 source = image
             tables = places, vectors
             sizes = reads, columns, width, run or lanes
@@ -264,6 +289,25 @@ class Slide(Convolution):
             if kernel.tail is not None:
                 row = self.builder.mul(number, size(self.n_out))
                 kernel.tail(row, self.builder.add(row, size(self.n_out)))
+
+    def copy_whole(self, layout: Grid, source: Any, image: Any, place: tuple[Any, Any]) -> None:
+        """Copy the channels of an image that a group reads, or compute them in their copy."""
+        kernel, (row, group) = self.kernel, place
+        known = layout, source, image, self.n_in, self.channel
+        if source is not None:
+            self.copy_images(*known)
+            return
+        first = self.builder.mul(group, size(self.n_in))
+
+        def value(channel: Any, *index: Any) -> Any:
+            number = kernel.value(self.x, [row, self.builder.add(first, channel), *index])
+            return kernel.emit.cast(number, self.out.type.dtype).value
+
+        def emit_loops() -> None:
+            self.copy_images(*known, value)
+            kernel.forget()
+
+        kernel.checked(emit_loops)
 
     def multiply(
         self,
@@ -331,7 +375,7 @@ class Fold(Convolution):
         kernel.n_chunks = n_sums * self.parts
         sums = self.sums()
         self.copy, length = None, self.in_part * self.layout.length
-        if not self.is_copy(self.layout):
+        if not is_image(kernel.equation, self.layout):
             self.copy = self.scratch(self.together * length)
             self.zero(self.copy, self.together * length)
         self.width = panel_width(self.tiles, self.n_out)

@@ -1,8 +1,8 @@
-"""Maps before a product, computed where its operand is copied for the tiles.
+"""Maps before a product or a convolution, computed where it copies its operand for the tiles.
 
-A product reads an operand that is large, or whose rows lie far apart, from a copy. If the operand
-is a map that nobody else reads, the copy takes its elements as they are computed, and the operand
-itself has no memory.
+A product reads an operand that is large, or whose rows lie far apart, from a copy; a convolution an
+image that is padded. If the operand is a map that nobody else reads, the copy takes its elements as
+they are computed, and the operand itself has no memory.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from pullback.compile.convolutions import is_image, slid, slides
 from pullback.compile.ir import I64, POINTER, ir, loop, unoptimized
 from pullback.compile.kernels import Kernel
 from pullback.compile.plan import Schedule, Step, is_float_product
@@ -24,12 +25,12 @@ HIGHEST = max(NARROW.height, WIDE.height)  # of tiles
 
 
 def attach_prologues(plan: Schedule) -> None:
-    """Give products the maps that only they read, where these are copied anyway."""
+    """Give products and convolutions the maps that they copy anyway, and nobody else reads."""
     makers = {v: step for step in plan.steps for v in step.outputs}
     uses = Counter(v for step in plan.steps for part in step.parts for v in part.reads)
     done: set[Step] = set()
     for product in plan.steps:
-        if not is_float_product(product.equation):
+        if not (is_float_product(product.equation) or slides(product.equation)):
             continue
         for i, v in enumerate(product.equation.inputs):
             other = product.equation.inputs[1 - i]
@@ -45,11 +46,14 @@ def attach_prologues(plan: Schedule) -> None:
 
 
 def _is_copied(product: Step, i: int) -> bool:
-    """Whether a product of matrices would copy its operand row by row, with tiles of any height.
+    """Whether a convolution copies its images, or a product its operand, row by row.
 
-    Without deep blocks, which large products have: their copy costs less than the map's own memory.
+    Tiles may be of any height. Products are seen as if they had no deep blocks, which large ones
+    have: a copy costs less than memory for the map.
     """
     x1, x2 = product.equation.inputs
+    if not is_float_product(product.equation):
+        return i == 0 and not is_image(product.equation, slid(product.equation))
     if len(x1.type.shape) != 2 or len(x2.type.shape) != 2:
         return False
     (m, k), n = x1.type.shape, x2.type.shape[1]
