@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from typing import Any
 
@@ -35,9 +36,9 @@ def by_rows(q: Any, k: Any, v: Any, scale: float, bias: Any = None, may: Any = N
     return y
 
 
-@pytest.fixture(params=[0, 256, 3])
+@pytest.fixture(params=[0, 256, 3, 1])
 def few_scores(request: Any, monkeypatch: pytest.MonkeyPatch) -> int:
-    """All scores at once; those of a head; blocks of 3 queries and 3 keys."""
+    """All scores at once; those of a head; blocks of 3 queries and keys; groups of single ones."""
     if request.param:
         monkeypatch.setattr("pullback.nn.transformer.MOST_SCORES", (7, 7))
         monkeypatch.setattr("pullback.nn.transformer.BLOCK", request.param)
@@ -174,6 +175,28 @@ def test_batches_and_loops_of_other_transforms(few_scores: int) -> None:
     per_example = pb.vmap(pb.grad(lambda q, k: np.sum(np.sin(f(q, k)))))
     single = [pb.grad(lambda q, k: np.sum(np.sin(f(q, k))))(*p) for p in zip(q, k, strict=True)]
     np.testing.assert_allclose(pb.compile(per_example)(q, k), np.stack(single), atol=1e-14)
+
+
+@pytest.mark.parametrize("dtypes", [*itertools.product(("f2", "f4", "f8", "i4"), repeat=3)])
+def test_dtypes_are_those_of_all_scores_at_once(
+    dtypes: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    args = [
+        np.round(3 * x).astype(t) for x, t in zip(draw((7, 3), (6, 3), (6, 2)), dtypes, strict=True)
+    ]
+    f = functools.partial(nn.attention, is_causal=True)
+    want, slope = f(*args), pb.grad(lambda q: np.sum(f(q, *args[1:]) ** 2))
+    q = args[0].astype(want.dtype)
+    gradient = slope(q)
+    monkeypatch.setattr("pullback.nn.transformer.MOST_SCORES", (7, 7))
+    monkeypatch.setattr("pullback.nn.transformer.BLOCK", 3)
+    floats = [x.dtype for x in (*args, want) if x.dtype.kind == "f"]
+    tolerance = 10 * max(np.finfo(t).eps for t in floats)
+    for found in (f(*args), pb.compile(f)(*args)):
+        assert found.dtype == want.dtype
+        np.testing.assert_allclose(found, want, atol=tolerance)
+    assert slope(q).dtype == gradient.dtype
+    np.testing.assert_allclose(slope(q), gradient, atol=100 * tolerance)
 
 
 def test_float32_stays_and_is_as_exact_as_float32_can_be() -> None:

@@ -22,6 +22,7 @@ from pullback.transforms.evaluate import evaluate
 from pullback.transforms.stage import stage
 
 ROUNDING = 4  # multiples of eps that each inexact operation is off by in `shaken`
+OF_EITHER_SIGN = {"maximum", "minimum", "fmax", "fmin", "max", "min"}  # of 0.0 and -0.0
 MARGIN = 8  # how much further than in `shaken` native code may be off
 RUNS = 4
 EXACT = [
@@ -63,7 +64,8 @@ def quiet() -> Iterator[None]:
 def shaken(graph: Graph, args: list[Any], run: int) -> list[Any]:
     """Outputs of the NumPy executor with every inexact result off by a few roundings.
 
-    How far they are off says how much rounding the program amplifies.
+    How far they are off says how much rounding the program amplifies. Extremes that are zero have
+    either sign, as C leaves it, and NumPy to its vectors.
     """
     rng = np.random.default_rng(run)
     values = dict(zip(graph.inputs, args, strict=True))
@@ -80,6 +82,8 @@ def shaken(graph: Graph, args: list[Any], run: int) -> list[Any]:
                 if equation.primitive.family == "reduction":  # NumPy may add one after the other
                     off *= max(np.size(operands[0]) / max(y.size, 1), 1) ** 0.5
                 y = (y * (1 + off * sign)).astype(y.dtype)
+            if y.dtype.kind == "f" and equation.primitive.name in OF_EITHER_SIGN:
+                y = np.where(y == 0, np.copysign(y, run % 2 - 0.5), y)
             values[variable] = y
     return [v.value if isinstance(v, Literal) else values[v] for v in graph.outputs]
 

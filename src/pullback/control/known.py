@@ -46,6 +46,7 @@ def known(values: Sequence[Any], fun: Callable[..., Sequence[Any]], *operands: A
         return list(fun(*tree.unflatten(structure, xs)))
 
     staged = stage(flat, [type_of(x) for x in leaves], "known")
+    assert staged.graph.output_types == list(map(type_of, values)), "values of other types"
     return list(known_primitive(*values, *staged.captured, *leaves, graph=staged.graph))
 
 

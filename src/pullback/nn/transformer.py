@@ -24,6 +24,7 @@ from pullback.transforms.derivatives import stop_gradient
 
 __all__ = ["MultiheadAttention", "attention"]
 
+GROUPS = 4  # of keys, if there are fewer heads: threads share heads or groups
 BLOCK = 256  # queries, and keys, of a block: 256 KiB of float32, which stay in a second cache
 MOST_SCORES = 1 << 22, 1 << 20  # in memory at once: of matrices that are one block, and of larger
 
@@ -78,7 +79,8 @@ def attention(
     operands = [_with_rank(x, len(shape)) for x in (query, key, value, bias, mask)]
     if math.prod(shape) <= MOST_SCORES[shape[-2] * shape[-1] > BLOCK * BLOCK]:
         return _whole(*operands, is_causal=is_causal)
-    return _each(partial(_in_blocks, is_causal=is_causal), operands)
+    n_groups = GROUPS if math.prod(shape[:-2]) < GROUPS else 1
+    return _each(partial(_in_blocks, is_causal=is_causal, n_groups=n_groups), operands)
 
 
 def _score_shape(query: Any, key: Any, value: Any, bias: Any, mask: Any) -> tuple[int, ...]:
@@ -183,7 +185,9 @@ class Blocks(NamedTuple):
     extras: Sequence[Any]  # (m, n, rows or 1, columns or 1)
 
 
-def _in_blocks(query: Any, key: Any, value: Any, bias: Any, mask: Any, *, is_causal: bool) -> Any:
+def _in_blocks(
+    query: Any, key: Any, value: Any, bias: Any, mask: Any, *, is_causal: bool, n_groups: int
+) -> Any:
     """Attention of matrices, block by block.
 
     Values come from one pass that scales what it has summed when it meets a higher score; what
@@ -191,6 +195,8 @@ def _in_blocks(query: Any, key: Any, value: Any, bias: Any, mask: Any, *, is_cau
     """
     n_queries, n_keys = len(query), len(key)
     n, m = (-(-size // BLOCK) for size in (n_queries, n_keys))
+    n_groups = n_groups if m > n_groups else 1
+    m = -(-m // n_groups) * n_groups
     rows, columns = -(-n_queries // n), -(-n_keys // m)
     last = None
     if is_causal or m * columns > n_keys:
@@ -205,7 +211,8 @@ def _in_blocks(query: Any, key: Any, value: Any, bias: Any, mask: Any, *, is_cau
         [x if x is None else _cut(_cut(x, n, rows), m, columns, 2) for x in (bias, mask)],
     )
     peaks, *sums = _steady_sums(stop_gradient(blocks), is_causal)
-    total_value, total = known(sums, partial(_plain_sums, is_causal=is_causal), blocks, peaks)
+    plain_sums = partial(_sums_of_groups, is_causal=is_causal, n_groups=n_groups)
+    total_value, total = known(sums, plain_sums, blocks, peaks)
     return np.reshape(_means(total_value, total), (n * rows, -1))[:n_queries]
 
 
@@ -226,8 +233,8 @@ def _steady_sums(blocks: Blocks, is_causal: bool) -> Any:
     rows, width = np.shape(blocks.queries)[1], np.shape(blocks.values)[-1]
     floats = blocks.queries, blocks.keys, blocks.values, blocks.extras[0]
     dtype = np.result_type(*(x.dtype for x in floats if x is not None))
-    lowest = np.full((rows, 1), np.finfo(dtype).min, dtype)
-    start = lowest, np.zeros((rows, width), dtype), np.zeros((rows, 1), dtype)
+    numbers = np.finfo(dtype).min, dtype.type(0), dtype.type(0)
+    start = tuple(map(np.broadcast_to, numbers, [(rows, 1), (rows, width), (rows, 1)]))
 
     def more(state: Any, value: Any, *operands: Any) -> Any:
         peak, *sums = state
@@ -251,9 +258,26 @@ def _steady_sums(blocks: Blocks, is_causal: bool) -> Any:
     return scan(row, (), (*blocks[:2], extras))[1]
 
 
+def _sums_of_groups(blocks: Blocks, peaks: Any, is_causal: bool, n_groups: int) -> Any:
+    """The same sums for peaks that are known; each group of keys has its own, which are added."""
+    if n_groups == 1:
+        return _plain_sums(blocks, peaks, is_causal)
+    rows, columns = (*blocks[:2], peaks), blocks[2:]
+    repeated = tree.map(lambda x: np.broadcast_to(x, (n_groups, *np.shape(x))), rows)
+    cut = tree.map(lambda x: np.reshape(x, (n_groups, -1, *np.shape(x)[1:])), columns)
+
+    def group(_: Any, x: Any) -> Any:
+        (*rows, peaks), columns = x
+        return (), _plain_sums(Blocks(*rows, *columns), peaks, is_causal)
+
+    return [np.sum(x, axis=0) for x in scan(group, (), (repeated, cut))[1]]
+
+
 def _plain_sums(blocks: Blocks, peaks: Any, is_causal: bool) -> Any:
-    """The same sums for peaks that are known, and in the order that derivatives go through them."""
-    zeros = np.zeros((*np.shape(peaks)[:-1], np.shape(blocks.values)[-1]), peaks.dtype)
+    """Sums for peaks that are known, in the order in which derivatives go through them."""
+    (n, rows, _), width = np.shape(peaks), np.shape(blocks.values)[-1]
+    nothing = tuple(np.broadcast_to(peaks.dtype.type(0), (rows, k)) for k in (width, 1))
+    start = [np.broadcast_to(x, (n, *x.shape)) for x in nothing]
 
     def sums(peak: Any, value: Any, *operands: Any) -> Any:
         return _sums(_scores(*operands), value, peak)
@@ -264,13 +288,12 @@ def _plain_sums(blocks: Blocks, peaks: Any, is_causal: bool) -> Any:
         def row(_: Any, x: Any) -> Any:
             query, last, peak, extras = x
             operands = peak, value, query, key, *extras, last, positions
-            nothing = zeros[0], np.zeros_like(peak)
             return (), _if_any(checkpoint(sums), lambda *_: nothing, operands, is_causal)
 
         parts = scan(row, (), (*blocks[:2], peaks, extras))[1]
         return [x + part for x, part in zip(state, parts, strict=True)], ()
 
-    return scan(column, [zeros, np.zeros_like(peaks)], (*blocks[2:5], blocks.extras))[0]
+    return scan(column, start, (*blocks[2:5], blocks.extras))[0]
 
 
 def _if_any(f: Any, otherwise: Any, operands: Sequence[Any], is_causal: bool) -> Any:
