@@ -48,7 +48,8 @@ def measure(work: Workload, quick: bool = False) -> dict[str, Any]:
         answers[name] = step()
         first[name] = time.perf_counter() - start
     agree(answers)
-    memory, needed = peak_bytes(steps), needs(program_of(steps["compiled"]).schedule.graph)
+    memory = peak_bytes(steps)
+    needed = needs(program_of(steps["compiled"]).schedule.graph, work.share)
     times = {name: [warm_up(step)] for name, step in steps.items()}
     fastest = min(ts[0] for ts in times.values())
     steps = {name: step for name, step in steps.items() if times[name][0] <= SLOW * fastest}

@@ -128,11 +128,14 @@ def bandwidth(rounds: int) -> float:
     return max(rates)
 
 
-def needs(graph: Graph) -> dict[str, Any]:
-    """What a step cannot do without: its operations and their dtype, and its arrays' bytes."""
+def needs(graph: Graph, share: float = 1) -> dict[str, Any]:
+    """What a step cannot do without: its operations and their dtype, and its arrays' bytes.
+
+    It needs a ``share`` of the operations in its program.
+    """
     types = (*graph.input_types, *graph.output_types)
     widest = max((t.dtype for t in types if t.dtype.kind == "f"), key=lambda d: d.itemsize)
-    flops, n_bytes = cost(graph.equations).flops, sum(t.nbytes for t in types)
+    flops, n_bytes = share * cost(graph.equations).flops, sum(t.nbytes for t in types)
     return {"flops": flops, "dtype": widest.name, "bytes": n_bytes}
 
 

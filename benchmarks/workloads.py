@@ -22,7 +22,8 @@ class Workload:
     """A loss with parameters (a flat list of arrays) and a batch (arrays that change each step).
 
     ``goal`` is how many times faster than the best peer a step shall be; ``is_slow_to_compile``
-    tells that torch.compile, which unrolls loops, takes many minutes.
+    tells that torch.compile, which unrolls loops, takes many minutes. ``share`` is how much of the
+    operations in its program, those of both branches counted, a step cannot do without.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Workload:
     goal: float
     kind: str = "adam"
     is_slow_to_compile: bool = False
+    share: float = 1
 
 
 def adam(xp: Any, value_and_grad: Callable[..., Any], loss: Callable[..., Any]) -> Any:
@@ -150,7 +152,7 @@ def causal_attention(heads: int = 4, time: int = 2048, size: int = 64) -> Worklo
 
     draw = [rng.normal(size=(1, heads, time, size)).astype(np.float32) for _ in range(4)]
     name = f"causal attention gradient, {heads} heads of {size}, T {time}"
-    return Workload(name, loss, draw[:3], draw[3:], 2, kind="gradient")
+    return Workload(name, loss, draw[:3], draw[3:], 1, kind="gradient", share=0.5)
 
 
 def mixture(n: int = 10_000, d: int = 32, k: int = 25) -> Workload:
