@@ -54,3 +54,20 @@ def test_no_loop_of_single_numbers(monkeypatch, name):
         loaded = re.findall(r"load (\S+ x float>|float)", kernel)
         assert loaded
         assert "float" not in loaded, "numbers of X are loaded one by one"
+
+
+@pytest.mark.parametrize(
+    ("f", "n_whole"),
+    [
+        (lambda x, mask: np.exp(x), 1),
+        (lambda x, mask: np.tanh(np.sort(x) + 1) * 2, 1),  # not the sort
+        (softmax, 1),
+        (lambda x, mask: np.tanh(x @ x.T), 1),  # the tail of the product
+        (lambda x, mask: np.where(mask, x * 2, x / 3), 0),  # as fast as memory
+        (lambda x, mask: np.exp(x[:0]), 0),
+    ],
+)
+def test_what_computes_elementary_functions_has_whole_vectors(f, n_whole):
+    text = pb.compile(f).show("llvm", X, MASK)
+    functions = re.findall(r"^define .*$", text, re.MULTILINE)
+    assert sum("prefer-vector-width" in line for line in functions) == n_whole

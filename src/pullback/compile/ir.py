@@ -29,6 +29,7 @@ __all__ = [
     "loops",
     "scalar_type",
     "unoptimized",
+    "with_whole_vectors",
 ]
 
 I1, I8, I32, I64 = (ir.IntType(n) for n in (1, 8, 32, 64))
@@ -66,6 +67,14 @@ def unoptimized(function: Any) -> None:
     """What runs once for many others is not worth the time to make it faster."""
     for attribute in ("noinline", "optnone"):
         function.attributes.add(attribute)
+
+
+def with_whole_vectors(function: Any) -> None:
+    """Use vectors of 64 bytes where there are, which LLVM avoids since some processors slow down.
+
+    That pays where numbers are computed rather than moved: arrays may start within a vector.
+    """
+    set.add(function.attributes, '"prefer-vector-width"="512"')  # llvmlite does not know it
 
 
 class Unrolled(ir.values.MDValue):  # type: ignore[misc]

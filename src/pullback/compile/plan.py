@@ -23,6 +23,7 @@ __all__ = [
     "Step",
     "aligned",
     "full_key",
+    "is_computing",
     "is_extreme_of_none",
     "is_flat",
     "is_float_product",
@@ -36,6 +37,7 @@ __all__ = [
     "reads_whole",
 ]
 
+ELEMENTARY = 8  # operations for one number
 INEXACT_FAR = {"sin", "cos", "tan"}  # their loops may be run again: see ``Kernel.checked``
 MOVES = ("transpose", "broadcast_to", "index", "reshape")
 
@@ -251,6 +253,16 @@ def reads_whole(equation: Equation) -> bool:
         equation.primitive.name in ("place", "update", "concatenate")
     )
     return not is_pass or is_foreign(equation)
+
+
+def is_computing(plan: Schedule, step: Step) -> bool:
+    """Whether a step computes elementary functions, which takes longer than to move its numbers."""
+    equations = (e for part in step.parts for e in (*part.equations, *plan.fused(part)))
+    return any(
+        e.primitive.family == "elementwise"
+        and equation_cost(e).flops >= ELEMENTARY * e.outputs[0].type.size > 0
+        for e in equations
+    )
 
 
 def is_float_product(equation: Equation) -> bool:

@@ -18,10 +18,10 @@ from pullback.compile.control import CONTROL, Code, emit_callback, emit_copies
 from pullback.compile.entry import MAIN
 from pullback.compile.forms import kernel_for
 from pullback.compile.groups import is_in_blocks
-from pullback.compile.ir import I32, I64, POINTER, Module, ir
+from pullback.compile.ir import I32, I64, POINTER, Module, ir, with_whole_vectors
 from pullback.compile.iterations import emit_iterations, is_independent
 from pullback.compile.kernels import Kernel, emit_tail, emit_tail_of_images
-from pullback.compile.plan import Room, Step, is_float_product
+from pullback.compile.plan import Room, Step, is_computing, is_float_product
 from pullback.compile.processor import Processor
 from pullback.compile.prologues import emit_finder, emit_prologue
 from pullback.compile.reductions import emit_block_by_block, emit_row_by_row
@@ -367,6 +367,8 @@ class FunctionEmitter:
         function = ir.Function(module, kind, module.get_unique_name("kernel"))
         function.linkage = "internal"
         function.attributes.add("noinline")
+        if is_computing(self.plan, step):
+            with_whole_vectors(function)
         status, *arguments = function.args
         for argument in arguments[: len(variables)]:
             argument.add_attribute("noalias")
