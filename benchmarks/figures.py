@@ -57,8 +57,8 @@ Arrays that stay in the caches from one step to the next may be moved faster tha
 trace and compile, with empty caches of compiled code.
 
 Memory is what the compiler reports for `compiled` (its arena) and `JAX jit` (`memory_analysis`),
-and for `eager` and `autograd` what NumPy and Python allocate in one call (`tracemalloc`). PyTorch
-does not count the memory of a CPU.
+for `eager` and `autograd` what NumPy and Python allocate in one call (`tracemalloc`), for PyTorch
+what its profiler sees its allocator give out. Results are new arrays everywhere.
 
 Other measurements: `./scripts/bench` with the names `eager_mlp` (small networks without compiling),
 `gradient_cost` (value and gradient over the value), `call_overhead`, `import_time` and `pool`.
