@@ -54,10 +54,8 @@ def calls(number: int) -> list[float]:
     for _ in range(1 + LATER):
         start = time.perf_counter()
         step()
-        times.append(time.perf_counter() - start)
-        if len(times) == 1:
-            times.insert(0, entries[0] - start)
-    return times
+        times.append((start, time.perf_counter()))
+    return [entries[0] - times[0][0], *(stop - start for start, stop in times)]
 
 
 def start(number: int, folder: str) -> tuple[float, float, float]:
@@ -68,8 +66,8 @@ def start(number: int, folder: str) -> tuple[float, float, float]:
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     command = [sys.executable, "-c", code]
     child = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
-    start, first, *later = json.loads(child.stdout)
-    return start, first - min(later), first
+    entry, first, *later = json.loads(child.stdout)
+    return entry, first - min(later), first
 
 
 def main(quick: bool = False) -> dict[str, Any]:

@@ -56,10 +56,9 @@ def profiled(step: Step) -> int:
         path = Path(folder) / "trace.json"
         run.export_chrome_trace(str(path))
         events = json.loads(path.read_text())["traceEvents"]
-    changes = [e for e in events if e.get("name") == "[memory]"]
-    first, *_ = changes = sorted(changes, key=lambda e: e["ts"])
-    before = first["args"]["Total Allocated"] - first["args"]["Bytes"]
-    peak = max(e["args"]["Total Allocated"] for e in changes)
+    changes = sorted((e for e in events if e.get("name") == "[memory]"), key=lambda e: e["ts"])
+    totals = [e["args"]["Total Allocated"] for e in changes]
+    peak, before = max(totals), totals[0] - changes[0]["args"]["Bytes"]
     return int(peak - before + sum(a.nbytes for a in pb.tree.leaves(step.arguments)))
 
 

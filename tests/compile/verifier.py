@@ -12,6 +12,7 @@ import pytest
 from pullback.compile.frame import ALIGNMENT
 from pullback.compile.plan import Schedule, Step
 from pullback.core.graph import Equation, Graph, Literal, Variable
+from pullback.transforms.passes.pipeline import bodies
 
 PIPELINE, PROGRAM = "pullback.transforms.passes.pipeline", "pullback.compile.program"
 PASSES = [
@@ -21,20 +22,12 @@ PASSES = [
 ]
 
 
-def bodies(graph: Graph) -> Iterator[Graph]:
-    """The graphs among the parameters of the equations."""
-    for equation in graph.equations:
-        for value in equation.params.values():
-            for inner in value if isinstance(value, tuple) else (value,):
-                if isinstance(inner, Graph):
-                    yield inner
-
-
 def verify_graph(graph: Graph) -> None:
     """The graph and those inside of it."""
     graph.verify()
-    for body in bodies(graph):
-        verify_graph(body)
+    for equation in graph.equations:
+        for body in bodies(equation):
+            verify_graph(body)
 
 
 def leaves(plan: Schedule, equation: Equation) -> set[Variable]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +15,6 @@ from pullback.compile.plan import Room, aligned
 from pullback.compile.steps import entry_of
 from pullback.core.graph import Equation, Graph, Literal, Variable
 from pullback.core.types import ArrayType
-from pullback.errors import CompileError
 
 if TYPE_CHECKING:
     from pullback.compile.program import FunctionEmitter
@@ -39,16 +37,6 @@ class Code:
         self.function = ir.Function(module, kind, module.get_unique_name("step"))
         self.function.linkage = "internal"
         self.builder = ir.IRBuilder(self.function.append_basic_block("entry"))
-
-    @contextmanager
-    def written(self) -> Iterator[None]:
-        """Ends the function, or takes it back if it cannot be written."""
-        try:
-            yield
-        except CompileError:
-            del self.emitter.program.module.globals[self.function.name]
-            raise
-        self.builder.ret_void()
 
     # -- memory -------------------------------------------------------------------------------
     def offset(self, pointer: Any, n_bytes: int | Any) -> Any:

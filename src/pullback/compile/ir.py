@@ -30,6 +30,7 @@ __all__ = [
     "scalar_type",
     "unoptimized",
     "with_whole_vectors",
+    "written",
 ]
 
 I1, I8, I32, I64 = (ir.IntType(n) for n in (1, 8, 32, 64))
@@ -67,6 +68,18 @@ def unoptimized(function: Any) -> None:
     """What runs once for many others is not worth the time to make it faster."""
     for attribute in ("noinline", "optnone"):
         function.attributes.add(attribute)
+
+
+@contextmanager
+def written(builder: ir.IRBuilder) -> Iterator[None]:
+    """Ends the function of a builder, or takes it back if it cannot be written."""
+    function = builder.function
+    try:
+        yield
+    except CompileError:
+        del builder.module.globals[function.name]
+        raise
+    builder.ret_void()
 
 
 def with_whole_vectors(function: Any) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pullback.analysis.liveness import peak_bytes
 from pullback.compile import chunks
 from pullback.compile.control import Code
-from pullback.compile.ir import I64, POINTER, ir, loop
+from pullback.compile.ir import I64, POINTER, ir, loop, written
 from pullback.compile.plan import Step, aligned
 from pullback.compile.steps import Row
 from pullback.core.graph import Equation, Graph, Literal, Variable
@@ -56,17 +56,17 @@ def emit_iterations(emitter: FunctionEmitter, step: Step) -> Row:
     n, graph = params["length"], params["body"]
     work = 0 if emitter.plan.is_alone else emitter.plan.work(step)
     room = max(MOST_BYTES, sum(v.type.nbytes for v in operands))
-    most = min(n, chunks.n_chunks(work))
+    wanted = min(n, chunks.n_chunks(work))
     n_callbacks = len(emitter.program.callbacks)
-    is_alone = min(most, room // most_bytes(graph)) >= LEAST_CHUNKS
+    is_alone = wanted >= LEAST_CHUNKS and room // most_bytes(graph) >= LEAST_CHUNKS
     body = emitter.nested(graph, {}, is_alone)
     n_bytes = aligned(body.arena_bytes)
-    if not is_alone or len(emitter.program.callbacks) > n_callbacks:
-        most = 1
-    length = max(chunks.chunk_length(n, min(most, max(room // n_bytes, 1)), 1), 1)
+    is_cut = is_alone and len(emitter.program.callbacks) == n_callbacks
+    most = max(min(wanted, room // n_bytes), 1) if is_cut else 1
+    length = max(chunks.chunk_length(n, most, 1), 1)
     n_chunks = max(-(-n // length), 1)
     code = Iterations(emitter, operands)
-    with code.written():
+    with written(code.builder):
         start, stop = chunks.bounds(code.builder, n, length, code.chunk)
         arena = code.offset(code.arena, code.builder.mul(code.chunk, I64(n_bytes)))
         end = params["n_constants"]

@@ -18,7 +18,7 @@ from pullback.compile.control import CONTROL, Code, emit_callback, emit_copies
 from pullback.compile.entry import MAIN
 from pullback.compile.forms import kernel_for
 from pullback.compile.groups import is_in_blocks
-from pullback.compile.ir import I32, I64, POINTER, Module, ir, with_whole_vectors
+from pullback.compile.ir import I32, I64, POINTER, Module, ir, with_whole_vectors, written
 from pullback.compile.iterations import emit_iterations, is_independent
 from pullback.compile.kernels import Kernel, emit_tail, emit_tail_of_images
 from pullback.compile.plan import Room, Step, is_computing, is_float_product
@@ -251,7 +251,7 @@ class FunctionEmitter:
     def emit_code(self, emit: Callable[[Code], None]) -> None:
         """A step that is no kernel."""
         code = Code(self)
-        with code.written():
+        with written(code.builder):
             emit(code)
         self.rows.append(Row(code.function, 0, []))
 
@@ -382,12 +382,8 @@ class FunctionEmitter:
         )
         if step.tail is not None:
             kernel.tail = self.tail_of_images(step.tail, kernel, status)
-        try:
+        with written(builder):
             emit(kernel, arguments[len(variables) :])
-        except CompileError:
-            del module.globals[function.name]
-            raise
-        builder.ret_void()
         return kernel, function
 
     def store_status(self, builder: ir.IRBuilder, status: Any, equation: Equation) -> None:

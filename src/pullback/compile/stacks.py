@@ -131,15 +131,15 @@ class Stack:
         self.width = -(-n // self.pieces.columns)
         self.n_pieces = self.count * self.height * self.width
         self.n_chunks = -(-self.n_pieces // self.pieces.in_chunk)
-        is_alone = not step.n_chunks  # the chunks of a chain do not wait for each other's copies
+        may_wait = not step.n_chunks  # the chunks of a chain do not, for each other's copies
         item, of_a, of_b = self.tiles.dtype.itemsize, *self.has_prologue
         self.blocks = blocks_of(self.sizes, item)
         known = self.sizes, self.layout, item, self.blocks
         copies_a = needs_copy(*known)
         copies_b = needs_copy_of_b(*known, self.tiles.height)
         self.is_shared = (
-            of_a or (is_alone and self.width > SHARED and copies_a),
-            of_b or (is_alone and self.height > SHARED and copies_b),
+            of_a or (may_wait and self.width > SHARED and copies_a),
+            of_b or (may_wait and self.height > SHARED and copies_b),
         )
         self.products = self.kinds_of_pieces()
         most = max(p.scratch_bytes for p, *_ in self.products)

@@ -13,10 +13,10 @@ from pullback.control.call import front_batch
 from pullback.core.array import Array
 from pullback.core.primitive import ForwardRule, Primitive, Sample
 from pullback.core.source import here
-from pullback.core.types import ArrayType, is_differentiable, type_of
+from pullback.core.types import ArrayType, type_of
 from pullback.errors import ArgumentError, NotDifferentiableError, ShapeError, TracedValueError
 from pullback.transforms.batch import batch_flat
-from pullback.transforms.jvp import jvp_flat, zeros
+from pullback.transforms.jvp import zeros
 from pullback.transforms.stage import Staged, stage
 from pullback.transforms.vjp import VJPTrace, backward
 
@@ -391,5 +391,3 @@ custom_primitive = Primitive(
     flops=lambda types, out_types, params: 0,
     samples=_samples,
 )
-
-_ = (is_differentiable, jvp_flat)
