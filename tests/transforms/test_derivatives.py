@@ -212,6 +212,14 @@ def test_stop_gradient_cuts_on_purpose() -> None:
     assert float(pb.jvp(f, (3.0,), (1.0,))[1]) == 3.0
 
 
+def test_stopped_numbers_leave_the_dtype_of_arrays() -> None:
+    x = np.ones(3, np.float32)
+    for number in (0.5, 2, True):
+        assert type(pb.stop_gradient(number)) is type(number)
+        assert (x * pb.stop_gradient(number)).dtype == np.float32
+    assert (x * pb.stop_gradient(np.float64(0.5))).dtype == np.float64
+
+
 def test_residuals_are_freed_while_the_gradient_sweeps_back() -> None:
     n, steps = 100_000, 20
     held: list[int] = []

@@ -355,11 +355,13 @@ def flat(fun: Function, structure: tree.TreeDef, shape: list[tree.TreeDef]) -> F
 def stop_gradient(x: Any) -> Any:
     """``x`` (a container of arrays) as constants: the same values, no derivative.
 
+    Numbers of Python stay such, which leave the dtype of what they are combined with as it is.
+
     >>> import pullback as pb
     >>> float(pb.grad(lambda x: x * pb.stop_gradient(x))(3.0))
     3.0
     """
-    return tree.map(identity.stop_gradient, x)
+    return tree.map(lambda v: v if type(v) in (bool, int, float) else identity.stop_gradient(v), x)
 
 
 def linearize(fun: Function, *primals: Any) -> tuple[Any, Function]:
