@@ -360,6 +360,9 @@ SHORTER = {  # function, what is left of it
     ),
     "whole": (lambda x: x[...] + x[:, ::1], "add"),
     "placed whole": (lambda x: p["place"](x, shape=(3, 3), key=(Ellipsis,)), ""),
+    "new axes": (lambda x: x[None, :, None][0], "reshape"),
+    "the only row": (lambda x: x.reshape(1, 9)[0] + x.reshape(9, 1)[:, -1], "add reshape"),
+    "placed alone": (lambda x: p["place"](x, shape=(3, 3, 1), key=(..., 0)), "reshape"),
     "placed": (lambda x: p["index"](p["place"](x[1:, 1], shape=(3, 3), key=key), key=key), "index"),
     "updated": (lambda x: p["index"](p["update"](x, x[1:, 1], key=key), key=key), "index"),
     "one element": (lambda x: np.max(np.reshape(x, (3, 1, 3)), axis=1), ""),
@@ -380,6 +383,9 @@ KEPT = {  # what looks like one of these, and is not
     "narrower dtype": lambda x: x.astype(np.float16).astype(x.dtype),
     "whole numbers": lambda x: np.where(np.isfinite(x), x, 0).astype(np.int8).astype(x.dtype),
     "reversed": lambda x: x[::-1],
+    "reversed under an axis": lambda x: x[None, ::-1],
+    "placed in reverse": lambda x: p["place"](x, shape=(3, 3), key=((None, None, -1),)),
+    "every row but one": lambda x: x[1:],
     "square transpose": lambda x: x.T,
     "written elsewhere": lambda x: p["index"](
         p["update"](x, x[1:, 1], key=((1, 3, 1), 1)), key=key

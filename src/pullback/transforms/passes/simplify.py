@@ -244,11 +244,13 @@ def cast_back(equation: Equation, makers: Makers) -> Operand | None:
     return inner.inputs[0] if is_exact else None
 
 
-def index_all(equation: Equation, makers: Makers) -> Operand | None:
-    """``x[:, :]``, or zeros overwritten as a whole."""
-    key = equation.params["key"]
-    is_plain = all(k is Ellipsis or (isinstance(k, tuple) and k[2] in (None, 1)) for k in key)
-    return equation.inputs[0] if is_plain else None
+def index_all(equation: Equation, makers: Makers) -> Equation | None:
+    """All of ``x``, as in ``x[:, None]`` or ``x[0]`` of one row, or zeros overwritten by it."""
+    (x,), (out,), key = equation.inputs, equation.outputs, equation.params["key"]
+    is_straight = all(k[2] in (None, 1) for k in key if isinstance(k, tuple))
+    if not is_straight or x.type.size != out.type.size:
+        return None
+    return _instead(equation, registry["reshape"], x, shape=out.type.shape)
 
 
 def index_written(equation: Equation, makers: Makers) -> Operand | None:
