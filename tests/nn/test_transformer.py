@@ -109,8 +109,13 @@ def test_bias_mask_and_order_in_time(option: str, is_causal: bool, few_scores: i
 
 @pytest.mark.parametrize("case", ["heads", "one axis", "keys for all heads", "queries for all"])
 def test_derivatives_of_first_and_second_order(case: str, few_scores: int) -> None:
-    q, k, v = draw(*CASES[case])
-    check_grads(lambda *args: np.sum(np.sin(nn.attention(*args))), (q, k, v), order=2)
+    operands = (*draw(*CASES[case]), np.array(0.6))
+
+    def f(*args: Any) -> Any:
+        *matrices, scale = args
+        return np.sum(np.sin(nn.attention(*matrices, scale=scale)))
+
+    check_grads(f, operands, order=2)
 
 
 def test_compiled_second_derivatives_along_a_direction(few_scores: int) -> None:
@@ -146,7 +151,9 @@ def test_a_query_that_may_use_no_key(few_scores: int) -> None:
     assert np.array_equal(nn.attention(q, k, v, mask=False), np.zeros((6, 2)))
 
 
-def test_a_bias_of_minus_infinity_is_a_mask_and_large_scores_do_not_overflow() -> None:
+def test_a_bias_of_minus_infinity_is_a_mask_and_large_scores_do_not_overflow(
+    few_scores: int,
+) -> None:
     q, k, v = draw((6, 3), (4, 3), (4, 2))
     mask = np.array([True, False, True, True])
     bias = np.where(mask, 0, -np.inf)
@@ -155,6 +162,9 @@ def test_a_bias_of_minus_infinity_is_a_mask_and_large_scores_do_not_overflow() -
     assert np.array_equal(nn.attention(q, k, v, bias=np.full(4, -np.inf)), np.zeros((6, 2)))
     sharp = nn.attention(1e4 * q, 1e4 * k, v)
     np.testing.assert_allclose(sharp, v[np.argmax(q @ k.T, axis=1)])
+    ct = pb.grad(lambda v: np.sum(nn.attention(1e4 * q, 1e4 * k, v)))(v)
+    wins = np.bincount(np.argmax(q @ k.T, axis=1), minlength=4)
+    np.testing.assert_allclose(ct[:, 0], wins, atol=1e-6)
 
 
 def test_batches_and_loops_of_other_transforms(few_scores: int) -> None:

@@ -75,12 +75,21 @@ def attention(
            [2. ]])
     """
     shape = _score_shape(query, key, value, bias, mask)
-    query = query * (max(np.shape(query)[-1], 1) ** -0.5 if scale is None else scale)
+    if scale is None:
+        scale = max(np.shape(query)[-1], 1) ** -0.5
     operands = [_with_rank(x, len(shape)) for x in (query, key, value, bias, mask)]
     if math.prod(shape) <= MOST_SCORES[shape[-2] * shape[-1] > BLOCK * BLOCK]:
-        return _whole(*operands, is_causal=is_causal)
+        return _whole(*operands, form=Form(scale, is_causal))
     n_groups = GROUPS if math.prod(shape[:-2]) < GROUPS else 1
-    return _each(partial(_in_blocks, is_causal=is_causal, n_groups=n_groups), operands)
+    return _each(partial(_in_blocks, form=Form(scale, is_causal, n_groups)), operands)
+
+
+class Form(NamedTuple):
+    """What is the same for all matrices; groups are those of keys."""
+
+    scale: Any
+    is_causal: bool
+    n_groups: int = 1
 
 
 def _score_shape(query: Any, key: Any, value: Any, bias: Any, mask: Any) -> tuple[int, ...]:
@@ -116,22 +125,24 @@ def _with_rank(x: Any, rank: int) -> Any:
     return x if x is None else np.reshape(x, (*(1,) * (rank - np.ndim(x)), *np.shape(x)))
 
 
-def _whole(query: Any, key: Any, value: Any, bias: Any, mask: Any, *, is_causal: bool) -> Any:
+def _whole(query: Any, key: Any, value: Any, bias: Any, mask: Any, *, form: Form) -> Any:
     """Attention with all scores in memory."""
     n_queries, n_keys = np.shape(query)[-2], np.shape(key)[-2]
-    last = np.arange(n_queries, dtype=np.int32)[:, None] if is_causal else None
-    scores = _scores(query, key, bias, mask, last, np.arange(n_keys, dtype=np.int32))
+    last = np.arange(n_queries, dtype=np.int32)[:, None] if form.is_causal else None
+    scores = _scores(form, query, key, bias, mask, last, np.arange(n_keys, dtype=np.int32))
     lowest = np.finfo(scores.dtype).min  # finite: a row of -inf has weights of 0
     peak = stop_gradient(np.max(scores, axis=-1, keepdims=True, initial=lowest))
     return _means(*_sums(scores, value, peak))
 
 
-def _scores(query: Any, key: Any, bias: Any, mask: Any, last: Any, positions: Any) -> Any:
+def _scores(
+    form: Form, query: Any, key: Any, bias: Any, mask: Any, last: Any, positions: Any
+) -> Any:
     """What the softmax is taken of; -inf where a query may not use a key.
 
     It may use those at positions up to its ``last``, unless that is ``None``.
     """
-    scores = query @ np.swapaxes(key, -1, -2)
+    scores = (query * form.scale) @ np.swapaxes(key, -1, -2)
     if bias is not None:
         scores = scores + bias
     if last is not None:
@@ -185,22 +196,21 @@ class Blocks(NamedTuple):
     extras: Sequence[Any]  # (m, n, rows or 1, columns or 1)
 
 
-def _in_blocks(
-    query: Any, key: Any, value: Any, bias: Any, mask: Any, *, is_causal: bool, n_groups: int
-) -> Any:
+def _in_blocks(query: Any, key: Any, value: Any, bias: Any, mask: Any, *, form: Form) -> Any:
     """Attention of matrices, block by block.
 
-    Values come from one pass that scales what it has summed when it meets a higher score; what
-    derivatives are taken of are sums for the highest scores, which are known then.
+    Values come from one pass that scales what it has summed when it meets a higher score. What
+    derivatives are taken of are plain sums of weights that add up to 1, which are known then; or to
+    0 where a query may use no key, whose values and derivatives are 0 either way.
     """
     n_queries, n_keys = len(query), len(key)
     n, m = (-(-size // BLOCK) for size in (n_queries, n_keys))
-    n_groups = n_groups if m > n_groups else 1
-    m = -(-m // n_groups) * n_groups
+    form = form._replace(n_groups=form.n_groups if m > form.n_groups else 1)
+    m = -(-m // form.n_groups) * form.n_groups
     rows, columns = -(-n_queries // n), -(-n_keys // m)
     last = None
-    if is_causal or m * columns > n_keys:
-        times = np.arange(n * rows) if is_causal else np.full(n * rows, n_keys)
+    if form.is_causal or m * columns > n_keys:
+        times = np.arange(n * rows) if form.is_causal else np.full(n * rows, n_keys)
         last = np.reshape(np.minimum(times, n_keys - 1).astype(np.int32), (n, rows, 1))
     blocks = Blocks(
         _cut(query, n, rows),
@@ -210,10 +220,11 @@ def _in_blocks(
         np.reshape(np.arange(m * columns, dtype=np.int32), (m, columns)),
         [x if x is None else _cut(_cut(x, n, rows), m, columns, 2) for x in (bias, mask)],
     )
-    peaks, *sums = _steady_sums(stop_gradient(blocks), is_causal)
-    plain_sums = partial(_sums_of_groups, is_causal=is_causal, n_groups=n_groups)
-    total_value, total = known(sums, plain_sums, blocks, peaks)
-    return np.reshape(_means(total_value, total), (n * rows, -1))[:n_queries]
+    means, scores = _steady_means(*stop_gradient((blocks, form)))
+    plain_sums = partial(_sums_of_groups, form=form)
+    ones = np.broadcast_to(scores.dtype.type(1), scores.shape)
+    total_value, total = known([means, ones], plain_sums, blocks, scores)
+    return np.reshape(total_value / total, (n * rows, -1))[:n_queries]
 
 
 def _cut(x: Any, n: int, length: int, axis: int = 0) -> Any:
@@ -228,17 +239,17 @@ def _cut(x: Any, n: int, length: int, axis: int = 0) -> Any:
     return np.moveaxis(x, axis, 0)
 
 
-def _steady_sums(blocks: Blocks, is_causal: bool) -> Any:
-    """The highest score of each query, and sums of which it is the peak."""
+def _steady_means(blocks: Blocks, form: Form) -> Any:
+    """Means of values for each query, and the scores that have a weight of 1: ``logsumexp``."""
     rows, width = np.shape(blocks.queries)[1], np.shape(blocks.values)[-1]
     floats = blocks.queries, blocks.keys, blocks.values, blocks.extras[0]
-    dtype = np.result_type(*(x.dtype for x in floats if x is not None))
+    dtype = np.result_type(*(x.dtype for x in floats if x is not None), form.scale)
     numbers = np.finfo(dtype).min, dtype.type(0), dtype.type(0)
     start = tuple(map(np.broadcast_to, numbers, [(rows, 1), (rows, width), (rows, 1)]))
 
     def more(state: Any, value: Any, *operands: Any) -> Any:
         peak, *sums = state
-        scores = _scores(*operands)
+        scores = _scores(form, *operands)
         higher = np.maximum(peak, np.max(scores, axis=-1, keepdims=True))
         shrink = np.exp(peak - higher)
         found = _sums(scores, value, higher)
@@ -250,37 +261,39 @@ def _steady_sums(blocks: Blocks, is_causal: bool) -> Any:
         def column(state: Any, y: Any) -> Any:
             key, value, positions, extras = y
             operands = state, value, query, key, *extras, last, positions
-            return _if_any(more, lambda state, *_: state, operands, is_causal), ()
+            return _if_any(more, lambda state, *_: state, operands, form), ()
 
         return (), scan(column, start, (*blocks[2:5], extras))[0]
 
     extras = [x if x is None else np.swapaxes(x, 0, 1) for x in blocks.extras]
-    return scan(row, (), (*blocks[:2], extras))[1]
+    peaks, total_value, total = scan(row, (), (*blocks[:2], extras))[1]
+    return _means(total_value, total), peaks + np.log(np.where(total == 0, 1, total))
 
 
-def _sums_of_groups(blocks: Blocks, peaks: Any, is_causal: bool, n_groups: int) -> Any:
-    """The same sums for peaks that are known; each group of keys has its own, which are added."""
+def _sums_of_groups(blocks: Blocks, peaks: Any, form: Form) -> Any:
+    """The sums for peaks that are known; each group of keys has its own, which are added."""
+    n_groups = form.n_groups
     if n_groups == 1:
-        return _plain_sums(blocks, peaks, is_causal)
+        return _plain_sums(blocks, peaks, form)
     rows, columns = (*blocks[:2], peaks), blocks[2:]
     repeated = tree.map(lambda x: np.broadcast_to(x, (n_groups, *np.shape(x))), rows)
     cut = tree.map(lambda x: np.reshape(x, (n_groups, -1, *np.shape(x)[1:])), columns)
 
     def group(_: Any, x: Any) -> Any:
         (*rows, peaks), columns = x
-        return (), _plain_sums(Blocks(*rows, *columns), peaks, is_causal)
+        return (), _plain_sums(Blocks(*rows, *columns), peaks, form)
 
     return [np.sum(x, axis=0) for x in scan(group, (), (repeated, cut))[1]]
 
 
-def _plain_sums(blocks: Blocks, peaks: Any, is_causal: bool) -> Any:
+def _plain_sums(blocks: Blocks, peaks: Any, form: Form) -> Any:
     """Sums for peaks that are known, in the order in which derivatives go through them."""
     (n, rows, _), width = np.shape(peaks), np.shape(blocks.values)[-1]
     nothing = tuple(np.broadcast_to(peaks.dtype.type(0), (rows, k)) for k in (width, 1))
     start = [np.broadcast_to(x, (n, *x.shape)) for x in nothing]
 
     def sums(peak: Any, value: Any, *operands: Any) -> Any:
-        return _sums(_scores(*operands), value, peak)
+        return _sums(_scores(form, *operands), value, peak)
 
     def column(state: Any, y: Any) -> Any:
         key, value, positions, extras = y
@@ -288,7 +301,7 @@ def _plain_sums(blocks: Blocks, peaks: Any, is_causal: bool) -> Any:
         def row(_: Any, x: Any) -> Any:
             query, last, peak, extras = x
             operands = peak, value, query, key, *extras, last, positions
-            return (), _if_any(checkpoint(sums), lambda *_: nothing, operands, is_causal)
+            return (), _if_any(checkpoint(sums), lambda *_: nothing, operands, form)
 
         parts = scan(row, (), (*blocks[:2], peaks, extras))[1]
         return [x + part for x, part in zip(state, parts, strict=True)], ()
@@ -296,10 +309,12 @@ def _plain_sums(blocks: Blocks, peaks: Any, is_causal: bool) -> Any:
     return scan(column, start, (*blocks[2:5], blocks.extras))[0]
 
 
-def _if_any(f: Any, otherwise: Any, operands: Sequence[Any], is_causal: bool) -> Any:
+def _if_any(f: Any, otherwise: Any, operands: Sequence[Any], form: Form) -> Any:
     """``f`` of a block, but where no query may use any key."""
     *_, last, positions = operands
-    return cond(positions[0] <= last[-1, 0], f, otherwise, *operands) if is_causal else f(*operands)
+    if not form.is_causal:
+        return f(*operands)
+    return cond(positions[0] <= last[-1, 0], f, otherwise, *operands)
 
 
 @dataclasses.dataclass
