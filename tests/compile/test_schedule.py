@@ -175,6 +175,22 @@ def test_maps_write_over_what_nobody_reads_later():
     np.testing.assert_allclose(pb.compile(chain)(big), chain(big), rtol=1e-12)
 
 
+def test_maps_write_over_what_has_other_axes_of_length_one():
+    def renamed(x):
+        return 2 * np.cumsum(x, axis=0)[None], np.cumsum(x, axis=1)[:, None] - x[:, None]
+
+    def turned(x):
+        return 2 * np.cumsum(x, axis=0).T[None]
+
+    x = np.random.default_rng(0).normal(size=(100, 100))
+    assert arena(renamed, x) == 0
+    assert arena(turned, x) >= x.nbytes
+    for f in (renamed, turned):
+        pairs = (pb.tree.leaves(g(x)) for g in (pb.compile(f), f))
+        for got, want in zip(*pairs, strict=True):
+            np.testing.assert_allclose(got, want, rtol=1e-13)
+
+
 @pytest.mark.parametrize("function", [np.sin, np.cos, np.tan])
 def test_loops_that_may_be_run_again_keep_their_operands(function):
     def waves(x):

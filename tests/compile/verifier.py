@@ -18,12 +18,13 @@ PIPELINE, PROGRAM = "pullback.transforms.passes.pipeline", "pullback.compile.pro
 PASSES = [
     *[f"{PIPELINE}.{name}" for name in ("inline", "settle_carries", "simplify", "cse", "dce")],
     *[f"{PROGRAM}.{name}" for name in ("expand", "turn_products", "fission", "optimize")],
-    *[f"{PROGRAM}.{name}" for name in ("sink_reshapes", "restack", "repeat")],
+    *[f"{PROGRAM}.{name}" for name in ("sink_reshapes", "restack", "repeat", "rematerialise")],
 ]
 
 
-def verify_graph(graph: Graph) -> None:
-    """The graph and those inside of it."""
+def verify_graph(made: Graph | tuple[Graph, Any]) -> None:
+    """The graph that a pass has made, and those inside of it."""
+    graph = made if isinstance(made, Graph) else made[0]
     graph.verify()
     for equation in graph.equations:
         for body in bodies(equation):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -65,12 +66,20 @@ COPIES = {  # of small operands of products, for which maps are prologues
     "pullback.compile.products.NEAR": 0,
     "pullback.compile.prologues.HIGHEST": 0,
 }
+AGAIN = {  # everything is computed again that can be
+    "pullback.compile.remat.LEAST_PEAK": 0,
+    "pullback.compile.remat.LEAST": 0,
+    "pullback.compile.remat.LIMITS": (1 << 20,),
+    "pullback.compile.remat.BUDGET": 1 << 20,
+    "pullback.compile.remat.SHARE": 0,
+    "pullback.compile.remat.GAIN": -1,
+}
 LAYOUTS = ("C", "F", "reversed", "strided")
 
 
-def limits(grain: int) -> dict[str, int]:
-    """What the compiler takes for little work; if that is very little, rows are short too."""
-    rows = {**dict.fromkeys([*ROWS, *UNITS], 2), **COPIES} if grain < 10_000 else {}
+def limits(grain: int) -> dict[str, Any]:
+    """What the compiler takes for little work; if that is very little, for little memory too."""
+    rows = {**dict.fromkeys([*ROWS, *UNITS], 2), **COPIES, **AGAIN} if grain < 10_000 else {}
     return {**dict.fromkeys(GRAINED, grain), **rows}
 
 

@@ -124,7 +124,11 @@ def _overwrite(plan: Schedule, step: Step, free: list[Variable]) -> None:
     assert shape is not None
     if INEXACT_FAR & {e.primitive.name for e in (*step.equations, *plan.fused(step))}:
         return
-    free = [v for v in free if all(reads_straight(plan, e, {v}, shape) for e in step.equations)]
+    free = [
+        v
+        for v in free
+        if all(reads_straight(plan, e, {v}, shape, has_places=False) for e in step.equations)
+    ]
     read: set[Variable] = set()  # by now: the loop keeps what it has loaded
     for equation in step.equations:
         (out,) = equation.outputs

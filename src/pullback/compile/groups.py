@@ -61,7 +61,8 @@ def collected(
 ) -> list[Step]:
     """The steps, each with the last one before it that it fits, where order allows.
 
-    They fit if they touch the same memory. What NumPy evaluates stays alone.
+    They fit if they touch the same memory. What NumPy evaluates stays alone; what is computed again
+    joins only its like.
     """
     steps: list[Step] = []
     touching: dict[Variable, set[Step]] = {}
@@ -69,6 +70,8 @@ def collected(
         near = set().union(*(touching.get(v, ()) for v in step.all_reads))
         is_alone = any(map(is_foreign, step.equations))
         places = range(len(steps) - 1, -1, -1) if near and not is_alone else ()
+        is_again = plan.is_again(step)
+        near = {s for s in near if not is_again or plan.is_again(s)}
         fit = (i for i in places if steps[i] in near and fits(plan, steps[i], step))
         last = _added(steps, next(fit, None), step, partial(join, plan))
         for part in () if is_alone else last.parts:

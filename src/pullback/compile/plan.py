@@ -96,12 +96,14 @@ class Schedule:
     Values that are ``local`` live in the working memory of the only step that knows them.
     ``alias`` leads from a value without memory of its own to the one in whose memory it is:
     what it is a reshape of, or what is written over it later. ``room`` says which outputs may be
-    written over an input. What ``is_alone`` runs on one thread, while others do the like.
+    written over an input. What ``is_alone`` runs on one thread, while others do the like. Values
+    of ``again`` were held once before: they are not computed with what comes earlier.
     """
 
     graph: Graph
     room: Room = field(default_factory=dict)
     is_alone: bool = False
+    again: Collection[Variable] = ()
     steps: list[Step] = field(default_factory=list)
     makers: dict[Variable, Equation] = field(default_factory=dict)
     in_memory: set[Variable] = field(default_factory=set)
@@ -121,6 +123,10 @@ class Schedule:
     def results(self) -> set[Variable]:
         """The owners of the outputs."""
         return {self.owner(v) for v in self.graph.outputs if isinstance(v, Variable)}
+
+    def is_again(self, step: Step) -> bool:
+        """Whether a step computes something again."""
+        return any(v in self.again for v in step.outputs)
 
     def memory(self, step: Step) -> list[Variable]:
         """The owners of what a step reads and writes, each once; but what is local."""
@@ -200,7 +206,7 @@ def aligned(n_bytes: int) -> int:
 
 def is_squeeze(old: ArrayType, new: ArrayType) -> bool:
     """Whether a reshape only adds or removes axes of length 1."""
-    return [n for n in old.shape if n != 1] == [n for n in new.shape if n != 1]
+    return _lengths(old.shape) == _lengths(new.shape)
 
 
 def full_key(key: tuple[Any, ...], n: int) -> tuple[Any, ...]:
@@ -295,17 +301,33 @@ def is_plain(plan: Schedule, operand: Variable | Literal) -> bool:
 
 
 def reads_straight(
-    plan: Schedule, equation: Equation, owners: set[Variable], shape: tuple[int, ...]
+    plan: Schedule,
+    equation: Equation,
+    owners: set[Variable],
+    shape: tuple[int, ...],
+    has_places: bool = True,
 ) -> bool:
-    """Whether a map reads the memory of ``owners`` only at the element that it writes."""
+    """Whether a map reads the memory of ``owners`` only at the element that it writes.
+
+    Unless it ``has_places``, only the number of the element counts, not where that is in ``shape``.
+    """
+
+    def lies_alike(operand: Variable) -> bool:
+        known = operand.type.shape
+        return known == shape if has_places else _lengths(known) == _lengths(shape)
 
     def check(operand: Operand, is_straight: bool) -> bool:
         if isinstance(operand, Literal):
             return True
-        is_straight = is_straight and operand.type.shape == shape
+        is_straight = is_straight and lies_alike(operand)
         if operand in plan.in_memory:
             return plan.owner(operand) not in owners or is_straight
         maker = plan.makers[operand]
-        return all(check(v, is_straight and is_pointwise(maker)) for v in maker.inputs)
+        is_straight &= is_pointwise(maker) or maker.primitive.name == "reshape"
+        return all(check(v, is_straight) for v in maker.inputs)
 
     return all(check(v, is_pointwise(equation)) for v in equation.inputs)
+
+
+def _lengths(shape: tuple[int, ...]) -> list[int]:
+    return [n for n in shape if n != 1]

@@ -25,6 +25,7 @@ from pullback.compile.plan import Room, Step, is_computing, is_float_product
 from pullback.compile.processor import Processor
 from pullback.compile.prologues import emit_finder, emit_prologue
 from pullback.compile.reductions import emit_block_by_block, emit_row_by_row
+from pullback.compile.remat import rematerialise
 from pullback.compile.repeats import repeat
 from pullback.compile.schedule import schedule
 from pullback.compile.stacks import Stack
@@ -126,8 +127,8 @@ class FunctionEmitter:
         self, program: Program, graph: Graph, name: str, room: Room, is_alone: bool = False
     ) -> None:
         self.program = program
-        self.graph = graph = repeat(graph)
-        self.plan = schedule(graph, room, is_alone)
+        self.graph, again = rematerialise(repeat(graph), room)
+        self.plan = schedule(self.graph, room, again, is_alone)
         self.function = ir.Function(program.module, MAIN, name)
         if name != "main":
             self.function.linkage = "internal"

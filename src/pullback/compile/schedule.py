@@ -8,6 +8,7 @@ if it is an output, if several steps read it, if the step that makes or reads it
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 
 from pullback.compile.arena import overwrite, reuse_in_chains
 from pullback.compile.chains import join_chains
@@ -29,12 +30,31 @@ from pullback.compile.seams import has_seams, unfit
 from pullback.compile.tails import attach_tails
 from pullback.core.graph import Equation, Graph, Variable
 
-__all__ = ["schedule"]
+__all__ = ["schedule", "unfused"]
 
 
-def schedule(graph: Graph, room: Room, is_alone: bool = False) -> Schedule:
+def schedule(
+    graph: Graph, room: Room, again: Collection[Variable] = (), is_alone: bool = False
+) -> Schedule:
     """Decide the kernels of ``graph`` and what has memory; see :class:`Schedule`."""
-    plan = Schedule(graph, room, is_alone)
+    plan = unfused(graph, room)
+    plan.again, plan.is_alone = again, is_alone
+    merge_maps(plan)
+    attach_tails(plan)
+    attach_prologues(plan)
+    join_rows(plan)
+    join_blocks(plan)
+    _drop_stores(plan)
+    find_local(plan)
+    join_chains(plan)
+    overwrite(plan)
+    reuse_in_chains(plan)
+    return plan
+
+
+def unfused(graph: Graph, room: Room) -> Schedule:
+    """A step for each value with memory, with what is an expression inside of its loops."""
+    plan = Schedule(graph, room)
     for equation in graph.equations:
         for v in equation.outputs:
             plan.makers[v] = equation
@@ -51,16 +71,6 @@ def schedule(graph: Graph, room: Room, is_alone: bool = False) -> Schedule:
         shape = written[0].type.shape if is_inline(equation) else None
         is_loop = shape is not None and is_flat(plan, equation)
         plan.steps.append(Step([equation], plan.memory_of(equation.inputs), shape, is_loop))
-    merge_maps(plan)
-    attach_tails(plan)
-    attach_prologues(plan)
-    join_rows(plan)
-    join_blocks(plan)
-    _drop_stores(plan)
-    find_local(plan)
-    join_chains(plan)
-    overwrite(plan)
-    reuse_in_chains(plan)
     return plan
 
 

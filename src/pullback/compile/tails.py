@@ -42,6 +42,8 @@ def attach_tails(plan: Schedule) -> None:
         if tail is not None:
             waits = _holds_operands if step is last else _is_small_result
             tail = None if waits(plan, step, tail) else tail
+        if tail is not None and plan.is_again(tail) > plan.is_again(step):
+            tail = None
         if tail is not None and tail not in done and _fits(plan, step, tail):
             early = _early(step, tail, makers, done)
             if early is not None:
