@@ -131,6 +131,37 @@ def test_each_of_several_peaks_is_lowered() -> None:
     same(accumulated, weights, x, x + 1)
 
 
+def test_what_is_only_read_late_is_computed_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not with the product before it, which is read late too."""
+
+    def f(weights: Any, x: Any) -> Any:
+        early = (x + 1) @ weights[0]
+        side = np.exp(-early)
+        for w in weights:
+            x = np.tanh(x @ w)
+        return np.sum(x * side), np.sum(side + early, axis=0)
+
+    _, weights, x = network(ACTIVATIONS["relu"])
+    held = without(monkeypatch, f, weights, x).arena_bytes
+    monkeypatch.setattr(importlib.import_module("pullback.compile.remat"), "LEAST_PEAK", 0)
+    assert schedule(f, weights, x).arena_bytes <= held - LAYER
+    same(f, weights, x)
+
+
+def test_results_are_read_instead_of_being_computed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def loss(weights: Any, x: Any) -> Any:
+        layers = []
+        for w in weights:
+            x = np.maximum(x @ w + 0.1, 0)
+            layers.append(x)
+        return np.mean(x * x), layers
+
+    _, weights, x = network(ACTIVATIONS["relu"])
+    f = pb.value_and_grad(loss, has_aux=True)
+    assert counted(schedule(f, weights, x))["maximum"] == N_LAYERS
+    same(f, weights, x)
+
+
 def test_what_takes_long_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without products, elementary functions are most of the time."""
 

@@ -176,7 +176,6 @@ class Rewriter:
             own[maker.outputs[0]] = self.copy(maker, read)
         self.now[v] = own[v]
         self.outputs.update(own.values())
-        self.moved.clear()
 
     def copy(self, maker: Equation, read: dict[Operand, Operand]) -> Variable:
         output = Variable(maker.outputs[0].type)
