@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from pullback.compile.axes import Axis, joined, joints
 from pullback.compile.chunks import MAX_CHUNKS
 from pullback.compile.groups import rows_of
 from pullback.compile.ir import I8, I64, ZERO, box, ir, loop, loops
@@ -120,10 +121,18 @@ class Reduction:
         self.start = self.fold.start(self.emit, self.emit.constant(0, self.dtype))
         self.total_start = self.start
         kernel.is_flat = not self.kept and is_plain(kernel.plan, self.x)
-        self.along = [self.n] if kernel.is_flat else [x.shape[i] for i in self.axis]
+        self.along = [self.n] if kernel.is_flat else self.lengths()
         self.has_blocks = self.n > 2 * BLOCK
         if self.has_blocks and self.dtype == np.float32:  # many blocks are joined in more digits
             self.total_start = self.fold.start(self.emit, self.emit.constant(0, np.float64))
+
+    def lengths(self) -> list[int]:
+        """Of the loops over the axes that go; neighbours run as one where they can be read so."""
+        shape = self.x.type.shape
+        straight = [Axis(k) for k in range(len(shape))]
+        both_go = {i for i in self.axis if i + 1 in self.axis}
+        found = joined(shape, joints(self.kernel.plan, [(self.x, straight)], shape) & both_go)
+        return [found[i] for i in self.axis]
 
     def run(self) -> None:
         x, out = self.x.type, self.out.type
