@@ -161,3 +161,93 @@ def test_float32_sums_of_blocks_are_joined_in_more_digits():
 
     exact = np.sum(np.sqrt(x.astype(np.float64)))
     assert abs(pb.compile(f)(x)[1] - exact) < 2e-7 * exact
+
+
+# -- channels -------------------------------------------------------------------------------------
+IMAGES = {  # shapes, and the axis of the channels; pieces of a channel share no places of a cache
+    "images": ((6, 16, 13, 15), 1),
+    "channels first": ((16, 12, 10, 9), 0),
+    "channels behind places": ((6, 9, 10, 21), 2),
+    "signals": ((30, 9, 70), 1),
+}
+
+
+def batch_norm(k, x, scale, shift):
+    axes = tuple(i for i in range(x.ndim) if i != k)
+    shape = tuple(n if i == k else 1 for i, n in enumerate(x.shape))
+    centered = x - np.mean(x, axis=axes, keepdims=True)
+    y = centered / np.sqrt(np.mean(centered * centered, axis=axes, keepdims=True) + 1e-5)
+    return y * np.reshape(scale, shape) + np.reshape(shift, shape)
+
+
+@pytest.mark.parametrize("name", IMAGES)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_normalised_channels_are_one_kernel(name, dtype):
+    shape, k = IMAGES[name]
+    x, scale, shift = (RNG.normal(size=s).astype(dtype) for s in (shape, shape[k], shape[k]))
+    tolerance = 1e-12 if dtype == np.float64 else 3e-5
+
+    def normal(*args):
+        return batch_norm(k, *args)
+
+    def loss(*args):
+        return np.sum(np.maximum(normal(*args), 0.1) ** 2)
+
+    slopes = pb.grad(loss, argnums=(0, 1, 2))
+    assert len(kernels(normal, x, scale, shift)) == 1
+    assert len(kernels(slopes, x, scale, shift)) <= 3
+    for f in (normal, slopes):
+        found, expected = (pb.tree.leaves(g(x, scale, shift)) for g in (pb.compile(f), f))
+        for got, want in zip(found, expected, strict=True):
+            np.testing.assert_allclose(got, want, rtol=tolerance, atol=30 * tolerance)
+
+
+def totals(x):
+    return np.sum(x, axis=(0, 2, 3), keepdims=True) / 1000
+
+
+OTHER_CHANNELS = {
+    "the next channel": lambda x: (y := x - totals(x)) + np.roll(y, 1, axis=1),
+    "sums of the others": lambda x: x * totals(x)[:, ::-1],
+    "sums of all": lambda x: x * np.sum(totals(x)),
+    "images turned": lambda x: x + np.swapaxes(x - totals(x), 0, 1),
+    "other images": lambda x: (y := x - totals(x)) * y[::-1] * totals(y),
+    "places turned": lambda x: (y := x - totals(x)) * np.swapaxes(y, 2, 3) * totals(y),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_CHANNELS)
+def test_what_reads_other_channels_waits_for_them(name):
+    f = OTHER_CHANNELS[name]
+    x = RNG.normal(size=(11, 11, 13, 13))
+    np.testing.assert_allclose(pb.compile(f)(x), f(x), rtol=1e-11, atol=1e-11)
+    ct, want = (g(x) for g in (pb.compile(gradient(f)), gradient(f)))
+    np.testing.assert_allclose(ct, want, rtol=1e-9, atol=1e-9)
+
+
+def test_channels_are_written_over_only_when_nobody_reads_them():
+    def f(x):
+        y = np.cumsum(x, axis=3)
+        z = y - totals(y) / 1e4
+        return z * totals(z * z), np.roll(y, 1, axis=1) + z
+
+    def g(x):
+        y = np.cumsum(x, axis=3)
+        z = y - totals(y) / 1e4
+        return z * totals(z * z)
+
+    x = RNG.normal(size=(6, 16, 13, 15))
+    for function in (f, g):
+        pairs = (pb.tree.leaves(h(x)) for h in (pb.compile(function), function))
+        for got, want in zip(*pairs, strict=True):
+            np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-9)
+
+
+def test_channels_whose_pieces_share_places_of_the_cache_stay_apart():
+    """Rows of 32 x 32 numbers of every 64th channel are 256 KiB apart."""
+    near, far = RNG.normal(size=(16, 64, 13, 13)), RNG.normal(size=(16, 64, 32, 32))
+    ones = np.ones(64)
+    assert len(kernels(lambda x: batch_norm(1, x, ones, ones), near)) == 1
+    assert len(kernels(lambda x: batch_norm(1, x, ones, ones), far)) > 1
+    few = RNG.normal(size=(64, 4, 13, 13))
+    assert len(kernels(lambda x: batch_norm(1, x, ones[:4], ones[:4]), few)) > 1

@@ -17,8 +17,11 @@ from pullback.transforms.passes.pipeline import bodies
 PIPELINE, PROGRAM = "pullback.transforms.passes.pipeline", "pullback.compile.program"
 PASSES = [
     *[f"{PIPELINE}.{name}" for name in ("inline", "settle_carries", "simplify", "cse", "dce")],
-    *[f"{PROGRAM}.{name}" for name in ("expand", "turn_products", "fission", "optimize")],
-    *[f"{PROGRAM}.{name}" for name in ("sink_reshapes", "restack", "repeat", "rematerialise")],
+    *[f"{PROGRAM}.{name}" for name in ("expand", "turn_products", "join_folds", "fission")],
+    *[
+        f"{PROGRAM}.{name}"
+        for name in ("sink_reshapes", "restack", "optimize", "repeat", "rematerialise")
+    ],
 ]
 
 

@@ -296,6 +296,21 @@ def reduction(w: Writer) -> bool:
     return w.write(f"{name}({{0}}, axis={w.axes(x)}{keep})", x)
 
 
+def channels(w: Writer) -> bool:
+    """Folds of all axes but one, and maps with what they give."""
+    x = w.pick("f", is_tame, 3)
+    n = w.values[x].ndim
+    kept = w.rng.randrange(n)
+    gone = tuple(k for k in range(n) if k != kept)
+    centered = f"({{0}} - np.mean({{0}}, {gone}, keepdims=True))"
+    choices = [
+        f"{centered} / (1 + np.max(np.abs({{0}}), {gone}, keepdims=True))",
+        f"np.sum(np.tanh({centered}) ** 2, {gone})",
+        f"np.arctan({centered} * (1 + np.sum({{0}} * {{0}}, {gone}, keepdims=True)))",
+    ]
+    return w.write(w.rng.choice(choices), x)
+
+
 def truth(w: Writer) -> bool:
     x = w.pick("bi")
     return w.write(
@@ -460,6 +475,7 @@ FAMILIES = {
     where: 5,
     cast: 4,
     reduction: 14,
+    channels: 3,
     truth: 2,
     moved: 12,
     read: 9,

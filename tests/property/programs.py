@@ -56,6 +56,7 @@ def weighed(y):
 """
 GRAINED = [f"pullback.compile.{name}.GRAIN" for name in ("chunks", "stacks", "convolutions")]
 ROWS = [f"pullback.compile.groups.{name}" for name in ("SHORTEST", "LEAST_ROWS", "LEAST_ELEMENTS")]
+ROWS += [f"pullback.compile.groups.{name}" for name in ("LEAST_CHANNELS", "SMALLEST")]
 UNITS = [f"pullback.compile.chains.{name}" for name in ("LEAST_CHUNKS", "LEAST_ROWS", "ROWS")]
 UNITS += ["pullback.compile.iterations.LEAST_CHUNKS"]
 COPIES = {  # of small operands of products, for which maps are prologues

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pullback.compile.chains import reads_units
-from pullback.compile.groups import is_in_blocks, reads_rows, rows_of
+from pullback.compile.groups import (
+    channels_of,
+    is_in_blocks,
+    reads_channels,
+    reads_rows,
+    rows_of,
+)
 from pullback.compile.plan import INEXACT_FAR, Schedule, Step, aligned, reads_straight
 from pullback.core.graph import Equation, Variable
 
@@ -86,13 +92,15 @@ def _overwrite_in(plan: Schedule, step: Step, done: set[Variable]) -> None:
 
 
 def _kept_by(plan: Schedule, other: Step, group: Step) -> set[Variable]:
-    """What those must not write over that follow ``other`` row by row, or in blocks, in a group."""
+    """What those in a group must not write over that follow ``other`` in its rows or blocks."""
     if is_in_blocks(group):
         return set()  # each element is read where it is computed
-    rows = rows_of(group)
+    channels, rows = channels_of(group), rows_of(group)
 
     def is_done(v: Variable) -> bool:
-        """Whether ``other`` has read what is in the row, and no other row does."""
+        """Whether ``other`` has read what is in the row or channel, and no other one does."""
+        if channels is not None:
+            return all(reads_channels(plan, e, {v}, *channels) for e in other.equations)
         return rows is not None and all(reads_rows(plan, e, {v}, rows[0]) for e in other.equations)
 
     return {v for v in other.reads if not is_done(v)}

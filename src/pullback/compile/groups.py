@@ -2,13 +2,14 @@
 
 A pass over memory is saved for every value that one step reads and another one reads or writes: the
 moments and the parameters of an optimizer are updated in one loop; the maximum, the exponentials
-and the sum of a softmax are computed row after row, while a row is in the nearest cache.
+and the sum of a softmax are computed row after row, while a row is in the nearest cache; the mean
+and the variance of a batch channel after channel.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from pullback.compile.axes import Access, Axis, access_of
@@ -25,12 +26,15 @@ from pullback.compile.seams import has_seams
 from pullback.core.graph import Equation, Literal, Operand, Variable
 
 __all__ = [
+    "channels_of",
     "collected",
     "find_local",
     "is_in_blocks",
     "join_blocks",
+    "join_channels",
     "join_rows",
     "merge_maps",
+    "reads_channels",
     "reads_rows",
     "rows_of",
 ]
@@ -40,8 +44,12 @@ MAX_PARTS = 12  # of a kernel that runs row by row
 SHORTEST, LONGEST = 16, 8192  # elements of a row
 LEAST_ROWS = 32
 LEAST_ELEMENTS = 1 << 14  # of what is computed block by block
+LEAST_CHANNELS = 8
+SMALLEST = 1 << 10  # elements of a channel
+WAYS, WAY = 8, 1 << 16  # of a second cache: how many, and bytes
 
 Shape = tuple[int, ...]
+IsOwn = Callable[[Shape, Access], bool]
 
 
 def merge_maps(plan: Schedule) -> None:
@@ -163,7 +171,7 @@ def find_local(plan: Schedule) -> None:
             for v in part.reads:
                 readers.setdefault(v, set()).add(step)
     for step in plan.steps:
-        for part in step.parts if step.rows else ():
+        for part in step.parts if step.rows and channels_of(step) is None else ():
             if part.map_shape is not None and (
                 is_in_blocks(step) or rows_of(part) == rows_of(step)
             ):
@@ -220,40 +228,127 @@ def _all(plan: Schedule, part: Step) -> list[Equation]:
 
 def reads_rows(plan: Schedule, equation: Equation, owners: set[Variable], outer: Shape) -> bool:
     """Whether the memory of ``owners`` is read only in the row, or matrix, that is computed."""
+
+    def is_own(shape: Shape, access: Access) -> bool:
+        if shape[: len(outer)] != outer:
+            return False
+        return all(n == 1 or access[k] == Axis(k) for k, n in enumerate(outer))
+
     if is_float_product(equation):
         x1, x2 = equation.inputs
         is_matrix = x2.type.ndim <= 2  # all of it, for each row
         if is_matrix and not owners.isdisjoint(plan.memory_of([x2])):
             return False
         operands = [x1] if is_matrix else [x1, x2]
-        return all(_in_row(plan, v, _straight(v), owners, outer) for v in operands)
-    if _is_fold(equation):
-        (x,) = equation.inputs
-        return _in_row(plan, x, _straight(x), owners, outer)
-    (out, *_) = equation.outputs
-    return all(
-        _in_row(plan, v, access_of(equation, v, _straight(out)), owners, outer)
-        for v in equation.inputs
-    )
+        return all(_reads_own(plan, v, _straight(v), owners, is_own) for v in operands)
+    return _operands_read_own(plan, equation, owners, is_own)
 
 
 def _straight(operand: Operand) -> Access:
     return [Axis(k) for k in range(operand.type.ndim)]
 
 
-def _in_row(
-    plan: Schedule, operand: Operand, access: Access, owners: set[Variable], outer: Shape
+def _operands_read_own(
+    plan: Schedule, equation: Equation, owners: set[Variable], is_own: IsOwn
 ) -> bool:
-    """Whether an access reads the memory of ``owners`` only at its own indices of ``outer``."""
+    """Whether a map or a fold reads the memory of ``owners`` only as ``is_own`` allows."""
+    if equation.primitive.family == "reduction":
+        (x,) = equation.inputs
+        return _reads_own(plan, x, _straight(x), owners, is_own)
+    (out, *_) = equation.outputs
+    return all(
+        _reads_own(plan, v, access_of(equation, v, _straight(out)), owners, is_own)
+        for v in equation.inputs
+    )
+
+
+def _reads_own(
+    plan: Schedule, operand: Operand, access: Access, owners: set[Variable], is_own: IsOwn
+) -> bool:
     if isinstance(operand, Literal):
         return True
     if operand not in plan.in_memory:
         maker = plan.makers[operand]
         return all(
-            _in_row(plan, v, access_of(maker, v, access), owners, outer) for v in maker.inputs
+            _reads_own(plan, v, access_of(maker, v, access), owners, is_own) for v in maker.inputs
         )
-    if plan.owner(operand) not in owners:
-        return True
-    if operand.type.shape[: len(outer)] != outer:
+    return plan.owner(operand) not in owners or is_own(operand.type.shape, access)
+
+
+# -- channels -------------------------------------------------------------------------------------
+def join_channels(plan: Schedule) -> None:
+    """Let folds of all axes but one, and maps of the same shape, follow channel by channel."""
+    plan.steps = collected(plan, _follows_channels, _joined)
+
+
+def channels_of(step: Step) -> tuple[Shape, int] | None:
+    """The shape of what a step folds to a number for each index of one axis, and that axis."""
+    for part in step.parts:
+        equation = part.equation
+        if equation.primitive.family == "reduction" and equation.primitive.scalar is not None:
+            shape, gone = equation.inputs[0].type.shape, equation.params["axis"]
+            kept = [k for k in range(len(shape) - 1) if k not in gone]
+            if len(gone) == len(shape) - 1 > 1 and kept:
+                return shape, kept[0]
+    return None
+
+
+def _follows_channels(plan: Schedule, group: Step, step: Step) -> bool:
+    """Whether a step can follow a group channel by channel, and gains by it."""
+    known = channels_of(group) or channels_of(step)
+    if known is None or group.tail or step.tail or step.rows or len(group.parts) >= MAX_PARTS:
         return False
-    return all(n == 1 or access[k] == Axis(k) for k, n in enumerate(outer))
+    shape, k = known
+    size = math.prod(shape)
+    if shape[k] < LEAST_CHANNELS or size // shape[k] < SMALLEST:
+        return False
+    parts = [*group.parts, step]
+    if not all(_has_channels(part, shape, k) for part in parts):
+        return False
+    outputs = {v for part in group.parts for v in part.outputs}
+    reads = {v for part in group.parts for v in part.reads if v.type.size == size}
+    if (outputs | reads).isdisjoint(step.reads) or not _stay_near(parts, shape, k):
+        return False
+    if any(has_seams(e) or e.primitive.name in INEXACT_FAR for p in parts for e in _all(plan, p)):
+        return False
+    return all(reads_channels(plan, e, outputs, shape, k) for e in step.equations)
+
+
+def _stay_near(parts: Sequence[Step], shape: Shape, k: int) -> bool:
+    """Whether a second cache holds a channel of all arrays until the last part.
+
+    A channel is in pieces, one of each image. If their distance is a multiple of a large power of
+    two, as that of 32 x 32 places usually is, they share few places of the cache.
+    """
+    arrays = {v for part in parts for v in (*part.reads, *part.outputs)}
+    items = [v.type.dtype.itemsize for v in arrays if v.type.size == math.prod(shape)]
+    piece = math.prod(shape[k + 1 :]) * max(items)
+    places = min(WAY // math.gcd(piece * shape[k], WAY) * piece, WAY)
+    return math.prod(shape[:k]) * math.prod(shape[k + 1 :]) * sum(items) <= WAYS * places
+
+
+def _has_channels(part: Step, shape: Shape, k: int) -> bool:
+    """Whether a step is such a fold, or a map over all elements or a number for each channel."""
+    if part.map_shape is None:
+        return channels_of(part) == (shape, k)
+    return part.map_shape == shape or _is_one_each(part.map_shape, shape[k])
+
+
+def _is_one_each(shape: Shape, n: int) -> bool:
+    return [length for length in shape if length != 1] == [n]
+
+
+def reads_channels(
+    plan: Schedule, equation: Equation, owners: set[Variable], shape: Shape, k: int
+) -> bool:
+    """Whether the memory of ``owners`` is read only in the channel that is computed."""
+    (out, *_) = equation.outputs
+    is_fold = equation.primitive.family == "reduction"
+    loop = k if is_fold or out.type.shape == shape else out.type.shape.index(shape[k])
+
+    def is_own(found: Shape, access: Access) -> bool:
+        if found == shape:
+            return access[k] == Axis(loop)
+        return _is_one_each(found, shape[k]) and access[found.index(shape[k])] == Axis(loop)
+
+    return _operands_read_own(plan, equation, owners, is_own)

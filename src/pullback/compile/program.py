@@ -17,14 +17,13 @@ from pullback.compile.arena import place
 from pullback.compile.control import CONTROL, Code, emit_callback, emit_copies
 from pullback.compile.entry import MAIN
 from pullback.compile.forms import kernel_for
-from pullback.compile.groups import is_in_blocks
 from pullback.compile.ir import I32, I64, POINTER, Module, ir, with_whole_vectors, written
 from pullback.compile.iterations import emit_iterations, is_independent
 from pullback.compile.kernels import Kernel, emit_tail, emit_tail_of_images
 from pullback.compile.plan import Room, Step, is_computing, is_float_product
 from pullback.compile.processor import Processor
 from pullback.compile.prologues import emit_finder, emit_prologue
-from pullback.compile.reductions import emit_block_by_block, emit_row_by_row
+from pullback.compile.reductions import emit_group
 from pullback.compile.remat import rematerialise
 from pullback.compile.repeats import repeat
 from pullback.compile.schedule import schedule
@@ -35,6 +34,7 @@ from pullback.core.graph import Equation, Graph, Literal, Variable
 from pullback.errors import CompileError
 from pullback.transforms.passes.expand import expand
 from pullback.transforms.passes.fission import fission
+from pullback.transforms.passes.folds import join_folds
 from pullback.transforms.passes.pipeline import optimize
 from pullback.transforms.passes.promote import promote
 from pullback.transforms.passes.reshapes import sink_reshapes
@@ -112,8 +112,9 @@ def emit_program(
     Raises:
         CompileError: if an equation has no native form and ``allow_callbacks`` is false.
     """
+    graph = join_folds(turn_products(optimize(promote(expand(graph)))))
     return Program(
-        optimize(restack(sink_reshapes(fission(turn_products(optimize(promote(expand(graph)))))))),
+        optimize(restack(sink_reshapes(fission(graph)))),
         processor,
         allow_callbacks,
         donated,
@@ -186,8 +187,7 @@ class FunctionEmitter:
             if is_float_product(equation):
                 return self.product(step)
             if step.rows:
-                emit = emit_block_by_block if is_in_blocks(step) else emit_row_by_row
-                return self.kernel_of(step, emit)
+                return self.kernel_of(step, emit_group)
             if emitter := kernel_for(equation):
                 return self.kernel_of(step, emitter)
         except CompileError as error:

@@ -11,14 +11,14 @@ import numpy as np
 
 from pullback.compile.axes import Axis, joined, joints
 from pullback.compile.chunks import MAX_CHUNKS
-from pullback.compile.groups import rows_of
+from pullback.compile.groups import channels_of, is_in_blocks, rows_of
 from pullback.compile.ir import I8, I64, ZERO, box, ir, loop, loops
 from pullback.compile.kernels import Index, Kernel, Part, unraveled
 from pullback.compile.llvm import Scalar, ScalarEmitter
 from pullback.compile.plan import aligned, is_extreme_of_none, is_plain
 from pullback.errors import CompileError
 
-__all__ = ["emit_reduction", "emit_row_by_row"]
+__all__ = ["emit_group", "emit_reduction"]
 
 FEW = 9  # elements that are folded without a loop: those of a window
 BLOCK = 1024  # elements that are folded before their sum is added to the others
@@ -27,6 +27,16 @@ BLOCK = 1024  # elements that are folded before their sum is added to the others
 def emit_reduction(kernel: Kernel) -> None:
     """Fold the reduced axes, innermost where possible, else row by row into the output."""
     Reduction(kernel).run()
+
+
+def emit_group(kernel: Kernel) -> None:
+    """Folds and maps that follow each other block by block, channel by channel or row by row."""
+    if is_in_blocks(kernel.step):
+        emit_block_by_block(kernel)
+    elif channels_of(kernel.step) is not None:
+        emit_channel_by_channel(kernel)
+    else:
+        emit_row_by_row(kernel)
 
 
 def emit_row_by_row(kernel: Kernel) -> None:
@@ -48,6 +58,25 @@ def emit_row_by_row(kernel: Kernel) -> None:
                     own.map_at([*index, i])
             else:
                 own.map_at(index if part.map_shape == outer else [*index, ZERO])
+
+
+def emit_channel_by_channel(kernel: Kernel) -> None:
+    """Folds and maps of the same channels, one channel after the other."""
+    build, found = kernel.builder, channels_of(kernel.step)
+    assert found is not None, "a part folds all but channels"
+    shape, k = found
+    kernel.split([shape[k]])
+    with loops(build, [shape[k]], kernel.part) as (channel,):
+        for part in kernel.step.parts:
+            own = Kernel(kernel.plan, part, build, kernel.pointers, kernel.report)
+            if part.map_shape is None:
+                Reduction(own).fold_at([channel])
+            elif part.map_shape == shape:
+                lengths = joined(shape, own.joints() - {k - 1, k})
+                with loops(build, [*lengths[:k], *lengths[k + 1 :]]) as index:
+                    own.map_at([*index[:k], channel, *index[k:]])
+            else:
+                own.map_at([ZERO if n == 1 else channel for n in part.map_shape])
 
 
 def emit_block_by_block(kernel: Kernel) -> None:

@@ -13,7 +13,13 @@ from collections.abc import Collection
 from pullback.compile.arena import overwrite, reuse_in_chains
 from pullback.compile.chains import join_chains
 from pullback.compile.convolutions import slides
-from pullback.compile.groups import find_local, join_blocks, join_rows, merge_maps
+from pullback.compile.groups import (
+    find_local,
+    join_blocks,
+    join_channels,
+    join_rows,
+    merge_maps,
+)
 from pullback.compile.plan import (
     Room,
     Schedule,
@@ -44,6 +50,7 @@ def schedule(
     attach_prologues(plan)
     join_rows(plan)
     join_blocks(plan)
+    join_channels(plan)
     _drop_stores(plan)
     find_local(plan)
     join_chains(plan)
