@@ -206,6 +206,7 @@ def totals(x):
     return np.sum(x, axis=(0, 2, 3), keepdims=True) / 1000
 
 
+V = RNG.normal(size=(1, 1, 13, 40))
 OTHER_CHANNELS = {
     "the next channel": lambda x: (y := x - totals(x)) + np.roll(y, 1, axis=1),
     "sums of the others": lambda x: x * totals(x)[:, ::-1],
@@ -213,6 +214,8 @@ OTHER_CHANNELS = {
     "images turned": lambda x: x + np.swapaxes(x - totals(x), 0, 1),
     "other images": lambda x: (y := x - totals(x)) * y[::-1] * totals(y),
     "places turned": lambda x: (y := x - totals(x)) * np.swapaxes(y, 2, 3) * totals(y),
+    "numbers for rows": lambda x: np.sum(x, (0, 2, 3))[:, None] / 1000 * np.ones((11, 5)),
+    "products of images": lambda x: (((y := np.exp(x)) - totals(y)) * totals(y * y), y @ V),
 }
 
 
@@ -220,9 +223,14 @@ OTHER_CHANNELS = {
 def test_what_reads_other_channels_waits_for_them(name):
     f = OTHER_CHANNELS[name]
     x = RNG.normal(size=(11, 11, 13, 13))
-    np.testing.assert_allclose(pb.compile(f)(x), f(x), rtol=1e-11, atol=1e-11)
-    ct, want = (g(x) for g in (pb.compile(gradient(f)), gradient(f)))
-    np.testing.assert_allclose(ct, want, rtol=1e-9, atol=1e-9)
+
+    def loss(x):
+        return sum(np.sum(np.tanh(y)) for y in pb.tree.leaves(f(x)))
+
+    for g in (f, pb.grad(loss)):
+        found, expected = (pb.tree.leaves(h(x)) for h in (pb.compile(g), g))
+        for got, want in zip(found, expected, strict=True):
+            np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-9)
 
 
 def test_channels_are_written_over_only_when_nobody_reads_them():
@@ -236,11 +244,28 @@ def test_channels_are_written_over_only_when_nobody_reads_them():
         z = y - totals(y) / 1e4
         return z * totals(z * z)
 
+    def turned(x):
+        y = np.cumsum(x, axis=3)
+        z = y[:, ::-1] * totals(y)
+        return y + z * totals(z)
+
     x = RNG.normal(size=(6, 16, 13, 15))
-    for function in (f, g):
+    for function in (f, g, turned):
         pairs = (pb.tree.leaves(h(x)) for h in (pb.compile(function), function))
         for got, want in zip(*pairs, strict=True):
             np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-9)
+
+
+def test_numbers_of_channels_may_have_any_axes():
+    def f(x):
+        total = np.sum(x, axis=(0, 2, 3))
+        length = np.sqrt(1 + total * total)
+        return x / length[:, None, None], length
+
+    x = RNG.normal(size=(6, 16, 13, 15))
+    assert len(kernels(f, x)) == 1
+    for got, want in zip(pb.compile(f)(x), f(x), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-12)
 
 
 def test_channels_whose_pieces_share_places_of_the_cache_stay_apart():
