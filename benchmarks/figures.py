@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks import compiled_steps
 from benchmarks.command_line import from_command_line
-from benchmarks.compiled_steps import CAPTIONS, best_ratio, tables
+from benchmarks.compiled_steps import CAPTIONS, PEERS, best_ratio, tables
 from benchmarks.limits import least_seconds, measured
 from benchmarks.workloads import all_workloads
 
@@ -26,7 +26,7 @@ KEPT, PAGE, README = (
     ROOT / p for p in ("benchmarks/figures.json", "docs/benchmarks.md", "README.md")
 )
 PACKAGES = ("numpy", "llvmlite", "jax", "torch", "autograd")
-IN_README = ("MLP 8", "transformer", "LSTM", "CNN", "Gaussian")
+IN_README = ("MLP 8", "transformer", "LSTM", "CNN", "ResNet", "Gaussian")
 PROSE = """# Benchmarks
 
 Whole steps: forward pass, backward pass and Adam in one call, but for the Hessian-vector product
@@ -113,13 +113,18 @@ def page(kept: dict[str, Any]) -> str:
 
 
 def short_table(kept: dict[str, Any]) -> str:
-    table = [["step", "ours, ms", "fastest other", "times faster", "of limit"]]
+    heads = ["step", "ours, ms", "fastest other", "times faster", "of limit"]
+    table = [[*heads, "ours, MB", "least of others, MB"]]
     for row in kept["rows"]:
         if row["name"].startswith(IN_README):
             ratio, peer = best_ratio(row)
             ours = row["seconds"]["compiled"]
             share = least_seconds(row["needs"], kept["rates"]) / ours
-            table.append([row["name"], f"{1e3 * ours:.3g}", peer, f"{ratio:.1f}", f"{share:.0%}"])
+            times = [f"{1e3 * ours:.3g}", peer, f"{ratio:.1f}", f"{share:.0%}"]
+            held = row["memory"]
+            least = min((held[peer] for peer in PEERS if peer in held), default=0)
+            megabytes = [f"{n / 1e6:.3g}" if n else "-" for n in (held["compiled"], least)]
+            table.append([row["name"], *times, *megabytes])
     return in_markdown(table)
 
 

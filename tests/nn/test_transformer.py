@@ -118,6 +118,15 @@ def test_derivatives_of_first_and_second_order(case: str, few_scores: int) -> No
     check_grads(f, operands, order=2)
 
 
+def test_a_scale_for_each_head(few_scores: int) -> None:
+    q, k, v = draw(*CASES["heads"])
+    scale = np.array([0.3, 1.0, 2.0])[:, None, None]
+    heads = zip(*(np.moveaxis(x, 1, 0) for x in (q, k, v)), scale.flat, strict=True)
+    expected = np.stack([by_rows(*head) for head in heads], axis=1)
+    np.testing.assert_allclose(nn.attention(q, k, v, scale=scale), expected, rtol=1e-12)
+    check_grads(lambda scale: nn.attention(q, k, v, scale=scale), (scale,))
+
+
 def test_compiled_second_derivatives_along_a_direction(few_scores: int) -> None:
     args = tuple(draw((2, 8, 3), (2, 5, 3), (2, 5, 3)))
     along = tuple(draw(*(x.shape for x in args), seed=1))

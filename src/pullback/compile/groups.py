@@ -217,9 +217,15 @@ def _joinable(plan: Schedule, group: Step, step: Step) -> bool:
     reads = {v for part in group.parts for v in part.reads if v.type.size == n * math.prod(outer)}
     if outputs.union(() if is_one else reads).isdisjoint(step.reads):
         return False
-    if any(has_seams(e) or e.primitive.name in INEXACT_FAR for p in parts for e in _all(plan, p)):
+    if not _runs_once(plan, parts):
         return False
     return all(reads_rows(plan, e, outputs, outer) for e in step.equations)
+
+
+def _runs_once(plan: Schedule, parts: Sequence[Step]) -> bool:
+    """Whether no loop of the parts runs piece by piece, or again with other functions."""
+    equations = (e for part in parts for e in _all(plan, part))
+    return not any(has_seams(e) or e.primitive.name in INEXACT_FAR for e in equations)
 
 
 def _all(plan: Schedule, part: Step) -> list[Equation]:
@@ -309,7 +315,7 @@ def _follows_channels(plan: Schedule, group: Step, step: Step) -> bool:
     reads = {v for part in group.parts for v in part.reads if v.type.size == size}
     if (outputs | reads).isdisjoint(step.reads) or not _stay_near(parts, shape, k):
         return False
-    if any(has_seams(e) or e.primitive.name in INEXACT_FAR for p in parts for e in _all(plan, p)):
+    if not _runs_once(plan, parts):
         return False
     return all(reads_channels(plan, e, outputs, shape, k) for e in step.equations)
 

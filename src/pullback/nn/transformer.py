@@ -37,7 +37,7 @@ def attention(
     bias: Any = None,
     mask: Any = None,
     is_causal: bool = False,
-    scale: float | None = None,
+    scale: Any = None,
 ) -> Any:
     """``softmax(query @ key.T * scale + bias) @ value``: scaled dot-product attention.
 
@@ -53,7 +53,8 @@ def attention(
         bias: is added to the scores; broadcasts to ``(..., T, S)``.
         mask: booleans, true where a query may use a key; broadcasts to ``(..., T, S)``.
         is_causal: query ``t`` uses the keys ``s <= t`` only (and those that ``mask`` allows).
-        scale: of the products; ``1 / sqrt(D)`` unless given. With no features (``D == 0``) all
+        scale: of the products, a number or, as one for each head, what broadcasts to the query;
+            ``1 / sqrt(D)`` unless given. With no features (``D == 0``) all
             products are 0, and so are the scores, but for the bias.
 
     Returns:
@@ -77,6 +78,8 @@ def attention(
     shape = _score_shape(query, key, value, bias, mask)
     if scale is None:
         scale = max(np.shape(query)[-1], 1) ** -0.5
+    elif np.ndim(scale):
+        query, scale = query * scale, 1.0
     operands = [_with_rank(x, len(shape)) for x in (query, key, value, bias, mask)]
     if math.prod(shape) <= MOST_SCORES[shape[-2] * shape[-1] > BLOCK * BLOCK]:
         return _whole(*operands, form=Form(scale, is_causal))
