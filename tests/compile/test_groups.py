@@ -120,6 +120,14 @@ BLOCKS = {
         np.argmin(np.tanh(x) + x),
     ),
     "a gradient": pb.value_and_grad(lambda x: np.mean(np.tanh(x) * np.exp(-x * x))),
+    "the largest": lambda x: (y := np.tanh(x), np.sum((y == np.max(y)) * 1.0))[1],
+    "the slope of the largest": pb.grad(lambda x: np.max(np.tanh(x))),
+    "a variance": lambda x: np.var(np.tanh(x)),
+    "an extreme and a sum": lambda x: (
+        (y := np.tanh(x)),
+        np.sum(np.exp(y - np.max(y))),
+        np.sum(y),
+    )[1:],
 }
 
 

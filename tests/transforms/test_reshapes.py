@@ -37,6 +37,15 @@ def test_a_fold_of_joined_axes_folds_the_axes(fold):
     assert names(lambda x: fold(windows(x), axis=(0, 2)), X).count("reshape") == 1
 
 
+def test_an_array_may_meet_its_own_joined_axes():
+    row = np.arange(5.0)[:, None]
+    for x in (row, row[:1]):
+        assert "add" in names(lambda x: x.T + np.reshape(x.T, -1), x)
+        np.testing.assert_array_equal(
+            pb.compile(lambda x: np.sin(x.T) * np.reshape(x.T, -1))(x), np.sin(x.T) * x[:, 0]
+        )
+
+
 def test_the_gradient_of_pooling_needs_no_transposed_array():
     ones = names(pb.grad(lambda x: np.sum(np.max(windows(np.maximum(x, 0)), axis=0) ** 2)), X)
     assert ones.count("reshape") == 2  # to the windows and back

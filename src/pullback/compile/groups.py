@@ -154,6 +154,9 @@ def _follows_blocks(plan: Schedule, group: Step, step: Step) -> bool:
         return False
     parts = [*group.parts, step]
     touched = {v for p in group.parts for v in (*p.reads, *p.outputs) if v.type.size == size}
+    late = {v for p in group.parts if p.map_shape is None for v in p.outputs}
+    if not late.isdisjoint(step.reads):
+        return False  # known after the last block
     return (
         is_plain(plan, step.equation.inputs[0])
         and not touched.isdisjoint(step.reads)
@@ -328,7 +331,7 @@ def _stay_near(parts: Sequence[Step], shape: Shape, k: int) -> bool:
     """
     arrays = {v for part in parts for v in (*part.reads, *part.outputs)}
     items = [v.type.dtype.itemsize for v in arrays if v.type.size == math.prod(shape)]
-    piece = math.prod(shape[k + 1 :]) * max(items)
+    piece = math.prod(shape[k + 1 :]) * max(items, default=1)
     places = min(WAY // math.gcd(piece * shape[k], WAY) * piece, WAY)
     return math.prod(shape[:k]) * math.prod(shape[k + 1 :]) * sum(items) <= WAYS * places
 

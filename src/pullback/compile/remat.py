@@ -5,6 +5,9 @@ from what is held anyway: rectified arrays from what they rectify, normalised on
 ones and a number for each row, softmaxes from queries and keys. What has left the caches costs as
 much to load as what it is computed from, so the peak falls and the time hardly changes
 (rematerialisation: Chen et al. 2016, arXiv:1604.06174, who drop what is cheap).
+
+Two loops may round differently. What is compared with what follows from it, as an array with its
+maximum, is held: it would not be found there.
 """
 
 from __future__ import annotations
@@ -17,10 +20,11 @@ from itertools import pairwise
 import numpy as np
 
 from pullback.analysis.cost import equation_cost
-from pullback.compile.plan import Room, Schedule, is_float_product, is_inline
+from pullback.compile.plan import Room, Schedule, is_float_product, is_inline, is_move
 from pullback.compile.schedule import unfused
 from pullback.core.graph import Equation, Graph, Literal, Operand, Variable
 from pullback.transforms.passes.dce import dce
+from pullback.transforms.passes.rounding import EXACT
 
 __all__ = ["rematerialise"]
 
@@ -33,6 +37,9 @@ BUDGET = 0.1  # of the operations of the program
 PRODUCT = 0.2  # of the time of others take those of products
 SHARE = 0.5  # of the peak, that memory has at some time while a value need not be held
 GAIN = 0.05  # of the peak: less is not worth any time
+COMPARISONS = {"equal", "greater", "greater_equal", "less", "less_equal", "not_equal"}
+JUMPS = {"ceil", "floor", "floor_divide", "fmod", "remainder", "rint", "trunc"}
+JUMPS |= {"copysign", "heaviside", "sign", "signbit"}
 
 
 def rematerialise(graph: Graph, room: Room) -> tuple[Graph, Collection[Variable]]:
@@ -80,6 +87,11 @@ class Lives:
             if v not in self.fixed:
                 self.held[places[0] : places[-1] + 1] += v.type.nbytes
         self.before = self.held.copy()
+        self.order = {equation: i for i, equation in enumerate(plan.graph.equations)}
+        self.readers: dict[Operand, list[Equation]] = {}
+        for equation in self.order:
+            for x in set(equation.inputs):
+                self.readers.setdefault(x, []).append(equation)
 
     def dropped(self, least: float, limit: float) -> Again:
         """What need not be held while memory has ``least`` bytes; ``held`` is without it then."""
@@ -97,7 +109,8 @@ class Lives:
                 continue
             found: dict[Equation, None] = {}
             is_had = self.follows(v, v, stop, found) and len(found) <= MOST
-            if is_had and _operations(found) <= limit * v.type.nbytes:
+            is_cheap = is_had and _operations(found) <= limit * v.type.nbytes
+            if is_cheap and (_is_exact(found) or not self.decides(v, stop, found)):
                 again[v] = stop, list(found)
                 self.held[start + 1 : stop] -= v.type.nbytes
                 self.read_at(stop, self.plan.memory_of(x for e in found for x in e.inputs))
@@ -126,6 +139,26 @@ class Lives:
             found[maker] = None
         return True
 
+    def decides(self, v: Variable, place: int, equations: Collection[Equation]) -> bool:
+        """Whether a choice depends on digits of ``v``, or of what the equations make on the way.
+
+        Late comparisons with numbers, as in the slope of a rectified array, depend on no others.
+        """
+        if not (COMPARISONS | JUMPS).isdisjoint(e.primitive.name for e in equations):
+            return True
+        start = self.order[self.plan.steps[place].equation]
+        waiting, seen = [v], {v}
+        while waiting:
+            for e in self.readers.get(waiting.pop(), ()):
+                is_late = self.order[e] >= start
+                is_plain = is_late and any(isinstance(x, Literal) for x in e.inputs)
+                if e.primitive.name in JUMPS or (e.primitive.name in COMPARISONS and not is_plain):
+                    return True
+                if is_inline(e) and e.outputs[0] not in seen:
+                    seen.add(e.outputs[0])
+                    waiting.append(e.outputs[0])
+        return False
+
     def is_there(self, u: Variable, place: int, n_bytes: int) -> bool:
         """Whether ``u`` is held until then anyway, or is much smaller than ``n_bytes``."""
         if u not in self.plan.in_memory:
@@ -143,6 +176,11 @@ class Lives:
             self.held[places[-1] + 1 : place + 1] += v.type.nbytes
             if place not in places:
                 insort(places, place)
+
+
+def _is_exact(equations: Iterable[Equation]) -> bool:
+    """Whether equations give the same digits in any loop."""
+    return all(is_move(e) or e.primitive.name in EXACT for e in equations)
 
 
 class Rewriter:

@@ -95,7 +95,8 @@ def _sunk(equation: Equation, apart: dict[Operand, Variable]) -> list[Equation] 
         axis = (*range(n), *(i + n - 1 for i in axis if i))
         return [replace(equation, inputs=inputs, params={**equation.params, "axis": axis})]
     is_map = primitive.family == "elementwise" or primitive.name == "astype"
-    if not is_map or others or any(i.type.ndim >= v.type.ndim for i in inputs if i not in known):
+    rest = [i for i in equation.inputs if i not in apart]
+    if not is_map or others or any(i.type.ndim >= v.type.ndim for i in rest):
         return None
     if any(i.type.shape != x.type.shape for i in known):
         return None
