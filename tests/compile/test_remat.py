@@ -15,6 +15,8 @@ from pullback import nn
 from pullback.compile import engine
 from pullback.compile.plan import Schedule
 
+remat = importlib.import_module("pullback.compile.remat")
+
 N_LAYERS, N_ROWS, WIDTH = 8, 512, 128
 LAYER = N_ROWS * WIDTH * 8  # bytes of what a layer makes
 
@@ -36,7 +38,7 @@ def schedule(f: Any, *args: Any) -> Schedule:
 def without(monkeypatch: pytest.MonkeyPatch, f: Any, *args: Any) -> Schedule:
     """The schedule if everything is held."""
     with monkeypatch.context() as patch:
-        patch.setattr(importlib.import_module("pullback.compile.remat"), "LEAST_PEAK", 1 << 60)
+        patch.setattr(remat, "LEAST_PEAK", 1 << 60)
         return schedule(f, *args)
 
 
@@ -111,7 +113,7 @@ def test_softmaxes_are_computed_again_from_queries_and_keys(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Each layer holds what goes through it: three operands of attention, what it gives, and x."""
-    monkeypatch.setattr(importlib.import_module("pullback.compile.remat"), "BUDGET", 0.3)
+    monkeypatch.setattr(remat, "BUDGET", 0.3)
     shallow, deep = transformer(4), transformer(6)
     growth = schedule(*deep).arena_bytes - schedule(*shallow).arena_bytes
     assert growth < 2 * 5.5 * shallow[2].nbytes
@@ -152,6 +154,29 @@ def test_what_choices_depend_on_is_held(activation: Any) -> None:
             waiting += makers[v].inputs
 
 
+def test_long_programs_are_not_searched_to_their_ends() -> None:
+    """Each value of 400 steps would be followed through all later ones."""
+
+    def loss(x: Any) -> Any:
+        for _ in range(400):
+            x = np.sin(x) * x + 0.5
+        return np.mean(x)
+
+    x = np.ones(20_000)
+    looked = 0
+    original = remat.is_inline
+
+    def counting(equation: Any) -> bool:
+        nonlocal looked
+        looked += 1
+        return original(equation)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(remat, "is_inline", counting)
+        schedule(pb.grad(loss), x)
+    assert 0 < looked < 400_000
+
+
 def test_each_of_several_peaks_is_lowered() -> None:
     """Gradients of two halves of a batch, one after the other."""
     f, weights, x = network(ACTIVATIONS["relu"])
@@ -177,7 +202,7 @@ def test_what_is_only_read_late_is_computed_late(monkeypatch: pytest.MonkeyPatch
 
     _, weights, x = network(ACTIVATIONS["relu"])
     held = without(monkeypatch, f, weights, x).arena_bytes
-    monkeypatch.setattr(importlib.import_module("pullback.compile.remat"), "LEAST_PEAK", 0)
+    monkeypatch.setattr(remat, "LEAST_PEAK", 0)
     assert schedule(f, weights, x).arena_bytes <= held - LAYER
     same(f, weights, x)
 
@@ -209,7 +234,7 @@ def test_what_takes_long_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
     held = counted(without(monkeypatch, f, x))
     found = counted(schedule(f, x))
     assert (found["sin"], found["exp"]) == (held["sin"], held["exp"])
-    monkeypatch.setattr(importlib.import_module("pullback.compile.remat"), "BUDGET", 1e9)
+    monkeypatch.setattr(remat, "BUDGET", 1e9)
     assert counted(schedule(f, x))["sin"] > held["sin"]
     same(f, x)
 

@@ -37,9 +37,12 @@ BUDGET = 0.1  # of the operations of the program
 PRODUCT = 0.2  # of the time of others take those of products
 SHARE = 0.5  # of the peak, that memory has at some time while a value need not be held
 GAIN = 0.05  # of the peak: less is not worth any time
+FAR = 64  # values after one that are looked at for choices; it is held if there are more
 COMPARISONS = {"equal", "greater", "greater_equal", "less", "less_equal", "not_equal"}
-JUMPS = {"ceil", "floor", "floor_divide", "fmod", "remainder", "rint", "trunc"}
-JUMPS |= {"copysign", "heaviside", "sign", "signbit"}
+JUMPS = {
+    *("ceil", "floor", "floor_divide", "fmod", "remainder", "rint", "trunc"),
+    *("copysign", "heaviside", "sign", "signbit"),
+}
 
 
 def rematerialise(graph: Graph, room: Room) -> tuple[Graph, Collection[Variable]]:
@@ -149,6 +152,8 @@ class Lives:
         start = self.order[self.plan.steps[place].equation]
         waiting, seen = [v], {v}
         while waiting:
+            if len(seen) > FAR:
+                return True
             for e in self.readers.get(waiting.pop(), ()):
                 is_late = self.order[e] >= start
                 is_plain = is_late and any(isinstance(x, Literal) for x in e.inputs)
