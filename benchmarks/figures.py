@@ -26,7 +26,7 @@ KEPT, PAGE, README = (
     ROOT / p for p in ("benchmarks/figures.json", "docs/benchmarks.md", "README.md")
 )
 PACKAGES = ("numpy", "llvmlite", "jax", "torch", "autograd")
-IN_README = ("MLP 8", "transformer", "LSTM", "CNN", "ResNet", "Gaussian")
+IN_README = ("MLP 8", "transformer", "LSTM", "ResNet", "Gaussian")
 PROSE = """# Benchmarks
 
 Whole steps: forward pass, backward pass and Adam in one call, but for the Hessian-vector product

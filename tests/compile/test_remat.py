@@ -229,6 +229,7 @@ def test_what_takes_long_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
             x = np.sin(x) * x + np.exp(-x * x)
         return np.mean(x)
 
+    monkeypatch.setattr(remat, "FAR", 1000)
     x = np.random.default_rng(0).normal(size=(N_ROWS, WIDTH))
     f = pb.grad(loss)
     held = counted(without(monkeypatch, f, x))
