@@ -78,8 +78,8 @@ def collected(
         near = set().union(*(touching.get(v, ()) for v in step.all_reads))
         is_alone = any(map(is_foreign, step.equations))
         places = range(len(steps) - 1, -1, -1) if near and not is_alone else ()
-        is_again = plan.is_again(step)
-        near = {s for s in near if not is_again or plan.is_again(s)}
+        if plan.is_again(step):
+            near = {s for s in near if plan.is_again(s)}
         fit = (i for i in places if steps[i] in near and fits(plan, steps[i], step))
         last = _added(steps, next(fit, None), step, partial(join, plan))
         for part in () if is_alone else last.parts:
