@@ -61,7 +61,8 @@ for `eager` and `autograd` what NumPy and Python allocate in one call (`tracemal
 what its profiler sees its allocator give out. Results are new arrays everywhere.
 
 Other measurements: `./scripts/bench` with the names `eager_mlp` (small networks without compiling),
-`gradient_cost` (value and gradient over the value), `call_overhead`, `import_time` and `pool`.
+`gradient_cost` (value and gradient over the value), `products` (generated ones beside BLAS),
+`call_overhead`, `import_time` and `pool`.
 """
 
 

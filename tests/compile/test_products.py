@@ -20,7 +20,7 @@ LAYOUTS = [(False, False), (True, False), (False, True), (True, True)]
 ROWS = (1, 2, 3, 5, 6, 7, 11, 12, 13)  # around the height of a tile
 COLUMNS = (1, 3, 4, 7, 8, 9, 15, 16, 17, 24, 25, 33, 49, 65)  # around vectors and panels
 INNER = (0, 1, 7, 8, 9, 256, 257, 600)
-LARGE = [(97, 40, 100), (100, 65, 257), (193, 33, 64), (96, 130, 40), (200, 17, 130)]
+LARGE = [(300, 40, 130), (100, 257, 260), (97, 150, 120), (193, 33, 64), (200, 17, 130)]
 GUARD = 32  # numbers on each side of an array
 
 
@@ -229,6 +229,26 @@ def test_last_pieces_read_shared_copies(monkeypatch, left, right, rows, last):
     assert is_product(
         pb.compile(product)(swapped(a) if left else a, swapped(b) if right else b), a, b
     )
+
+
+@pytest.mark.parametrize("n", [80, 100, 300, 784, 2002])
+def test_pieces_end_between_vectors(n, processor):
+    """A part of a vector takes as long as a whole one."""
+    tiles = Tiles(Module("sizes", processor), np.dtype(np.float32))
+    grid = stacks.cut_product(1, (32, n, 900), in_place(32, n, 900, False, False), tiles, 0)
+    assert grid.columns < n
+    assert grid.columns % tiles.lanes == 0
+
+
+@pytest.mark.parametrize("k", [1, 4, 8, 9])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_shallow_products_have_wide_tiles(k, dtype, processor):
+    a, b = (rng.normal(size=size).astype(dtype) for size in ((61, k), (k, 150)))
+    assert is_product(pb.compile(np.matmul)(a, b), a, b)
+    tiles = Tiles(Module("tiles", processor), np.dtype(dtype), k)
+    rows = processor.height // (1 if k > 8 else 2)
+    text = pb.compile(np.matmul).show("llvm", a, b)
+    assert f'@"tile_{61 // -(-61 // rows)}x{products.panel_width(tiles, 61)}_' in text
 
 
 PIECES = [(700, 130, 300), (130, 700, 300), (1000, 7, 500), (1, 3000, 900), (5, 5000, 257)]

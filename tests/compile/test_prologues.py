@@ -122,8 +122,8 @@ def test_layers_with_prologues_are_no_chain():
             x = np.tanh(x @ (w * 2.0 + 0.1))
         return x
 
-    x = RNG.normal(size=(64, 64))
-    ws = [RNG.normal(size=(64, 64)) / 16 for _ in range(4)]
+    x = RNG.normal(size=(64, 96))
+    ws = [RNG.normal(size=(96, 96)) / 16 for _ in range(4)]
     assert "matmul of (add + multiply)" in loops_of(layers, x, ws)
     for threads in (1, 2):
         got = pb.compile(layers, threads=threads)(x, ws)

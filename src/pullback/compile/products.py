@@ -33,6 +33,8 @@ ROWS = 144  # of a block of A with so many numbers in a row
 LARGE = 1 << 18  # bytes of C, for which deeper blocks pay
 MUCH = 256  # columns that are worth a copy of A
 NEAR = 24 << 10  # bytes that are read at any stride without loss
+SPREAD_A = 1 << 17  # bytes of rows, of each of which a tile reads a few numbers without loss
+SPREAD_B = (1 << 16) - 1  # and a panel some vectors
 
 
 class Layout(NamedTuple):
@@ -299,7 +301,9 @@ class Product:
 def needs_copy(sizes: tuple[int, int, int], layout: Layout, item: int, blocks: Blocks) -> bool:
     """Whether reading A in place is slower: what a tile reads of it lies apart."""
     m, n, k = sizes
-    is_apart = n > 32 if layout.a_transposed else blocks.inner < k and n > MUCH
+    if layout.a_transposed and n <= MUCH:
+        return n > 32 and blocks.inner * layout.a_row * item > SPREAD_A
+    is_apart = n > MUCH and (layout.a_transposed or blocks.inner < k)
     return is_apart and m * blocks.inner * item > NEAR
 
 
@@ -307,7 +311,7 @@ def needs_copy_of_b(
     sizes: tuple[int, int, int], layout: Layout, item: int, blocks: Blocks, height: int
 ) -> bool:
     """Whether the rows of a panel of B lie too far apart to stay in the nearest cache."""
-    is_apart = blocks.inner * layout.b_row * item > NEAR
+    is_apart = blocks.inner * layout.b_row * item > SPREAD_B
     return layout.b_transposed or (is_apart and sizes[0] > 4 * height)
 
 

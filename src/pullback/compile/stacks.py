@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pullback.compile.chunks import bounds
+from pullback.compile.chunks import bounds, chunk_length
 from pullback.compile.ir import I8, I64, POINTER, ZERO, Module, ir, loop, unoptimized
 from pullback.compile.plan import Schedule, Step, aligned
 from pullback.compile.products import (
@@ -22,7 +22,6 @@ from pullback.compile.products import (
     blocks_of,
     needs_copy,
     needs_copy_of_b,
-    panel_width,
     part,
 )
 from pullback.compile.tiles import Tiles, size
@@ -37,6 +36,7 @@ READ, COPY = 2, 8  # and is read again, or copied
 SHARED = 2.5  # as much for a copy that more pieces share: it is written to memory, and read
 MAP = 5  # and in that of an operation of a map
 LEAST_COLUMNS = 32  # of a piece of many
+FEW, LONG = 4, 512  # rows, for which memory is the limit, and columns it gives at once
 SEAM = 1000  # and in that in which a map moves on to another row
 PIECE = 1 << 14  # and in that in which a thread takes a piece
 BALANCE = 8  # threads wait at the end for a part of a piece
@@ -75,16 +75,17 @@ def cut_product(
         waiting = work / (2 + BALANCE * (n_pieces - 1))
         return READ * read + COPY * copied + SEAM * rows + PIECE * n_pieces + waiting
 
+    least = LEAST_COLUMNS if m > FEW else max(LEAST_COLUMNS, min(LONG, n // 2))
     halved = [1 << i for i in range(most.bit_length())]
     grids = [
         (height, width)
         for height, width in itertools.product(halved, halved)
         if height * width <= most
-        if height <= max(1, m // tiles.height) and width <= max(1, n // LEAST_COLUMNS)
+        if height <= max(1, m // tiles.height) and width <= max(1, n // least)
     ]
     height, width = min(grids, key=cost)
     rows = part(m, height, tiles.height)
-    columns = part(n, width, panel_width(tiles, rows))
+    columns = n if width == 1 else chunk_length(n, width, tiles.lanes)
     pieces = count * -(-m // rows) * -(-n // columns)
     return Pieces(rows, columns, -(-pieces // n_chunks))
 
@@ -99,9 +100,9 @@ class Stack:
         x1, x2 = step.equation.inputs
         (self.out,) = step.equation.outputs
         tail = step.tail
-        self.tiles = Tiles(module, self.out.type.dtype)
         left, right = view(plan, x1), view(plan, x2)
         m, k = (1, x1.type.shape[0]) if x1.type.ndim == 1 else x1.type.shape[-2:]
+        self.tiles = Tiles(module, self.out.type.dtype, k)
         n = 1 if x2.type.ndim == 1 else x2.type.shape[-1]
         self.shape = np.broadcast_shapes(x1.type.shape[:-2], x2.type.shape[:-2])
         self.count = int(np.prod(self.shape))

@@ -16,6 +16,7 @@ from pullback.compile.ir import I1, I32, I64, POINTER, Module, ir, loop, scalar_
 __all__ = ["Tiles", "size"]
 
 FUSED = ("contract",)
+SHALLOW = 8  # steps of the inner dimension, which take less than the writes of a tile
 
 
 def size(value: int) -> Any:
@@ -24,14 +25,19 @@ def size(value: int) -> Any:
 
 
 class Tiles:
-    """Emits the shared parts of products of one dtype into a module, once each."""
+    """Emits the shared parts of products of one dtype into a module, once each.
 
-    def __init__(self, module: Module, dtype: np.dtype[Any]) -> None:
+    Of shallow products, whose inner dimension has few steps, tiles are half as high and wider: they
+    write longer rows.
+    """
+
+    def __init__(self, module: Module, dtype: np.dtype[Any], depth: int | None = None) -> None:
         self.module = module
         self.dtype = dtype
         self.real = scalar_type(dtype)
         self.processor = module.processor
-        self.height = self.processor.height
+        is_shallow = depth is not None and depth <= SHALLOW
+        self.height = self.processor.height // (2 if is_shallow else 1)
         self.lanes = self.processor.vector_bytes // dtype.itemsize
 
     # -- pieces -------------------------------------------------------------------------------
