@@ -20,7 +20,14 @@ PASSES = [
     *[f"{PROGRAM}.{name}" for name in ("expand", "turn_products", "join_folds", "fission")],
     *[
         f"{PROGRAM}.{name}"
-        for name in ("sink_reshapes", "restack", "optimize", "repeat", "rematerialise")
+        for name in (
+            "sink_reshapes",
+            "restack",
+            "choose_layouts",
+            "optimize",
+            "repeat",
+            "rematerialise",
+        )
     ],
 ]
 

@@ -130,6 +130,11 @@ def is_image(equation: Equation, layout: Grid) -> bool:
     return is_dense and layout.box == x.type.shape[2:] and not any(sum(params["padding"], ()))
 
 
+def copies_images(equation: Equation) -> bool:
+    """Whether filters slide over padded copies of the images."""
+    return slides(equation) and not is_image(equation, slid(equation))
+
+
 class Convolution:
     """What both forms share: sizes, and the copies of images."""
 

@@ -31,7 +31,7 @@ from pullback.transforms.stage import Staged, prune, stage
 __all__ = ["Compiled"]
 
 MANY_SIGNATURES = 8
-STAGES = ("graph", "loops", "schedule", "memory", "llvm")
+STAGES = ("graph", "simplified", "layouts", "loops", "schedule", "memory", "llvm")
 
 
 @lru_cache(maxsize=1)
@@ -258,9 +258,12 @@ class Compiled:
     def show(self, what: str, *args: Any, **kwargs: Any) -> str:
         """Text of a stage for these arguments.
 
-        ``graph``: the equations; ``loops``: the kernels, and what is fused into them;
-        ``schedule``: into how many chunks they are cut for the threads; ``memory``: what lies where
-        in the arena, and which results take the memory of donated inputs; ``llvm``: the program.
+        ``graph``: the equations as they were staged; ``simplified``: what is left of them;
+        ``layouts``: with products moved out of loops, and what these read lying as they read it;
+        ``loops``: the kernels, what is fused into them and what products copy, also in the bodies
+        of loops; ``schedule``: into how many chunks they are cut for the threads; ``memory``: what
+        lies where in the arena, and which results take the memory of donated inputs; ``llvm``: the
+        program.
 
         Raises:
             ArgumentError: for another stage, or without llvmlite.
@@ -278,6 +281,8 @@ class Compiled:
             )
         executor = signature.executor
         program = native.emit_program(graph, executor.callbacks, executor.donated)
+        if what in program.passes:
+            return str(program.passes[what])
         if what == "llvm":
             return str(program.text)
         if what == "loops":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,7 +52,8 @@ class Step:
     may have ``prologues``: maps that are computed where it copies their results; and a ``tail``: a
     map that is computed for each piece of the product when it is there. What is in ``rows`` follows
     row by row, in the same kernel. The ``members`` of a chain are steps that follow each other
-    chunk by chunk, each ``n_chunks`` of them; ``outer`` is the shape of a stack.
+    chunk by chunk, each ``n_chunks`` of them; ``outer`` is the shape of a stack. ``copies`` says
+    what a product copies before it reads it, which is known when it is emitted.
     """
 
     equations: list[Equation]
@@ -65,6 +66,7 @@ class Step:
     members: list[Step] = field(default_factory=list)
     outer: tuple[int, ...] = ()
     n_chunks: int = 0  # unless by its work
+    copies: list[str] = field(default_factory=list)
 
     @property
     def equation(self) -> Equation:
@@ -97,7 +99,8 @@ class Schedule:
     ``alias`` leads from a value without memory of its own to the one in whose memory it is:
     what it is a reshape of, or what is written over it later. ``room`` says which outputs may be
     written over an input. What ``is_alone`` runs on one thread, while others do the like. Values
-    of ``again`` were held once before: they are not computed with what comes earlier.
+    of ``again`` were held once before: they are not computed with what comes earlier. ``bodies``
+    are the schedules of the graphs inside of loops and branches, when these are emitted.
     """
 
     graph: Graph
@@ -113,6 +116,7 @@ class Schedule:
     hosted: dict[Variable, tuple[Variable, int]] = field(default_factory=dict)
     scratch: dict[int, tuple[Variable | None, int, int]] = field(default_factory=dict)
     arena_bytes: int = 0
+    bodies: dict[Step, list[Schedule]] = field(default_factory=dict)
 
     def owner(self, variable: Variable) -> Variable:
         while variable in self.alias:
@@ -159,12 +163,16 @@ class Schedule:
 
     def __str__(self) -> str:
         """The loops: one line a kernel, with the arithmetic fused into it."""
-        lines = []
+        return "\n".join([*self.lines(), f"arena: {self.arena_bytes} bytes"])
+
+    def lines(self) -> Iterator[str]:
         for i, step in enumerate(self.steps):
             for k, part in enumerate(step.parts):
                 name = "  then" if k else f"kernel {i}"
-                lines.append(f"{name}: {self.described(part)}")
-        return "\n".join([*lines, f"arena: {self.arena_bytes} bytes"])
+                yield f"{name}: {self.described(part)}"
+            for body in self.bodies.get(step, ()):
+                yield "  body:"
+                yield from (f"    {line}" for line in body.lines())
 
     def described(self, step: Step) -> str:
         fused = sorted(Counter(e.primitive.name for e in self.fused(step)).items())
@@ -173,7 +181,8 @@ class Schedule:
         sources = dict.fromkeys(e.source.short for e in step.equations if e.source)
         where = f"  # {', '.join(sources)}" if sources else ""
         name = ", ".join(e.primitive.name for e in step.equations)
-        return f"{out} = {name}{f' of ({inside})' if inside else ''}{where}"
+        copies = f" [copies {', '.join(step.copies)}]" if step.copies else ""
+        return f"{out} = {name}{f' of ({inside})' if inside else ''}{copies}{where}"
 
     def fused(self, step: Step) -> list[Equation]:
         """The equations that are expressions inside the loops of a step."""

@@ -10,16 +10,18 @@ text, so that its object code can be kept and used again.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pullback.compile.arena import place
 from pullback.compile.control import CONTROL, Code, emit_callback, emit_copies
+from pullback.compile.convolutions import copies_images
 from pullback.compile.entry import MAIN
 from pullback.compile.forms import kernel_for
 from pullback.compile.ir import I32, I64, POINTER, Module, ir, with_whole_vectors, written
 from pullback.compile.iterations import emit_iterations, is_independent
 from pullback.compile.kernels import Kernel, emit_tail, emit_tail_of_images
+from pullback.compile.layouts import choose_layouts
 from pullback.compile.plan import Room, Step, is_computing, is_float_product
 from pullback.compile.processor import Processor
 from pullback.compile.prologues import emit_finder, emit_prologue
@@ -67,7 +69,8 @@ class Program:
 
     ``checked[k]`` is the equation that status ``k + 1`` stands for; ``callbacks`` are the equations
     that NumPy evaluates, which the program reaches through the addresses behind the status;
-    ``donations`` are pairs of an input and the output that takes its memory.
+    ``donations`` are pairs of an input and the output that takes its memory. ``passes`` are the
+    graphs that were made on the way, by name.
     """
 
     def __init__(
@@ -76,8 +79,10 @@ class Program:
         processor: Processor,
         allow_callbacks: bool,
         donated: Collection[int],
+        passes: Mapping[str, Graph],
     ) -> None:
         self.module = Module("pullback", processor)
+        self.passes = passes
         self.allow_callbacks = allow_callbacks
         self.checked: list[Equation] = []
         self.callbacks: list[Equation] = []
@@ -112,13 +117,10 @@ def emit_program(
     Raises:
         CompileError: if an equation has no native form and ``allow_callbacks`` is false.
     """
-    graph = join_folds(turn_products(optimize(promote(expand(graph)))))
-    return Program(
-        optimize(restack(sink_reshapes(fission(graph)))),
-        processor,
-        allow_callbacks,
-        donated,
-    )
+    simple = join_folds(turn_products(optimize(promote(expand(graph)))))
+    arranged = optimize(choose_layouts(restack(sink_reshapes(fission(simple)))))
+    passes = {"simplified": simple, "layouts": arranged}
+    return Program(arranged, processor, allow_callbacks, donated, passes)
 
 
 class FunctionEmitter:
@@ -142,6 +144,7 @@ class FunctionEmitter:
         self.n_chunks: list[int] = []  # of each step
         for i, m in enumerate(made):
             first = len(self.rows)
+            self.step = self.plan.steps[i]
             self.emit_step(i, m)
             self.n_chunks.append(max((row.n_chunks for row in self.rows[first:]), default=0))
         self.copy_outputs()
@@ -175,7 +178,9 @@ class FunctionEmitter:
     def nested(self, graph: Graph, room: Room, is_alone: bool = False) -> FunctionEmitter:
         """A graph inside this one as a program, on one thread if this or that ``is_alone``."""
         name = self.program.module.get_unique_name("body")
-        return FunctionEmitter(self.program, graph, name, room, is_alone or self.plan.is_alone)
+        inner = FunctionEmitter(self.program, graph, name, room, is_alone or self.plan.is_alone)
+        self.plan.bodies.setdefault(self.step, []).append(inner.plan)
+        return inner
 
     # -- steps --------------------------------------------------------------------------------
     def made(self, step: Step) -> Made | CompileError | None:
@@ -186,6 +191,8 @@ class FunctionEmitter:
         try:
             if is_float_product(equation):
                 return self.product(step)
+            if copies_images(equation):
+                step.copies = ["images"]
             if step.rows:
                 return self.kernel_of(step, emit_group)
             if emitter := kernel_for(equation):
@@ -216,7 +223,7 @@ class FunctionEmitter:
         return Made(kernel.stages, variables, kernel.scratch_bytes)
 
     def emit_step(self, i: int, made: Made | CompileError | None) -> None:
-        equation = self.plan.steps[i].equation
+        equation = self.step.equation
         if isinstance(made, Made):
             host, start, _ = self.plan.scratch.get(i, (None, 0, 0))
             self.add_rows(made, start if host is None else at_entry(~self.places[host], start))
@@ -225,7 +232,7 @@ class FunctionEmitter:
         else:
             try:
                 if is_independent(equation):
-                    self.add_row(emit_iterations(self, self.plan.steps[i]))
+                    self.add_row(emit_iterations(self, self.step))
                 else:
                     self.emit_code(lambda code: CONTROL[equation.primitive.name](code, equation))
             except CompileError as error:
@@ -262,6 +269,7 @@ class FunctionEmitter:
             return Made([], [], 0)
         plan, tail, prologues = self.plan, step.tail, step.prologues
         stack = Stack(self.program.module, step, plan)
+        step.copies = stack.copies
         before = {i: plan.memory_of(s.outputs) for i, s in prologues.items()}
         key: Hashable = stack.key, tail and structure(plan, tail)
         for i, prologue in prologues.items():

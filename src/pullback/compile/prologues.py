@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from pullback.compile.convolutions import is_image, slid, slides
+from pullback.compile.convolutions import copies_images, slides
 from pullback.compile.ir import I64, POINTER, ir, loop, unoptimized
 from pullback.compile.kernels import Kernel
 from pullback.compile.plan import Schedule, Step, is_float_product
@@ -53,7 +53,7 @@ def _is_copied(product: Step, i: int) -> bool:
     """
     x1, x2 = product.equation.inputs
     if not is_float_product(product.equation):
-        return i == 0 and not is_image(product.equation, slid(product.equation))
+        return i == 0 and copies_images(product.equation)
     if len(x1.type.shape) != 2 or len(x2.type.shape) != 2:
         return False
     (m, k), n = x1.type.shape, x2.type.shape[1]

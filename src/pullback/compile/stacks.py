@@ -152,6 +152,17 @@ class Stack:
         self.scratch_bytes = sum(self.shared_bytes) + self.chunk_bytes * self.n_chunks
 
     @property
+    def copies(self) -> list[str]:
+        """The operands that are copied, and whether it is once for all pieces."""
+        product, *_ = self.products[0]
+        copied = ("A", product.copies_a), ("B", product.copies_b)
+        return [
+            f"{name} once" if is_shared else name
+            for (name, is_copied), is_shared in zip(copied, self.is_shared, strict=True)
+            if is_copied and not product.is_dots
+        ]
+
+    @property
     def key(self) -> Hashable:
         """Equal for two equations if their functions are."""
         return "product", self.types, self.strides, self.sizes, self.layout, self.pieces
