@@ -33,7 +33,7 @@ def test_a_scalar_that_is_computed_in_between_is_waited_for():
         m = 0.9 * m + 0.1 * g
         return p - m / np.sqrt(np.sum(g * g)), m
 
-    assert len(kernels(clipped, X, X, X)) == 3  # the sum, its root, the rest
+    assert len(kernels(clipped, X, X, X)) == 2  # the sum; its root and the rest
     same(clipped, X, X + 1, X - 1)
 
 
@@ -572,3 +572,36 @@ def test_outputs_of_small_updates_hold_other_values_first():
     got, want = pb.compile(step)(ws, ws, ws), step(ws, ws, ws)
     for g, w in zip(pb.tree.leaves(got), pb.tree.leaves(want), strict=True):
         np.testing.assert_allclose(g, w, rtol=1e-4, atol=1e-6)
+
+
+def test_a_number_that_one_map_reads_has_no_memory():
+    def f(x, t):
+        return x * (np.sqrt(1 - 0.9**t) / (1 + t)), t + 1
+
+    x, t = np.linspace(0.0, 1.0, 5000), np.float64(3.0)
+    got, _ = pb.compile(f)(x, t)
+    np.testing.assert_allclose(got, f(x, t)[0], rtol=1e-15)
+    text = pb.compile(f).show("loops", x, t)
+    assert "power" in text.splitlines()[-2]
+    assert text.endswith("arena: 0 bytes")
+
+
+def test_a_number_that_is_read_twice_is_computed_once():
+    def f(x, y, t):
+        scale = np.exp(t) / (1 + t)
+        return x * scale, y * scale
+
+    x, y, t = np.linspace(0.0, 1.0, 5000), np.linspace(0.0, 1.0, 400), np.float64(3.0)
+    for a, b in zip(pb.compile(f)(x, y, t), f(x, y, t), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-15)
+    assert pb.compile(f).show("loops", x, y, t).count("exp") == 1
+
+
+def test_a_number_that_is_a_result_is_written_too():
+    def f(x, t):
+        scale = np.exp(t) / (1 + t)
+        return x * scale, scale
+
+    x, t = np.linspace(0.0, 1.0, 5000), np.float64(3.0)
+    for a, b in zip(pb.compile(f)(x, t), f(x, t), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-15)

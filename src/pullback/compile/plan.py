@@ -275,7 +275,8 @@ def is_computing(plan: Schedule, step: Step) -> bool:
     equations = (e for part in step.parts for e in (*part.equations, *plan.fused(part)))
     return any(
         e.primitive.family == "elementwise"
-        and equation_cost(e).flops >= ELEMENTARY * e.outputs[0].type.size > 0
+        and e.outputs[0].type.size > 1  # numbers are computed before the loop
+        and equation_cost(e).flops >= ELEMENTARY * e.outputs[0].type.size
         for e in equations
     )
 

@@ -7,6 +7,7 @@ if it is an output, if several steps read it, if the step that makes or reads it
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Collection
 
@@ -48,6 +49,7 @@ def schedule(
     merge_maps(plan)
     attach_tails(plan)
     attach_prologues(plan)
+    _take_numbers(plan)
     join_rows(plan)
     join_blocks(plan)
     join_channels(plan)
@@ -137,6 +139,27 @@ def _repeats(equation: Equation, v: Variable) -> bool:
     if name == "broadcast_to" or equation.primitive.family == "elementwise":
         return v.type.size < equation.outputs[0].type.size
     return False
+
+
+def _take_numbers(plan: Schedule) -> None:
+    """Let maps compute the numbers that nobody else reads: LLVM does so once, before the loop."""
+    uses = Counter(v for step in plan.steps for part in step.parts for v in part.reads)
+    kept = {*plan.results, *plan.alias.values()}
+    makers = {v: step for step in plan.steps if step.map_shape is not None for v in step.outputs}
+    for reader in reversed(plan.steps):
+        if reader.map_shape is None or math.prod(reader.map_shape) == 1:
+            continue
+        for v in [v for v in reader.reads if v in makers and v.type.size == 1]:
+            maker = makers[v]
+            if uses[v] > 1 or v in kept or any(has_seams(e) for e in plan.fused(maker)):
+                continue
+            if any(v in plan.memory_of(e.inputs) for e in maker.equations):
+                continue
+            maker.equations = [e for e in maker.equations if e.outputs != (v,)]
+            plan.in_memory.remove(v)
+            reader.reads = plan.memory_of(v for e in reader.equations for v in e.inputs)
+            uses.update(plan.memory_of(plan.makers[v].inputs))
+    plan.steps = [step for step in plan.steps if step.equations]
 
 
 def _drop_stores(plan: Schedule) -> None:
