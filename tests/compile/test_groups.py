@@ -214,7 +214,7 @@ def totals(x):
     return np.sum(x, axis=(0, 2, 3), keepdims=True) / 1000
 
 
-V = RNG.normal(size=(1, 1, 13, 40))
+V = RNG.normal(size=(1, 1, 17, 40))
 OTHER_CHANNELS = {
     "the next channel": lambda x: (y := x - totals(x)) + np.roll(y, 1, axis=1),
     "sums of the others": lambda x: x * totals(x)[:, ::-1],
@@ -223,14 +223,18 @@ OTHER_CHANNELS = {
     "other images": lambda x: (y := x - totals(x)) * y[::-1] * totals(y),
     "places turned": lambda x: (y := x - totals(x)) * np.swapaxes(y, 2, 3) * totals(y),
     "numbers for rows": lambda x: np.sum(x, (0, 2, 3))[:, None] / 1000 * np.ones((11, 5)),
-    "products of images": lambda x: (((y := np.exp(x)) - totals(y)) * totals(y * y), y @ V),
+    "products of images": lambda x: (
+        ((y := np.exp(x)) - totals(y)) * totals(y * y),
+        y @ V[:, :, : x.shape[3]],
+    ),
 }
 
 
 @pytest.mark.parametrize("name", OTHER_CHANNELS)
-def test_what_reads_other_channels_waits_for_them(name):
+@pytest.mark.parametrize("n", [13, 17])  # channel by channel, and plane by plane
+def test_what_reads_other_channels_waits_for_them(name, n):
     f = OTHER_CHANNELS[name]
-    x = RNG.normal(size=(11, 11, 13, 13))
+    x = RNG.normal(size=(11, 11, n, n))
 
     def loss(x):
         return sum(np.sum(np.tanh(y)) for y in pb.tree.leaves(f(x)))
@@ -241,7 +245,8 @@ def test_what_reads_other_channels_waits_for_them(name):
             np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-9)
 
 
-def test_channels_are_written_over_only_when_nobody_reads_them():
+@pytest.mark.parametrize("shape", [(6, 16, 13, 15), (9, 16, 17, 16)])
+def test_channels_are_written_over_only_when_nobody_reads_them(shape):
     def f(x):
         y = np.cumsum(x, axis=3)
         z = y - totals(y) / 1e4
@@ -257,7 +262,7 @@ def test_channels_are_written_over_only_when_nobody_reads_them():
         z = y[:, ::-1] * totals(y)
         return y + z * totals(z)
 
-    x = RNG.normal(size=(6, 16, 13, 15))
+    x = RNG.normal(size=shape)
     for function in (f, g, turned):
         pairs = (pb.tree.leaves(h(x)) for h in (pb.compile(function), function))
         for got, want in zip(*pairs, strict=True):
@@ -277,10 +282,78 @@ def test_numbers_of_channels_may_have_any_axes():
 
 
 def test_channels_whose_pieces_share_places_of_the_cache_stay_apart():
-    """Rows of 32 x 32 numbers of every 64th channel are 256 KiB apart."""
-    near, far = RNG.normal(size=(16, 64, 13, 13)), RNG.normal(size=(16, 64, 32, 32))
+    """Rows of 8 x 8 numbers of every 64th channel are 32 KiB apart."""
+    near, far = RNG.normal(size=(16, 64, 13, 13)), RNG.normal(size=(64, 64, 8, 8))
     ones = np.ones(64)
     assert len(kernels(lambda x: batch_norm(1, x, ones, ones), near)) == 1
     assert len(kernels(lambda x: batch_norm(1, x, ones, ones), far)) > 1
     few = RNG.normal(size=(64, 4, 13, 13))
     assert len(kernels(lambda x: batch_norm(1, x, ones[:4], ones[:4]), few)) > 1
+
+
+# -- planes ---------------------------------------------------------------------------------------
+PLANES = {
+    "images": (8, 5, 17, 16),
+    "many images": (40, 16, 32, 32),  # in several chunks
+    "small images": (64, 64, 8, 8),
+    "long signals": (9, 3, 5000),  # a plane in blocks
+    "volumes": (8, 3, 5, 6, 70),
+}
+
+
+@pytest.mark.parametrize("name", PLANES)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_large_channels_are_normalised_plane_by_plane(name, dtype):
+    shape = PLANES[name]
+    x, scale, shift = (RNG.normal(size=s).astype(dtype) for s in (shape, shape[1], shape[1]))
+    tolerance = 1e-12 if dtype == np.float64 else 3e-5
+
+    def normal(*args):
+        return batch_norm(1, *args)
+
+    def loss(*args):
+        return np.sum(np.maximum(normal(*args), 0.1) ** 2)
+
+    slopes = pb.grad(loss, argnums=(0, 1, 2))
+    text = pb.compile(normal).show("loops", x, scale, shift)
+    assert "subtract of (reshape)" in text.splitlines()[1]
+    assert "  then: " in text.splitlines()[2]
+    for f in (normal, slopes):
+        expected = pb.tree.leaves(f(x, scale, shift))
+        for threads in (1, 2, 3):
+            found = pb.tree.leaves(pb.compile(f, threads=threads)(x, scale, shift))
+            for got, want in zip(found, expected, strict=True):
+                np.testing.assert_allclose(got, want, rtol=tolerance, atol=30 * tolerance)
+
+
+@pytest.mark.parametrize(("shape", "k"), [((8, 12, 100, 90), 0), ((9, 20, 9, 500), 2)])
+def test_planes_are_of_the_second_axis(shape, k):
+    x, ones = RNG.normal(size=shape), np.ones(shape[k])
+    got, want = (
+        f(k, x, ones, ones) for f in (pb.compile(batch_norm, static_argnums=0), batch_norm)
+    )
+    np.testing.assert_allclose(got, want, rtol=1e-11, atol=1e-11)
+
+
+def test_folds_of_the_same_planes_are_one_pass():
+    def f(x, y):
+        axes = (0, 2, 3)
+        return np.sum(x, axes), np.mean(x * y, axes), np.max(y, axes), np.exp(x)
+
+    x, y = RNG.normal(size=(2, 12, 6, 20, 20))
+    assert len(kernels(f, x, y)) == 1
+    for got, want in zip(pb.compile(f)(x, y), f(x, y), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-12)
+
+
+def test_sums_of_planes_keep_the_digits_of_float32():
+    x = (RNG.normal(size=(64, 2, 200, 200)) + 1000).astype(np.float32)
+    exact = np.mean(x, axis=(0, 2, 3), dtype=np.float64)
+    got, _ = pb.compile(lambda x: (np.mean(x, axis=(0, 2, 3)), np.max(x * x, axis=(0, 2, 3))))(x)
+    np.testing.assert_allclose(got, exact, rtol=2e-7)
+
+
+def test_few_numbers_of_much_work_are_cut_for_threads():
+    x = RNG.normal(size=(64, 16, 32, 32))
+    text = pb.compile(lambda x: np.mean(x, axis=(0, 2, 3))).show("schedule", x)
+    assert "16 chunks: " in text

@@ -91,6 +91,13 @@ def test_stacks_of_constants_move_with_all_their_axes():
     assert "transpose" not in body(pb.compile(f).show("layouts", heads, x))
 
 
+def test_heads_whose_rows_lie_as_rows_are_read_in_place():
+    f = repeated(lambda w, x: np.tanh(x @ np.transpose(w, (1, 0, 2))), 3)
+    heads, x = RNG.normal(size=(20, 3, 20)) / 8, RNG.normal(size=(3, 7, 20))
+    check(f, heads, x)
+    assert "transpose" in body(pb.compile(f).show("layouts", heads, x))
+
+
 def test_a_matrix_that_is_also_read_as_it_is_stays():
     f = repeated(lambda w, h: np.tanh(h @ w.T) @ w, 3)
     check(f, W, H)

@@ -597,6 +597,17 @@ def test_a_number_that_is_read_twice_is_computed_once():
     assert pb.compile(f).show("loops", x, y, t).count("exp") == 1
 
 
+def test_a_number_that_other_numbers_need_is_computed_once():
+    def f(x, t):
+        scale = np.exp(t) / (1 + t)
+        return x * scale, scale * 2
+
+    x, t = np.linspace(0.0, 1.0, 5000), np.float64(3.0)
+    for a, b in zip(pb.compile(f)(x, t), f(x, t), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-15)
+    assert pb.compile(f).show("loops", x, t).count("exp") == 1
+
+
 def test_a_number_that_is_a_result_is_written_too():
     def f(x, t):
         scale = np.exp(t) / (1 + t)

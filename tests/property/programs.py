@@ -57,6 +57,7 @@ def weighed(y):
 GRAINED = [f"pullback.compile.{name}.GRAIN" for name in ("chunks", "stacks", "convolutions")]
 ROWS = [f"pullback.compile.groups.{name}" for name in ("SHORTEST", "LEAST_ROWS", "LEAST_ELEMENTS")]
 ROWS += [f"pullback.compile.groups.{name}" for name in ("LEAST_CHANNELS", "SMALLEST")]
+ROWS += [f"pullback.compile.groups.{name}" for name in ("LEAST_IMAGES", "SMALL_PLANE")]
 UNITS = [f"pullback.compile.chains.{name}" for name in ("LEAST_CHUNKS", "LEAST_ROWS", "ROWS")]
 UNITS += ["pullback.compile.iterations.LEAST_CHUNKS"]
 COPIES = {  # of small operands of products, for which maps are prologues
@@ -65,8 +66,11 @@ COPIES = {  # of small operands of products, for which maps are prologues
     "pullback.compile.products.ROWS": 24,
     "pullback.compile.products.MUCH": 2,
     "pullback.compile.products.NEAR": 0,
+    "pullback.compile.products.SPREAD_A": 0,
+    "pullback.compile.products.SPREAD_B": 0,
     "pullback.compile.prologues.HIGHEST": 0,
 }
+PLANES = {"pullback.compile.groups.LARGE_PLANE": 6}
 AGAIN = {  # everything is computed again that can be
     "pullback.compile.remat.LEAST_PEAK": 0,
     "pullback.compile.remat.LEAST": 0,
@@ -80,7 +84,9 @@ LAYOUTS = ("C", "F", "reversed", "strided")
 
 def limits(grain: int) -> dict[str, Any]:
     """What the compiler takes for little work; if that is very little, for little memory too."""
-    rows = {**dict.fromkeys([*ROWS, *UNITS], 2), **COPIES, **AGAIN} if grain < 10_000 else {}
+    rows = (
+        {**dict.fromkeys([*ROWS, *UNITS], 2), **COPIES, **PLANES, **AGAIN} if grain < 10_000 else {}
+    )
     return {**dict.fromkeys(GRAINED, grain), **rows}
 
 

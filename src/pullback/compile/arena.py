@@ -5,13 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pullback.compile.chains import reads_units
-from pullback.compile.groups import (
-    channels_of,
-    is_in_blocks,
-    reads_channels,
-    reads_rows,
-    rows_of,
-)
+from pullback.compile.groups import channels_of, reads_channels, reads_rows, rows_of
 from pullback.compile.plan import INEXACT_FAR, Schedule, Step, aligned, reads_straight
 from pullback.core.graph import Equation, Variable
 
@@ -83,7 +77,7 @@ def _overwrite_in(plan: Schedule, step: Step, done: set[Variable]) -> None:
     for k, part in enumerate(step.parts):
         others = {v for other in step.parts[k + 1 :] for v in other.reads}
         for other in step.parts[:k]:
-            others |= _kept_by(plan, other, step) if step.rows else set(other.reads)
+            others |= _kept_by(plan, other, step) if step.walk else set(other.reads)
         free = [v for v in part.reads if v in done and v not in others]
         if part.map_shape is not None:
             _overwrite(plan, part, free)
@@ -92,16 +86,17 @@ def _overwrite_in(plan: Schedule, step: Step, done: set[Variable]) -> None:
 
 
 def _kept_by(plan: Schedule, other: Step, group: Step) -> set[Variable]:
-    """What those in a group must not write over that follow ``other`` in its rows or blocks."""
-    if is_in_blocks(group):
+    """What those in a group must not write over that follow ``other`` on its walk."""
+    if group.walk == "blocks":
         return set()  # each element is read where it is computed
-    channels, rows = channels_of(group), rows_of(group)
 
     def is_done(v: Variable) -> bool:
-        """Whether ``other`` has read what is in the row or channel, and no other one does."""
-        if channels is not None:
+        """Whether ``other`` has read what is in the row or the like, and no other one does."""
+        channels, rows = channels_of(group), rows_of(group)
+        if group.walk == "channels" and channels is not None:
             return all(reads_channels(plan, e, {v}, *channels) for e in other.equations)
-        return rows is not None and all(reads_rows(plan, e, {v}, rows[0]) for e in other.equations)
+        outer = channels[0][:2] if group.walk == "planes" and channels else rows and rows[0]
+        return outer is not None and all(reads_rows(plan, e, {v}, outer) for e in other.equations)
 
     return {v for v in other.reads if not is_done(v)}
 

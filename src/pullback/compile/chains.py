@@ -14,7 +14,7 @@ import math
 from functools import lru_cache
 
 from pullback.compile import chunks
-from pullback.compile.groups import channels_of, collected, is_in_blocks, reads_rows, rows_of
+from pullback.compile.groups import collected, reads_rows, rows_of
 from pullback.compile.plan import Schedule, Step, is_float_product
 from pullback.core.graph import Variable
 
@@ -72,10 +72,9 @@ def _has_units(plan: Schedule, step: Step, outer: Shape) -> bool:
     """Whether a step can be cut into those of a stack."""
     if is_float_product(step.equation):
         fits = _stack(plan, step) == outer
-    elif step.rows:
-        rows = rows_of(step)
-        has_rows = not is_in_blocks(step) and channels_of(step) is None
-        fits = has_rows and rows is not None and rows[0][: len(outer)] == outer
+    elif step.walk:
+        rows = rows_of(step) if step.walk == "rows" else None
+        fits = rows is not None and rows[0][: len(outer)] == outer
     else:
         is_cut = step.is_flat or len(outer) == 1
         fits = is_cut and (step.map_shape or ())[: len(outer)] == outer

@@ -14,24 +14,25 @@ __all__ = ["MAX_CHUNKS", "bounds", "chunk_length", "cut", "n_chunks"]
 
 GRAIN = 100_000  # operations in a chunk: about 10 us, where a job of the pool costs less than one
 MAX_CHUNKS = 64
-MULTIPLE = 64  # elements: threads do not write to the same cache line
+MULTIPLE = 64  # elements: threads do not write to the same cache line, unless they rarely write
 
 
-def n_chunks(work: int) -> int:
+def n_chunks(work: int, most: int = MAX_CHUNKS) -> int:
     """Into how many chunks so many operations should be cut."""
-    return max(1, min(work // GRAIN, MAX_CHUNKS))
+    return max(1, min(work // GRAIN, most))
 
 
-def cut(shape: Sequence[int], work: int) -> tuple[int, int, int]:
+def cut(shape: Sequence[int], work: int, most: int = MAX_CHUNKS) -> tuple[int, int, int]:
     """The axis to cut a nest of loops along, the length of a chunk there, and how many there are.
 
     The outermost axis that is long enough, else the longest: neighbours in memory stay together.
     """
-    wanted = n_chunks(work)
+    wanted = n_chunks(work, most)
     if wanted == 1 or not shape or 0 in shape:
         return 0, 0, 1
     axis = next((i for i, n in enumerate(shape) if n >= wanted), shape.index(max(shape)))
-    length = chunk_length(shape[axis], wanted, MULTIPLE if axis == len(shape) - 1 else 1)
+    is_fine = axis == len(shape) - 1 and shape[axis] >= wanted * MULTIPLE
+    length = chunk_length(shape[axis], wanted, MULTIPLE if is_fine else 1)
     return axis, length, -(-shape[axis] // length)
 
 

@@ -3,7 +3,7 @@
 A pass over memory is saved for every value that one step reads and another one reads or writes: the
 moments and the parameters of an optimizer are updated in one loop; the maximum, the exponentials
 and the sum of a softmax are computed row after row, while a row is in the nearest cache; the mean
-and the variance of a batch channel after channel.
+and the variance of a batch channel after channel, where a cache holds one, else plane after plane.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ __all__ = [
     "channels_of",
     "collected",
     "find_local",
-    "is_in_blocks",
     "join_blocks",
     "join_channels",
+    "join_planes",
     "join_rows",
     "merge_maps",
     "reads_channels",
@@ -46,6 +46,8 @@ LEAST_ROWS = 32
 LEAST_ELEMENTS = 1 << 14  # of what is computed block by block
 LEAST_CHANNELS = 8
 SMALLEST = 1 << 10  # elements of a channel
+LEAST_IMAGES = 8
+SMALL_PLANE, LARGE_PLANE = 1 << 6, 1 << 8  # elements: from which on planes are read one by one
 WAYS, WAY = 8, 1 << 16  # of a second cache: how many, and bytes
 
 Shape = tuple[int, ...]
@@ -59,7 +61,7 @@ def merge_maps(plan: Schedule) -> None:
 
 def join_rows(plan: Schedule) -> None:
     """Let folds of rows, and maps of the same rows, follow each other row by row."""
-    plan.steps = collected(plan, _joinable, _joined)
+    plan.steps = collected(plan, _joinable, partial(_joined, "rows"))
 
 
 def collected(
@@ -130,12 +132,7 @@ def _mergeable(plan: Schedule, first: Step, second: Step) -> bool:
 # -- blocks ---------------------------------------------------------------------------------------
 def join_blocks(plan: Schedule) -> None:
     """Let folds of all elements follow the maps over them block by block."""
-    plan.steps = collected(plan, _follows_blocks, _joined)
-
-
-def is_in_blocks(group: Step) -> bool:
-    """Whether a group runs block by block, not row by row."""
-    return any(_folds_all(part.equation) for part in group.parts)
+    plan.steps = collected(plan, _follows_blocks, partial(_joined, "blocks"))
 
 
 def _folds_all(equation: Equation) -> bool:
@@ -146,9 +143,9 @@ def _folds_all(equation: Equation) -> bool:
 def _follows_blocks(plan: Schedule, group: Step, step: Step) -> bool:
     """Whether a fold can follow a map, or maps and folds of its elements."""
     size = math.prod(group.map_shape or ())
-    if not (group.is_flat and size >= LEAST_ELEMENTS and group.tail is None):
+    if not (group.is_flat and size >= LEAST_ELEMENTS):
         return False
-    if (group.rows and not is_in_blocks(group)) or len(group.parts) >= MAX_PARTS or step.rows:
+    if not _may_walk("blocks", group, step):
         return False
     if not _folds_all(step.equation) or step.equation.inputs[0].type.size != size:
         return False
@@ -174,9 +171,9 @@ def find_local(plan: Schedule) -> None:
             for v in part.reads:
                 readers.setdefault(v, set()).add(step)
     for step in plan.steps:
-        for part in step.parts if step.rows and channels_of(step) is None else ():
+        for part in step.parts if step.walk in ("rows", "blocks") else ():
             if part.map_shape is not None and (
-                is_in_blocks(step) or rows_of(part) == rows_of(step)
+                step.walk == "blocks" or rows_of(part) == rows_of(step)
             ):
                 own = (v for v in part.outputs if readers.get(v, set()) <= {step})
                 plan.local.update(v for v in own if v not in held)
@@ -197,15 +194,22 @@ def _is_fold(equation: Equation) -> bool:
     return is_reduction and equation.params["axis"] == (equation.inputs[0].type.ndim - 1,)
 
 
-def _joined(_: Schedule, group: Step, step: Step) -> Step:
-    group.rows.append(step)
+def _joined(walk: str, _: Schedule, group: Step, step: Step) -> Step:
+    group.walk = walk
+    group.others.append(step)
     return group
+
+
+def _may_walk(walk: str, group: Step, step: Step) -> bool:
+    """Whether a group could be one of this kind, and a step one of its parts."""
+    is_free = group.walk in ("", walk) and not step.walk
+    return is_free and not (group.tail or step.tail) and len(group.parts) < MAX_PARTS
 
 
 def _joinable(plan: Schedule, group: Step, step: Step) -> bool:
     """Whether a step can follow a group row by row, and gains by it."""
     rows = rows_of(group)
-    if rows is None or group.tail or step.tail or len(group.parts) >= MAX_PARTS:
+    if rows is None or not _may_walk("rows", group, step):
         return False
     outer, n = rows
     if not (SHORTEST <= n <= LONGEST and math.prod(outer) >= LEAST_ROWS):
@@ -287,7 +291,7 @@ def _reads_own(
 # -- channels -------------------------------------------------------------------------------------
 def join_channels(plan: Schedule) -> None:
     """Let folds of all axes but one, and maps of the same shape, follow channel by channel."""
-    plan.steps = collected(plan, _follows_channels, _joined)
+    plan.steps = collected(plan, _follows_channels, partial(_joined, "channels"))
 
 
 def channels_of(step: Step) -> tuple[Shape, int] | None:
@@ -305,11 +309,13 @@ def channels_of(step: Step) -> tuple[Shape, int] | None:
 def _follows_channels(plan: Schedule, group: Step, step: Step) -> bool:
     """Whether a step can follow a group channel by channel, and gains by it."""
     known = channels_of(group) or channels_of(step)
-    if known is None or group.tail or step.tail or step.rows or len(group.parts) >= MAX_PARTS:
+    if known is None or not _may_walk("channels", group, step):
         return False
     shape, k = known
     size = math.prod(shape)
     if shape[k] < LEAST_CHANNELS or size // shape[k] < SMALLEST:
+        return False
+    if k and math.prod(shape[k + 1 :]) >= LARGE_PLANE:
         return False
     parts = [*group.parts, step]
     if not all(_has_channels(part, shape, k) for part in parts):
@@ -334,6 +340,29 @@ def _stay_near(parts: Sequence[Step], shape: Shape, k: int) -> bool:
     piece = math.prod(shape[k + 1 :]) * max(items, default=1)
     places = min(WAY // math.gcd(piece * shape[k], WAY) * piece, WAY)
     return math.prod(shape[:k]) * math.prod(shape[k + 1 :]) * sum(items) <= WAYS * places
+
+
+def join_planes(plan: Schedule) -> None:
+    """Let such folds, and maps of the same shape, follow plane by plane: a channel of an image."""
+    plan.steps = collected(plan, _follows_planes, partial(_joined, "planes"))
+
+
+def _follows_planes(plan: Schedule, group: Step, step: Step) -> bool:
+    """Whether a step can follow a group plane by plane, and gains by it."""
+    known = channels_of(group) or channels_of(step)
+    if known is None or not _may_walk("planes", group, step):
+        return False
+    shape, k = known
+    if k != 1 or shape[0] < LEAST_IMAGES or math.prod(shape[2:]) < SMALL_PLANE:
+        return False
+    parts = [*group.parts, step]
+    if not all(part.map_shape == shape or channels_of(part) == known for part in parts):
+        return False
+    outputs = {v for part in group.parts for v in part.outputs}
+    reads = {v for part in group.parts for v in part.reads if v.type.shape == shape}
+    if (outputs | reads).isdisjoint(step.reads) or not _runs_once(plan, parts):
+        return False
+    return all(reads_rows(plan, e, outputs, shape[:2]) for e in step.equations)
 
 
 def _has_channels(part: Step, shape: Shape, k: int) -> bool:

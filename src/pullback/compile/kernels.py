@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from pullback.compile.axes import Axis, access_of, joined, joints
-from pullback.compile.chunks import bounds, cut
+from pullback.compile.chunks import MAX_CHUNKS, bounds, cut
 from pullback.compile.ir import I8, I32, I64, ZERO, box, ir, loop, loops
 from pullback.compile.llvm import Scalar, ScalarEmitter
 from pullback.compile.plan import Schedule, Step, aligned, full_key, is_squeeze
@@ -197,12 +197,12 @@ class Kernel:
         return joints(self.plan, [*written, *reads], shape)
 
     # -- chunks -------------------------------------------------------------------------------
-    def split(self, shape: Sequence[int]) -> None:
+    def split(self, shape: Sequence[int], most: int = MAX_CHUNKS) -> None:
         """Let each chunk run over a part of ``shape`` only, if there is enough work."""
         self.part = None
-        parts = self.step, *self.step.rows
+        parts = self.step, *self.step.others
         work = 0 if self.plan.is_alone else sum(map(self.plan.work, parts))
-        axis, length, self.n_chunks = cut(shape, work)
+        axis, length, self.n_chunks = cut(shape, work, most)
         if self.step.n_chunks:
             self.n_chunks = self.step.n_chunks
             axis = next(i for i, n in enumerate(shape) if n > 1)  # those before are joined to it

@@ -79,7 +79,7 @@ def _copies(equation: Equation, matrix: Operand) -> bool:
     k, n = b.type.shape[-2:]
     m = a.type.size // max(k, 1) if b.type.ndim == 2 else a.type.shape[-2]
     if matrix is b:
-        return n > 1 and 1 < m <= MOST
+        return 1 < m <= MOST
     sizes, item = (m, n, k), b.type.dtype.itemsize
     layout = Layout(m, n, n, a_transposed=True, b_transposed=False)
     return n <= MOST and needs_copy(sizes, layout, item, blocks_of(sizes, item))

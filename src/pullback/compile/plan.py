@@ -30,6 +30,7 @@ __all__ = [
     "is_foreign",
     "is_inline",
     "is_move",
+    "is_number",
     "is_plain",
     "is_pointwise",
     "is_squeeze",
@@ -50,10 +51,11 @@ class Step:
 
     Several equations are maps over elements of one shape, computed in one loop. A matrix product
     may have ``prologues``: maps that are computed where it copies their results; and a ``tail``: a
-    map that is computed for each piece of the product when it is there. What is in ``rows`` follows
-    row by row, in the same kernel. The ``members`` of a chain are steps that follow each other
-    chunk by chunk, each ``n_chunks`` of them; ``outer`` is the shape of a stack. ``copies`` says
-    what a product copies before it reads it, which is known when it is emitted.
+    map that is computed for each piece of the product when it is there. The ``others`` of a group
+    follow in the same kernel, on a ``walk`` by rows, blocks, channels or planes. The ``members`` of
+    a chain are steps that follow each other chunk by chunk, each ``n_chunks`` of them; ``outer`` is
+    the shape of a stack. ``copies`` says what a product copies before it reads it, which is known
+    when it is emitted.
     """
 
     equations: list[Equation]
@@ -62,7 +64,8 @@ class Step:
     is_flat: bool = False  # the map is one loop over all elements
     prologues: dict[int, Step] = field(default_factory=dict)  # by the number of the operand
     tail: Step | None = None
-    rows: list[Step] = field(default_factory=list)
+    others: list[Step] = field(default_factory=list)
+    walk: str = ""
     members: list[Step] = field(default_factory=list)
     outer: tuple[int, ...] = ()
     n_chunks: int = 0  # unless by its work
@@ -85,7 +88,7 @@ class Step:
     def parts(self) -> list[Step]:
         if self.members:
             return [part for member in self.members for part in member.parts]
-        return [self, *self.rows, *([] if self.tail is None else [self.tail])]
+        return [self, *self.others, *([] if self.tail is None else [self.tail])]
 
 
 @dataclass(slots=True, eq=False)
@@ -299,6 +302,18 @@ def is_flat(plan: Schedule, equation: Equation) -> bool:
         if isinstance(operand, Literal) or (operand.type.size == 1 and operand in plan.in_memory):
             return True
         return operand.type.shape == shape and is_plain(plan, operand)
+
+    return is_pointwise(equation) and all(map(fits, equation.inputs))
+
+
+def is_number(plan: Schedule, equation: Equation) -> bool:
+    """Whether one number follows from others that have memory, wherever it is asked for."""
+
+    def fits(operand: Operand) -> bool:
+        if isinstance(operand, Literal):
+            return True
+        is_one = operand.type.size == 1
+        return is_one and (operand in plan.in_memory or is_number(plan, plan.makers[operand]))
 
     return is_pointwise(equation) and all(map(fits, equation.inputs))
 

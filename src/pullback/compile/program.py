@@ -193,7 +193,7 @@ class FunctionEmitter:
                 return self.product(step)
             if copies_images(equation):
                 step.copies = ["images"]
-            if step.rows:
+            if step.walk:
                 return self.kernel_of(step, emit_group)
             if emitter := kernel_for(equation):
                 return self.kernel_of(step, emitter)

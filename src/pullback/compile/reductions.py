@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from pullback.compile.axes import Axis, joined, joints
 from pullback.compile.chunks import MAX_CHUNKS
-from pullback.compile.groups import channels_of, is_in_blocks, rows_of
+from pullback.compile.groups import channels_of, rows_of
 from pullback.compile.ir import I8, I64, ZERO, box, ir, loop, loops
 from pullback.compile.kernels import Index, Kernel, Part, unraveled
 from pullback.compile.llvm import Scalar, ScalarEmitter
@@ -21,6 +22,7 @@ from pullback.errors import CompileError
 __all__ = ["emit_group", "emit_reduction"]
 
 FEW = 9  # elements that are folded without a loop: those of a window
+RUN = 1 << 12  # elements of neighbouring channels in a chunk: shorter runs are read slowly
 BLOCK = 1024  # elements that are folded before their sum is added to the others
 
 
@@ -30,13 +32,14 @@ def emit_reduction(kernel: Kernel) -> None:
 
 
 def emit_group(kernel: Kernel) -> None:
-    """Folds and maps that follow each other block by block, channel by channel or row by row."""
-    if is_in_blocks(kernel.step):
-        emit_block_by_block(kernel)
-    elif channels_of(kernel.step) is not None:
-        emit_channel_by_channel(kernel)
-    else:
-        emit_row_by_row(kernel)
+    """Folds and maps that follow each other on a walk."""
+    walks = {
+        "rows": emit_row_by_row,
+        "blocks": emit_block_by_block,
+        "channels": emit_channel_by_channel,
+        "planes": emit_plane_by_plane,
+    }
+    walks[kernel.step.walk](kernel)
 
 
 def emit_row_by_row(kernel: Kernel) -> None:
@@ -65,7 +68,7 @@ def emit_channel_by_channel(kernel: Kernel) -> None:
     build, found = kernel.builder, channels_of(kernel.step)
     assert found is not None, "a part folds all but channels"
     shape, k = found
-    kernel.split([shape[k]])
+    kernel.split([shape[k]], max(1, math.prod(shape[k:]) // RUN))
     with loops(build, [shape[k]], kernel.part) as (channel,):
         for part in kernel.step.parts:
             own = Kernel(kernel.plan, part, build, kernel.pointers, kernel.report)
@@ -77,6 +80,49 @@ def emit_channel_by_channel(kernel: Kernel) -> None:
                     own.map_at([*index[:k], channel, *index[k:]])
             else:
                 own.map_at([ZERO if n == 1 else channel for n in part.map_shape])
+
+
+def emit_plane_by_plane(kernel: Kernel) -> None:
+    """Folds and maps of the same channels, image after image, one plane after the other."""
+    build, found = kernel.builder, channels_of(kernel.step)
+    assert found is not None, "a part folds all but channels"
+    (shape, _), (n_images, n_channels, *_) = found, found[0]
+    kernel.split([n_images])
+    parts, n_chunks = plane_parts(kernel), kernel.n_chunks
+    folds = [fold for _, fold in parts if fold is not None]
+    totals = {fold: fold.totals(kernel, n_channels, n_chunks) for fold in folds}
+    with loop(build, n_channels) as channel:
+        for one, total in totals.items():
+            one.keep(one.total_start, total(kernel.chunk, channel))
+    with loops(build, [n_images, n_channels], kernel.part) as (image, channel):
+        for own, fold in parts:
+            if fold is not None:
+                fold.over_plane(totals[fold](kernel.chunk, channel), channel, image)
+                continue
+            with loops(build, joined(shape, own.joints() - {0, 1})[2:]) as index:
+                own.map_at([image, channel, *index])
+
+    def finish(end: Kernel) -> None:
+        for _, fold in plane_parts(end):
+            if fold is not None:
+                total = fold.totals(end, n_channels, n_chunks)
+                with loop(end.builder, n_channels) as channel:
+                    fold.merge_all(n_chunks, partial(total, channel=channel), [channel])
+
+    if n_chunks > 1:
+        kernel.finish = finish
+    else:
+        kernel.scratch_bytes = 0  # the same memory again
+        finish(kernel)
+
+
+def plane_parts(kernel: Kernel) -> list[tuple[Kernel, Reduction | None]]:
+    """The parts of a group that runs plane by plane."""
+    own = [
+        Kernel(kernel.plan, part, kernel.builder, kernel.pointers, kernel.report)
+        for part in kernel.step.parts
+    ]
+    return [(k, Reduction(k) if k.step.map_shape is None else None) for k in own]
 
 
 def emit_block_by_block(kernel: Kernel) -> None:
@@ -214,8 +260,7 @@ class Reduction:
             result = self.fold.finish(self.emit, state, self.n, **self.params)
             self.kernel.store(self.out, [], result)
             return
-        for s, place in zip(state, self.parts(n_chunks, chunk), strict=True):
-            self.emit.store(s, place, ZERO)
+        self.keep(state, self.parts(n_chunks, chunk))
 
     def merge_in(self, total: list[Any], part: list[Any]) -> None:
         """Merge the state of a block."""
@@ -231,8 +276,7 @@ class Reduction:
         kernel = self.kernel
         n = kernel.n_chunks
         parts = self.parts(n, kernel.chunk)
-        for s, place in zip(self.over_all([], kernel.part), parts, strict=True):
-            self.emit.store(s, place, ZERO)
+        self.keep(self.over_all([], kernel.part), parts)
         kernel.finish = lambda last: Reduction(last).merge_parts(n)
 
     def parts(self, n_chunks: int, chunk: Any) -> list[Any]:
@@ -243,18 +287,53 @@ class Reduction:
         places = [build.add(first, ir.Constant(I64, k)) for k in range(n)]
         return [build.gep(memory, [place], source_etype=I64) for place in places]
 
+    def totals(self, group: Kernel, n_channels: int, n_chunks: int) -> Callable[..., list[Any]]:
+        """Memory of a group for the states of the channels in every chunk."""
+        build, n = group.builder, len(self.total_start)
+        memory = group.scratch(8 * n * n_channels * n_chunks)
+
+        def at(chunk: Any, channel: Any) -> list[Any]:
+            number = build.add(build.mul(chunk, I64(n_channels)), channel)
+            first = build.mul(number, I64(n))
+            places = [build.add(first, I64(k)) for k in range(n)]
+            return [build.gep(memory, [place], source_etype=I64) for place in places]
+
+        return at
+
+    def keep(self, state: Sequence[Scalar], places: Sequence[Any]) -> None:
+        for s, place in zip(state, places, strict=True):
+            self.emit.store(s, place, ZERO)
+
+    def loaded(self, places: Sequence[Any]) -> list[Scalar]:
+        pairs = zip(places, self.total_start, strict=True)
+        return [self.emit.load(place, ZERO, s.dtype) for place, s in pairs]
+
     def merge_parts(self, n_chunks: int) -> None:
+        self.merge_all(n_chunks, partial(self.parts, n_chunks), [])
+
+    def merge_all(self, n_chunks: int, places: Callable[[Any], list[Any]], outer: Index) -> None:
+        """One number of the output, from the states of all chunks in order."""
         kernel = self.kernel
         total = kernel.state(self.total_start)
         with loop(kernel.builder, n_chunks) as chunk:
             before = kernel.read_state(total, self.total_start)
-            found = [
-                self.emit.load(place, ZERO, s.dtype)
-                for place, s in zip(self.parts(n_chunks, chunk), before, strict=True)
-            ]
-            self.write(total, self.fold.merge(self.emit, before, found))
+            self.write(total, self.fold.merge(self.emit, before, self.loaded(places(chunk))))
         state = kernel.read_state(total, self.total_start)
-        kernel.store(self.out, [], self.fold.finish(self.emit, state, self.n, **self.params))
+        kernel.store(self.out, outer, self.fold.finish(self.emit, state, self.n, **self.params))
+
+    def over_plane(self, places: list[Any], channel: Any, image: Any) -> None:
+        """Fold the plane of a channel in an image, block by block, into a state in memory."""
+        kernel, lengths = self.kernel, self.along[1:]
+        total = kernel.state(self.loaded(places))
+        axis, inner = len(lengths) - 1, 1
+        while axis and inner * lengths[axis] < BLOCK:
+            inner *= lengths[axis]
+            axis -= 1
+        length = min(lengths[axis], max(1, BLOCK // inner))
+        with loops(kernel.builder, lengths[:axis]) as rows:
+            ranges: list[tuple[Any, Any]] = [(0, n) for n in lengths[axis:]]
+            self.over_blocks(total, [[channel], [image, *rows]], ranges, length)
+        self.keep(kernel.read_state(total, self.total_start), places)
 
     def over_all(self, outer: Index, part: Part) -> tuple[Scalar, ...]:
         """The state after all elements that go into one number, or those of a part."""

@@ -18,6 +18,7 @@ from pullback.compile.groups import (
     find_local,
     join_blocks,
     join_channels,
+    join_planes,
     join_rows,
     merge_maps,
 )
@@ -29,6 +30,7 @@ from pullback.compile.plan import (
     is_float_product,
     is_inline,
     is_move,
+    is_number,
     is_pointwise,
     reads_whole,
 )
@@ -53,6 +55,7 @@ def schedule(
     join_rows(plan)
     join_blocks(plan)
     join_channels(plan)
+    join_planes(plan)
     _drop_stores(plan)
     find_local(plan)
     join_chains(plan)
@@ -150,15 +153,16 @@ def _take_numbers(plan: Schedule) -> None:
         if reader.map_shape is None or math.prod(reader.map_shape) == 1:
             continue
         for v in [v for v in reader.reads if v in makers and v.type.size == 1]:
-            maker = makers[v]
-            if uses[v] > 1 or v in kept or any(has_seams(e) for e in plan.fused(maker)):
+            maker, equation = makers[v], plan.makers[v]
+            is_read = any(v in plan.memory_of(e.inputs) for e in maker.equations)
+            if uses[v] > 1 or v in kept or is_read:
                 continue
-            if any(v in plan.memory_of(e.inputs) for e in maker.equations):
+            if reader.is_flat and not is_number(plan, equation):
                 continue
-            maker.equations = [e for e in maker.equations if e.outputs != (v,)]
+            maker.equations.remove(equation)
             plan.in_memory.remove(v)
             reader.reads = plan.memory_of(v for e in reader.equations for v in e.inputs)
-            uses.update(plan.memory_of(plan.makers[v].inputs))
+            uses.update(plan.memory_of(equation.inputs))
     plan.steps = [step for step in plan.steps if step.equations]
 
 
