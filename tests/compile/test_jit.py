@@ -259,8 +259,12 @@ def test_stages_can_be_printed():
     assert simple.count("=") < f.show("graph", PARAMS, X, Y).count("=")
     assert "test_jit.py:" in f.show("layouts", PARAMS, X, Y)
     assert "kernel 0" in f.show("loops", PARAMS, X, Y)
-    assert "define void" in f.show("llvm", PARAMS, X, Y)
-    assert "arena:" in f.show("memory", PARAMS, X, Y)
+    llvm = f.show("llvm", PARAMS, X, Y)
+    assert re.search(r"^; float64\[.* = matmul.*  # test_jit.py:\d+\ndefine ", llvm, re.MULTILINE)
+    assert "define void" in llvm
+    memory = f.show("memory", PARAMS, X, Y)
+    assert memory.startswith("arena:")
+    assert re.search(r"\d+ \.\. \d+ +float64\[.* = \w+  # test_jit.py:\d+$", memory, re.MULTILINE)
     with pytest.raises(ArgumentError, match="no stage 'soup'"):
         f.show("soup", PARAMS, X, Y)
 

@@ -14,7 +14,7 @@ from pullback import nn
 from pullback.compile import assembler
 from pullback.compile.arena import place
 from pullback.compile.frame import ALIGNMENT
-from pullback.compile.schedule import schedule
+from pullback.compile.schedule import schedule, unfused
 from pullback.core.graph import Graph, GraphBuilder
 from pullback.core.types import type_of
 from pullback.errors import PullbackError
@@ -69,7 +69,7 @@ def plan():
         return np.sort(y + z), np.cumsum(z) * y
 
     graph = stage(lambda x: list(f(x)), [type_of(np.ones(20))]).graph
-    made = schedule(graph, {})
+    made = schedule(unfused(graph, {}))
     place(made, SCRATCH)
     verify_schedule(made, SCRATCH)
     return made

@@ -32,9 +32,9 @@ PASSES = [
 ]
 
 
-def verify_graph(made: Graph | tuple[Graph, Any]) -> None:
-    """The graph that a pass has made, and those inside of it."""
-    graph = made if isinstance(made, Graph) else made[0]
+def verify_graph(made: Graph | Schedule) -> None:
+    """The graph that a pass has made, or plans, and those inside of it."""
+    graph = made if isinstance(made, Graph) else made.graph
     graph.verify()
     for equation in graph.equations:
         for body in bodies(equation):

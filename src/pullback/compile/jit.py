@@ -284,7 +284,7 @@ class Compiled:
         if what in program.passes:
             return str(program.passes[what])
         if what == "llvm":
-            return str(program.text)
+            return str(program.listing)
         if what == "loops":
             lines = [str(program.schedule)]
             lines += [f"in NumPy: {e.primitive.name}  # {e.source}" for e in program.callbacks]
@@ -295,7 +295,8 @@ class Compiled:
                 chunks = f"{n} chunks" if n > 1 else "1 chunk" if n else "code"
                 lines += [f"{chunks:>9}: {program.schedule.described(p)}" for p in step.parts]
             return "\n".join(lines)
-        places = sorted(program.schedule.offsets.items(), key=lambda item: item[1])
-        lines = [f"{place:>10} .. {place + v.type.nbytes:<10} {v.type}" for v, place in places]
+        plan = program.schedule
+        places = sorted(plan.offsets.items(), key=lambda item: item[1])
+        lines = [f"{n:>10} .. {n + v.type.nbytes:<10} {plan.origin(v)}" for v, n in places]
         lines += [f"output {j} over input {i}" for i, j in program.donations]
         return "\n".join([f"arena: {program.arena_bytes} bytes", *lines])

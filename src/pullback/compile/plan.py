@@ -181,11 +181,15 @@ class Schedule:
         fused = sorted(Counter(e.primitive.name for e in self.fused(step)).items())
         inside = " + ".join(f"{n} {name}" if n > 1 else name for name, n in fused)
         out = ", ".join(str(v.type) for v in step.outputs)
-        sources = dict.fromkeys(e.source.short for e in step.equations if e.source)
-        where = f"  # {', '.join(sources)}" if sources else ""
         name = ", ".join(e.primitive.name for e in step.equations)
         copies = f" [copies {', '.join(step.copies)}]" if step.copies else ""
-        return f"{out} = {name}{f' of ({inside})' if inside else ''}{copies}{where}"
+        made = f"{name}{f' of ({inside})' if inside else ''}{copies}"
+        return f"{out} = {made}{_comment(step.equations)}"
+
+    def origin(self, v: Variable) -> str:
+        """What makes a value, and where the user asks for it."""
+        maker = self.makers[v]
+        return f"{v.type} = {maker.primitive.name}{_comment([maker])}"
 
     def fused(self, step: Step) -> list[Equation]:
         """The equations that are expressions inside the loops of a step."""
@@ -209,6 +213,12 @@ class Schedule:
         moved = sum(v.type.size for v in (*step.reads, *step.outputs))
         equations = [*step.equations, *self.fused(step)]
         return 2 * moved + sum(equation_cost(e).flops for e in equations)
+
+
+def _comment(equations: Iterable[Equation]) -> str:
+    """The user's lines that ask for equations."""
+    sources = dict.fromkeys(e.source.short for e in equations if e.source)
+    return f"  # {', '.join(sources)}" if sources else ""
 
 
 def aligned(n_bytes: int) -> int:

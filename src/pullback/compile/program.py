@@ -10,6 +10,7 @@ text, so that its object code can be kept and used again.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -22,13 +23,13 @@ from pullback.compile.ir import I32, I64, POINTER, Module, ir, with_whole_vector
 from pullback.compile.iterations import emit_iterations, is_independent
 from pullback.compile.kernels import Kernel, emit_tail, emit_tail_of_images
 from pullback.compile.layouts import choose_layouts
-from pullback.compile.plan import Room, Step, is_computing, is_float_product
+from pullback.compile.plan import Room, Schedule, Step, is_computing, is_float_product
 from pullback.compile.processor import Processor
 from pullback.compile.prologues import emit_finder, emit_prologue
 from pullback.compile.reductions import emit_group
 from pullback.compile.remat import rematerialise
 from pullback.compile.repeats import repeat
-from pullback.compile.schedule import schedule
+from pullback.compile.schedule import schedule, unfused
 from pullback.compile.stacks import Stack
 from pullback.compile.steps import Member, Row, at_entry, emit_chain, emit_rows
 from pullback.compile.structure import structure
@@ -88,6 +89,7 @@ class Program:
         self.callbacks: list[Equation] = []
         self.kernels: dict[Hashable, Compiled] = {}
         self.has_jobs = False  # for several threads
+        self.notes: dict[str, tuple[Schedule, Step]] = {}  # by the names of functions
         results = set(graph.outputs)
         main = FunctionEmitter(self, graph, "main", {graph.inputs[i]: results for i in donated})
         self.arena_bytes = main.arena_bytes
@@ -102,6 +104,18 @@ class Program:
     @property
     def text(self) -> str:
         return str(self.module)
+
+    @property
+    def listing(self) -> str:
+        """The text, and above each kernel what it computes, with the user's lines."""
+
+        def with_note(definition: re.Match[str]) -> str:
+            if definition[1] not in self.notes:
+                return definition[0]
+            plan, step = self.notes[definition[1]]
+            return f"; {plan.described(step)}\n{definition[0]}"
+
+        return re.sub(r'^define .*@"([^"]*)"', with_note, self.text, flags=re.MULTILINE)
 
 
 def emit_program(
@@ -130,8 +144,8 @@ class FunctionEmitter:
         self, program: Program, graph: Graph, name: str, room: Room, is_alone: bool = False
     ) -> None:
         self.program = program
-        self.graph, again = rematerialise(repeat(graph), room)
-        self.plan = schedule(self.graph, room, again, is_alone)
+        self.plan = schedule(rematerialise(unfused(repeat(graph), room)), is_alone)
+        self.graph = self.plan.graph
         self.function = ir.Function(program.module, MAIN, name)
         if name != "main":
             self.function.linkage = "internal"
@@ -147,6 +161,8 @@ class FunctionEmitter:
             self.step = self.plan.steps[i]
             self.emit_step(i, m)
             self.n_chunks.append(max((row.n_chunks for row in self.rows[first:]), default=0))
+            for row in self.rows[first:]:
+                program.notes.setdefault(row.function.name, (self.plan, self.step))
         self.copy_outputs()
         emit_rows(program.module, self.function, self.rows)
         self.arena_bytes = self.own_bytes + self.nested_bytes
@@ -376,6 +392,7 @@ class FunctionEmitter:
         function = ir.Function(module, kind, module.get_unique_name("kernel"))
         function.linkage = "internal"
         function.attributes.add("noinline")
+        self.program.notes[function.name] = self.plan, step
         if is_computing(self.plan, step):
             with_whole_vectors(function)
         status, *arguments = function.args

@@ -20,7 +20,7 @@ from itertools import pairwise
 import numpy as np
 
 from pullback.analysis.cost import equation_cost
-from pullback.compile.plan import Room, Schedule, is_float_product, is_inline, is_move
+from pullback.compile.plan import Schedule, is_float_product, is_inline, is_move
 from pullback.compile.schedule import unfused
 from pullback.core.graph import Equation, Graph, Literal, Operand, Variable
 from pullback.transforms.passes.dce import dce
@@ -45,11 +45,11 @@ JUMPS = {
 }
 
 
-def rematerialise(graph: Graph, room: Room) -> tuple[Graph, Collection[Variable]]:
-    """An equal graph whose memory has a lower peak, and what it computes again."""
+def rematerialise(plan: Schedule) -> Schedule:
+    """An unfused schedule of an equal graph, whose memory has a lower peak."""
+    graph = plan.graph
     if sum(v.type.nbytes for e in graph.equations for v in e.outputs) < LEAST_PEAK:
-        return graph, ()
-    plan = unfused(graph, room)
+        return plan
     budget = BUDGET * _operations(graph.equations)
     for limit in LIMITS:
         lives = Lives(plan)
@@ -61,7 +61,7 @@ def rematerialise(graph: Graph, room: Room) -> tuple[Graph, Collection[Variable]
             break
         if sum(_operations(equations) for _, equations in again.values()) <= budget:
             return Rewriter(plan, again).rewritten()
-    return graph, ()
+    return plan
 
 
 def _operations(equations: Iterable[Equation]) -> float:
@@ -201,7 +201,7 @@ class Rewriter:
         self.moved: dict[Operand, Variable] = {}  # expressions of such values
         self.outputs: set[Variable] = set()
 
-    def rewritten(self) -> tuple[Graph, Collection[Variable]]:
+    def rewritten(self) -> Schedule:
         number = {step.equation: i for i, step in enumerate(self.plan.steps)}
         graph = self.plan.graph
         for equation in graph.equations:
@@ -210,7 +210,10 @@ class Rewriter:
             if equation in number:
                 equation = equation.reading({x: self.current(x) for x in equation.inputs})
             self.equations.append(equation)
-        return dce(Graph(graph.inputs, tuple(self.equations), graph.outputs)), self.outputs
+        graph = dce(Graph(graph.inputs, tuple(self.equations), graph.outputs))
+        plan = unfused(graph, self.plan.room)
+        plan.again = self.outputs
+        return plan
 
     def compute_again(self, v: Variable) -> None:
         own: dict[Operand, Variable] = {}

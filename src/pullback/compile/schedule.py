@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection
 
 from pullback.compile.arena import overwrite, reuse_in_chains
 from pullback.compile.chains import join_chains
@@ -42,12 +41,9 @@ from pullback.core.graph import Equation, Graph, Variable
 __all__ = ["schedule", "unfused"]
 
 
-def schedule(
-    graph: Graph, room: Room, again: Collection[Variable] = (), is_alone: bool = False
-) -> Schedule:
-    """Decide the kernels of ``graph`` and what has memory; see :class:`Schedule`."""
-    plan = unfused(graph, room)
-    plan.again, plan.is_alone = again, is_alone
+def schedule(plan: Schedule, is_alone: bool = False) -> Schedule:
+    """Fuse the steps of a plan, and let values share memory; see :class:`Schedule`."""
+    plan.is_alone = is_alone
     merge_maps(plan)
     attach_tails(plan)
     attach_prologues(plan)
