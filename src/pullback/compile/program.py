@@ -26,13 +26,13 @@ from pullback.compile.layouts import choose_layouts
 from pullback.compile.plan import Room, Schedule, Step, is_computing, is_float_product
 from pullback.compile.processor import Processor
 from pullback.compile.prologues import emit_finder, emit_prologue
-from pullback.compile.reductions import emit_group
 from pullback.compile.remat import rematerialise
 from pullback.compile.repeats import repeat
 from pullback.compile.schedule import schedule, unfused
 from pullback.compile.stacks import Stack
 from pullback.compile.steps import Member, Row, at_entry, emit_chain, emit_rows
 from pullback.compile.structure import structure
+from pullback.compile.walks import emit_group
 from pullback.core.graph import Equation, Graph, Literal, Variable
 from pullback.errors import CompileError
 from pullback.transforms.passes.expand import expand
