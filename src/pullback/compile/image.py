@@ -81,14 +81,12 @@ def _graphs(value: Any) -> Iterator[Graph]:
 def surroundings() -> str:
     """What all code depends on: the files of this package, NumPy and Python."""
     package = os.path.dirname(os.path.dirname(__file__))
-    files = [
-        os.path.join(folder, name)
-        for folder, _, names in os.walk(package)
-        for name in names
-        if name.endswith(".py")
-    ]
-    states = zip(files, map(os.stat, files), strict=True)
-    stamps = [(os.path.relpath(f, package), s.st_size, s.st_mtime_ns) for f, s in states]
+    stamps = []
+    for folder, _, names in os.walk(package):
+        for name in names:
+            if name.endswith(".py"):
+                state = os.stat(os.path.join(folder, name))
+                stamps.append((folder[len(package) :], name, state.st_size, state.st_mtime_ns))
     return repr((sorted(stamps), np.__version__, platform.python_version()))
 
 
