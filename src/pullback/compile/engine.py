@@ -16,6 +16,7 @@ import numpy as np
 
 from pullback.compile import cache, linker
 from pullback.compile.frame import MISMATCH, Frame, check_layout, expectations
+from pullback.compile.garbage import uncollected
 from pullback.compile.image import Failure, Image, digest, sources, surroundings
 from pullback.compile.lapack import routines
 from pullback.compile.pool import Pool, emit_pool, n_threads
@@ -176,7 +177,8 @@ class Executable:
         threads: int | None = None,
         donated: Collection[int] = (),
     ) -> None:
-        self.image, callbacks = image_of(graph, allow_callbacks, donated)
+        with uncollected():
+            self.image, callbacks = image_of(graph, allow_callbacks, donated)
         self.sources = sources(graph) if self.image.failures else []
         self.threads = threads or n_threads()
         self.errors: dict[int, BaseException] = {}  # by the address of the status of their call

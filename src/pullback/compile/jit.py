@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from pullback import tree
+from pullback.compile.garbage import uncollected
 from pullback.control.call import call
 from pullback.core.array import Array
 from pullback.core.graph import Graph
@@ -183,7 +184,8 @@ class Compiled:
             ) from error
         if signature is None:
             self.check_donated(len(args))
-            signature = self.stage(static, structure, [type_of(x) for x in leaves])
+            with uncollected():
+                signature = self.stage(static, structure, [type_of(x) for x in leaves])
             self.signatures[key] = signature
             if len(self.signatures) == MANY_SIGNATURES + 1:
                 self.warn(*list(self.signatures)[-2:])

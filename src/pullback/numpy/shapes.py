@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import accumulate
+from operator import mul
 from typing import Any
 
 import numpy as np
@@ -38,17 +40,16 @@ def size(a: Any, axis: int | None = None) -> int:
 
 def _is_viewable(x: Any, new: tuple[int, ...]) -> bool:
     """Whether NumPy's reshape of an array with the layout of ``x`` would be a view."""
-    return (
-        x.alias is None
-        or x.alias.parent is None
-        or (_layout(x) is not None and _fits(_layout(x), new))
-    )
+    if x.alias is None or x.alias.parent is None:
+        return True
+    layout = _layout(x)
+    return layout is not None and _fits(layout, new)
 
 
 def _layout(x: Any) -> Any:
     """An array of one byte that has the shape and strides of ``x``, computed through its views."""
     if x.alias is None or x.alias.parent is None:
-        strides = np.cumprod((1, *x.shape[:0:-1]))[::-1] if x.shape else ()
+        strides = tuple(accumulate((1, *x.shape[:0:-1]), mul))[::-1] if x.shape else ()
         return np.lib.stride_tricks.as_strided(np.zeros(1, np.int8), x.shape, strides)
     return x.alias.get(_layout(x.alias.parent))
 

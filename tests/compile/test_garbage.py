@@ -1,0 +1,60 @@
+"""The garbage collector waits for a first call, and is as it was after it."""
+
+import gc
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+import pullback as pb
+
+
+@pytest.fixture(autouse=True)
+def collector() -> Iterator[list[str]]:
+    """What the collector does, as often as it can."""
+    seen: list[str] = []
+
+    def note(phase: str, info: dict[str, int]) -> None:
+        seen.append(phase)
+
+    before = gc.get_threshold()
+    gc.callbacks.append(note)
+    gc.set_threshold(20)
+    yield seen
+    gc.set_threshold(*before)
+    gc.callbacks.remove(note)
+    gc.enable()
+
+
+def test_nothing_is_collected_while_a_function_is_staged(collector):
+    found = []
+
+    def f(x):
+        collector.clear()
+        for _ in range(50):
+            x = x * 2.0 + 1.0
+        found.extend(collector)
+        return x
+
+    f(np.ones(3))
+    pb.grad(lambda x: np.sum(f(x)))(np.ones(3))
+    assert found
+    found.clear()
+    pb.compile(f)(np.ones(3))
+    assert not found
+    assert gc.isenabled()
+
+
+def test_a_collector_that_is_off_stays_off():
+    gc.disable()
+    pb.compile(lambda x: x + 1.0)(np.ones(3))
+    assert not gc.isenabled()
+
+
+def test_the_collector_runs_again_after_an_error():
+    def fails(x):
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        pb.compile(fails)(np.ones(3))
+    assert gc.isenabled()
