@@ -1,6 +1,7 @@
 """Numbers that a map computes before its loop, and those that have a place in memory."""
 
 import numpy as np
+from tests.compile.verifier import verified
 
 import pullback as pb
 
@@ -47,3 +48,16 @@ def test_a_number_that_is_a_result_is_written_too():
     x, t = np.linspace(0.0, 1.0, 5000), np.float64(3.0)
     for a, b in zip(pb.compile(f)(x, t), f(x, t), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-15)
+
+
+def test_a_loop_of_several_maps_reads_no_result_of_its_own():
+    """A number is computed in a loop whose first map makes what others read."""
+    weights = np.array([-0.75, -0.25])
+
+    def slopes(t, x):
+        return pb.grad(lambda x: np.sum(weights * np.fmax(x / (1 + t * t), x)))(x)
+
+    t, x = np.float64(2.0), np.array([1.0, -3.0], np.float32)
+    with verified():
+        found = pb.compile(slopes)(t, x)
+    np.testing.assert_allclose(found, slopes(t, x), rtol=1e-6)

@@ -157,7 +157,8 @@ def _take_numbers(plan: Schedule) -> None:
                 continue
             maker.equations.remove(equation)
             plan.in_memory.remove(v)
-            reader.reads = plan.memory_of(v for e in reader.equations for v in e.inputs)
+            read = plan.memory_of(x for e in reader.equations for x in e.inputs)
+            reader.reads = [x for x in read if x not in reader.outputs]
             uses.update(plan.memory_of(equation.inputs))
     plan.steps = [step for step in plan.steps if step.equations]
 
