@@ -2,8 +2,8 @@
 
 A pass over memory is saved for every value that one step reads and another one reads or writes: the
 moments and the parameters of an optimizer are updated in one loop; the maximum, the exponentials
-and the sum of a softmax are computed row after row, while a row is in the nearest cache; the mean
-and the variance of a batch channel after channel, where a cache holds one, else plane after plane.
+and the sum of a softmax are computed row after row, while a row is in the nearest cache; sums over
+a batch plane after plane, or channel after channel where planes are small and a cache holds one.
 """
 
 from __future__ import annotations
@@ -342,29 +342,6 @@ def _stay_near(parts: Sequence[Step], shape: Shape, k: int) -> bool:
     return math.prod(shape[:k]) * math.prod(shape[k + 1 :]) * sum(items) <= WAYS * places
 
 
-def join_planes(plan: Schedule) -> None:
-    """Let such folds, and maps of the same shape, follow plane by plane: a channel of an image."""
-    plan.steps = collected(plan, _follows_planes, partial(_joined, "planes"))
-
-
-def _follows_planes(plan: Schedule, group: Step, step: Step) -> bool:
-    """Whether a step can follow a group plane by plane, and gains by it."""
-    known = channels_of(group) or channels_of(step)
-    if known is None or not _may_walk("planes", group, step):
-        return False
-    shape, k = known
-    if k != 1 or shape[0] < LEAST_IMAGES or math.prod(shape[2:]) < SMALL_PLANE:
-        return False
-    parts = [*group.parts, step]
-    if not all(part.map_shape == shape or channels_of(part) == known for part in parts):
-        return False
-    outputs = {v for part in group.parts for v in part.outputs}
-    reads = {v for part in group.parts for v in part.reads if v.type.shape == shape}
-    if (outputs | reads).isdisjoint(step.reads) or not _runs_once(plan, parts):
-        return False
-    return all(reads_rows(plan, e, outputs, shape[:2]) for e in step.equations)
-
-
 def _has_channels(part: Step, shape: Shape, k: int) -> bool:
     """Whether a step is such a fold, or a map over all elements or a number for each channel."""
     if part.map_shape is None:
@@ -390,3 +367,30 @@ def reads_channels(
         return _is_one_each(found, shape[k]) and access[found.index(shape[k])] == Axis(loop)
 
     return _operands_read_own(plan, equation, owners, is_own)
+
+
+# -- planes ---------------------------------------------------------------------------------------
+def join_planes(plan: Schedule) -> None:
+    """Let folds of channels, and maps of the same shape, follow plane by plane.
+
+    A plane is a channel of an image. All of them lie one after the other.
+    """
+    plan.steps = collected(plan, _follows_planes, partial(_joined, "planes"))
+
+
+def _follows_planes(plan: Schedule, group: Step, step: Step) -> bool:
+    """Whether a step can follow a group plane by plane, and gains by it."""
+    known = channels_of(group) or channels_of(step)
+    if known is None or not _may_walk("planes", group, step):
+        return False
+    shape, k = known
+    if k != 1 or shape[0] < LEAST_IMAGES or math.prod(shape[2:]) < SMALL_PLANE:
+        return False
+    parts = [*group.parts, step]
+    if not all(part.map_shape == shape or channels_of(part) == known for part in parts):
+        return False
+    outputs = {v for part in group.parts for v in part.outputs}
+    reads = {v for part in group.parts for v in part.reads if v.type.shape == shape}
+    if (outputs | reads).isdisjoint(step.reads) or not _runs_once(plan, parts):
+        return False
+    return all(reads_rows(plan, e, outputs, shape[:2]) for e in step.equations)
