@@ -7,6 +7,7 @@ import itertools
 
 import numpy as np
 import pytest
+from tests.compile.comparing import check
 
 import pullback as pb
 from pullback.compile import assembler, engine
@@ -33,13 +34,6 @@ def jobs(f, *args):
     lines = pb.compile(f).show("loops", *args).splitlines()
     starts = [i for i, line in enumerate(lines) if line.startswith(("kernel", "arena"))]
     return [stop - start for start, stop in itertools.pairwise(starts)]
-
-
-def check(f, *args):
-    for threads in (1, 2):
-        got = pb.tree.leaves(pb.compile(f, threads=threads)(*args))
-        for g, want in zip(got, pb.tree.leaves(f(*args)), strict=True):
-            np.testing.assert_allclose(g, want, rtol=1e-11, atol=1e-12)
 
 
 def test_attention_is_one_job():

@@ -4,6 +4,7 @@ from itertools import takewhile
 
 import numpy as np
 import pytest
+from tests.compile.comparing import check
 
 import pullback as pb
 
@@ -34,13 +35,6 @@ def body(text):
     """What is printed of the body of the last loop."""
     lines = text.rpartition("body:\n")[2].splitlines()
     return "\n".join(takewhile(lambda line: line.startswith("    "), lines))
-
-
-def check(fun, *args):
-    for threads in (1, 2):
-        got = pb.tree.leaves(pb.compile(fun, threads=threads)(*args))
-        for a, b in zip(got, pb.tree.leaves(fun(*args)), strict=True):
-            np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-11)
 
 
 def test_a_loop_does_not_transpose_what_it_does_not_change():

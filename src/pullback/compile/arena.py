@@ -89,10 +89,10 @@ def _kept_by(plan: Schedule, other: Step, group: Step) -> set[Variable]:
     """What those in a group must not write over that follow ``other`` on its walk."""
     if group.walk == "blocks":
         return set()  # each element is read where it is computed
+    channels, rows = channels_of(group), rows_of(group)
 
     def is_done(v: Variable) -> bool:
         """Whether ``other`` has read what is in the row or the like, and no other one does."""
-        channels, rows = channels_of(group), rows_of(group)
         if group.walk == "channels" and channels is not None:
             return all(reads_channels(plan, e, {v}, *channels) for e in other.equations)
         outer = channels[0][:2] if group.walk == "planes" and channels else rows and rows[0]

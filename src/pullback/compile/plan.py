@@ -30,7 +30,6 @@ __all__ = [
     "is_foreign",
     "is_inline",
     "is_move",
-    "is_number",
     "is_plain",
     "is_pointwise",
     "is_squeeze",
@@ -312,18 +311,6 @@ def is_flat(plan: Schedule, equation: Equation) -> bool:
         if isinstance(operand, Literal) or (operand.type.size == 1 and operand in plan.in_memory):
             return True
         return operand.type.shape == shape and is_plain(plan, operand)
-
-    return is_pointwise(equation) and all(map(fits, equation.inputs))
-
-
-def is_number(plan: Schedule, equation: Equation) -> bool:
-    """Whether one number follows from others that have memory, wherever it is asked for."""
-
-    def fits(operand: Operand) -> bool:
-        if isinstance(operand, Literal):
-            return True
-        is_one = operand.type.size == 1
-        return is_one and (operand in plan.in_memory or is_number(plan, plan.makers[operand]))
 
     return is_pointwise(equation) and all(map(fits, equation.inputs))
 

@@ -34,7 +34,7 @@ LARGE = 1 << 18  # bytes of C, for which deeper blocks pay
 MUCH = 256  # columns that are worth a copy of A
 NEAR = 24 << 10  # bytes that are read at any stride without loss
 SPREAD_A = 1 << 17  # bytes of rows, of each of which a tile reads a few numbers without loss
-SPREAD_B = (1 << 16) - 1  # and a panel some vectors
+SPREAD_B = 1 << 16  # and a panel some vectors, if there are fewer
 
 
 class Layout(NamedTuple):
@@ -311,7 +311,7 @@ def needs_copy_of_b(
     sizes: tuple[int, int, int], layout: Layout, item: int, blocks: Blocks, height: int
 ) -> bool:
     """Whether the rows of a panel of B lie too far apart to stay in the nearest cache."""
-    is_apart = blocks.inner * layout.b_row * item > SPREAD_B
+    is_apart = blocks.inner * layout.b_row * item >= SPREAD_B
     return layout.b_transposed or (is_apart and sizes[0] > 4 * height)
 
 

@@ -134,24 +134,25 @@ class Reduction:
 
     def parts(self, n_chunks: int, chunk: Any) -> list[Any]:
         """Memory for the state of a chunk."""
-        kernel, build, n = self.kernel, self.kernel.builder, len(self.total_start)
-        memory = kernel.scratch(8 * n * n_chunks)
-        first = build.mul(chunk, ir.Constant(I64, n))
-        places = [build.add(first, ir.Constant(I64, k)) for k in range(n)]
-        return [build.gep(memory, [place], source_etype=I64) for place in places]
+        memory = self.kernel.scratch(8 * len(self.total_start) * n_chunks)
+        return self.state_at(memory, chunk)
 
     def totals(self, group: Kernel, n_channels: int, n_chunks: int) -> Callable[..., list[Any]]:
         """Memory of a group for the states of the channels in every chunk."""
-        build, n = group.builder, len(self.total_start)
-        memory = group.scratch(8 * n * n_channels * n_chunks)
+        build = group.builder
+        memory = group.scratch(8 * len(self.total_start) * n_channels * n_chunks)
 
         def at(chunk: Any, channel: Any) -> list[Any]:
-            number = build.add(build.mul(chunk, I64(n_channels)), channel)
-            first = build.mul(number, I64(n))
-            places = [build.add(first, I64(k)) for k in range(n)]
-            return [build.gep(memory, [place], source_etype=I64) for place in places]
+            return self.state_at(memory, build.add(build.mul(chunk, I64(n_channels)), channel))
 
         return at
+
+    def state_at(self, memory: Any, number: Any) -> list[Any]:
+        """The places of one of the states in memory."""
+        build, n = self.kernel.builder, len(self.total_start)
+        first = build.mul(number, I64(n))
+        places = [build.add(first, I64(k)) for k in range(n)]
+        return [build.gep(memory, [place], source_etype=I64) for place in places]
 
     def keep(self, state: Sequence[Scalar], places: Sequence[Any]) -> None:
         for s, place in zip(state, places, strict=True):

@@ -29,7 +29,6 @@ from pullback.compile.plan import (
     is_float_product,
     is_inline,
     is_move,
-    is_number,
     is_pointwise,
     reads_whole,
 )
@@ -153,7 +152,7 @@ def _take_numbers(plan: Schedule) -> None:
             is_read = any(v in plan.memory_of(e.inputs) for e in maker.equations)
             if uses[v] > 1 or v in kept or is_read:
                 continue
-            if reader.is_flat and not is_number(plan, equation):
+            if reader.is_flat and not is_flat(plan, equation):
                 continue
             maker.equations.remove(equation)
             plan.in_memory.remove(v)
