@@ -58,3 +58,22 @@ def test_the_collector_runs_again_after_an_error():
     with pytest.raises(ValueError, match="no"):
         pb.compile(fails)(np.ones(3))
     assert gc.isenabled()
+
+
+def test_what_is_staged_is_old_at_once():
+    f = pb.compile(lambda x: x * 2.0 + 1.0)
+    f.prepare((np.ones(3),), {})
+    (signature,) = f.signatures.values()
+    old = {id(o) for o in gc.get_objects(generation=2)}
+    assert {id(equation) for equation in signature.staged.graph.equations} <= old
+
+
+def test_what_a_user_has_frozen_stays_frozen():
+    users: list[object] = []
+    assert any(o is users for o in gc.get_objects())
+    gc.freeze()
+    try:
+        pb.compile(lambda x: x - 1.0)(np.ones(3))
+        assert not any(o is users for o in gc.get_objects())
+    finally:
+        gc.unfreeze()

@@ -1,6 +1,7 @@
 """Graphs: printing, and a verifier that refuses each kind of malformed graph."""
 
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -55,6 +56,29 @@ def test_names_do_not_run_out() -> None:
     for _ in range(30):
         (value,) = builder.add(add, [value, Literal(1.0)], {})
     assert str(builder.build([value])).endswith("return ae")
+
+
+def test_types_are_inferred_once_for_equal_types_and_parameters() -> None:
+    asked = []
+
+    def type_rule(x: ArrayType, **params: Any) -> ArrayType:
+        asked.append((x, params))
+        return ArrayType((params["n"], params["m"]), x.dtype)
+
+    primitive = Mock(type_rule=type_rule, multiple=False)
+    builder = GraphBuilder()
+    x, y, z = (builder.input(ArrayType((3,), dtype)) for dtype in ("f8", "f8", "f4"))
+    calls = [(x, 2, 5), (y, 2, 5), (x, 5, 2), (z, 2, 5)]
+    outputs = [builder.add(primitive, [v], {"n": n, "m": m})[0].type for v, n, m in calls]
+    outputs.append(builder.add(primitive, [x], {"m": 2, "n": 5})[0].type)
+    assert list(map(str, outputs)) == [
+        "float64[2,5]",
+        "float64[2,5]",
+        "float64[5,2]",
+        "float32[2,5]",
+        "float64[5,2]",
+    ]
+    assert len(asked) == 4  # not for y
 
 
 def test_use_before_binding_is_refused() -> None:

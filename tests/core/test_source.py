@@ -19,6 +19,17 @@ def test_here_is_the_callers_line() -> None:
     assert source.file == __file__
 
 
+def test_callers_that_are_known_to_be_inside_are_not_looked_at() -> None:
+    def inner() -> object:
+        return here(2)
+
+    def outer() -> object:
+        return inner()
+
+    source = outer()
+    assert source.code is test_callers_that_are_known_to_be_inside_are_not_looked_at.__code__
+
+
 def test_numpy_frames_are_skipped() -> None:
     found = []
 

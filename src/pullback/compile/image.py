@@ -81,13 +81,19 @@ def _graphs(value: Any) -> Iterator[Graph]:
 def surroundings() -> str:
     """What all code depends on: the files of this package, NumPy and Python."""
     package = os.path.dirname(os.path.dirname(__file__))
-    stamps = []
-    for folder, _, names in os.walk(package):
-        for name in names:
-            if name.endswith(".py"):
-                state = os.stat(os.path.join(folder, name))
-                stamps.append((folder[len(package) :], name, state.st_size, state.st_mtime_ns))
-    return repr((sorted(stamps), np.__version__, platform.python_version()))
+    stamps = sorted(_stamps(package))
+    return repr((stamps, np.__version__, platform.python_version()))
+
+
+def _stamps(folder: str, below: str = "") -> Iterator[tuple[str, int, int]]:
+    """Name, size and time of each Python file in a folder and those below."""
+    for entry in os.scandir(folder):
+        name = below + entry.name
+        if name.endswith(".py"):
+            state = entry.stat()
+            yield name, state.st_size, state.st_mtime_ns
+        elif entry.is_dir():
+            yield from _stamps(entry.path, name + os.sep)
 
 
 class ForeignError(TypeError):
@@ -132,24 +138,31 @@ def type_token(type: ArrayType) -> Any:
 
 
 def _graph_token(graph: Graph) -> Any:
-    numbers: dict[Variable, int] = {}
+    """Variables are numbered in the order in which they are bound, types as they come up."""
+    numbers: dict[Operand, int] = {}
+    types: dict[ArrayType, int] = {}
 
-    def define(v: Variable) -> Any:
+    def define(v: Variable) -> int:
         numbers[v] = len(numbers)
-        return type_token(v.type)
+        return types.setdefault(v.type, len(types))
 
     def operand(v: Operand) -> Any:
         return (token(v.value), type_token(v.type)) if isinstance(v, Literal) else numbers[v]
 
     inputs = tuple(map(define, graph.inputs))
-    equations = []
-    for equation in graph.equations:
-        params = tuple(
-            (name, token(value))
-            for name, value in sorted(equation.params.items())
-            if name not in OUTSIDE
-        )
-        operands = tuple(map(operand, equation.inputs))
-        outputs = tuple(map(define, equation.outputs))
-        equations.append((equation.primitive.name, params, operands, outputs))
-    return inputs, tuple(equations), tuple(map(operand, graph.outputs))
+    equations = tuple(
+        [
+            (
+                equation.primitive.name,
+                params_token(equation.params) if equation.params else (),
+                tuple(map(operand, equation.inputs)),
+                tuple(map(define, equation.outputs)),
+            )
+            for equation in graph.equations
+        ]
+    )
+    return inputs, equations, tuple(map(operand, graph.outputs)), tuple(map(type_token, types))
+
+
+def params_token(params: dict[str, Any]) -> Any:
+    return tuple([(k, token(v)) for k, v in sorted(params.items()) if k not in OUTSIDE])

@@ -8,7 +8,6 @@ compiled functions can be differentiated, batched and compiled again.
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -38,9 +37,12 @@ STAGES = ("graph", "simplified", "layouts", "loops", "schedule", "memory", "llvm
 @lru_cache(maxsize=1)
 def engine() -> Any:
     """The module with the native engine, or ``None`` on a machine where it cannot run."""
-    if importlib.util.find_spec("llvmlite") is None:
+    try:
+        module = importlib.import_module("pullback.compile.engine")
+    except ModuleNotFoundError as error:
+        if error.name != "llvmlite":
+            raise
         return without("llvmlite is not installed", "pip install pullback[compile]")
-    module = importlib.import_module("pullback.compile.engine")
     try:
         module.prepare()
     except (RuntimeError, CompileError) as error:
@@ -184,7 +186,7 @@ class Compiled:
             ) from error
         if signature is None:
             self.check_donated(len(args))
-            with uncollected():
+            with uncollected(stays=True):
                 signature = self.stage(static, structure, [type_of(x) for x in leaves])
             self.signatures[key] = signature
             if len(self.signatures) == MANY_SIGNATURES + 1:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import glob
 import os
 from functools import lru_cache
 
@@ -19,9 +18,11 @@ ROUTINES = ("dgesv", "dgetrf", "dpotrf")
 def routines() -> dict[str, int]:
     """Their addresses by their names; empty where NumPy uses another library."""
     folder = os.path.join(os.path.dirname(os.path.dirname(np.__file__)), "numpy.libs")
-    for path in sorted(glob.glob(os.path.join(folder, "libscipy_openblas64_*"))):
-        library = ctypes.CDLL(path)
-        return {name: _address(getattr(library, f"scipy_{name}_64_")) for name in ROUTINES}
+    names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+    for name in names:
+        if name.startswith("libscipy_openblas64_"):
+            library = ctypes.CDLL(os.path.join(folder, name))
+            return {r: _address(getattr(library, f"scipy_{r}_64_")) for r in ROUTINES}
     return {}
 
 

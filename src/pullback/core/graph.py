@@ -42,7 +42,7 @@ class Literal:
 Operand = Variable | Literal
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)  # not frozen: most of staging is making these, at 4 times the cost
 class Equation:
     """``outputs = primitive(*inputs, **params)``, and the user's line that asked for it."""
 
@@ -122,6 +122,7 @@ class GraphBuilder:
     def __init__(self) -> None:
         self.inputs: list[Variable] = []
         self.equations: list[Equation] = []
+        self.inferred: dict[Any, tuple[ArrayType, ...]] = {}
 
     def input(self, type: ArrayType) -> Variable:
         variable = Variable(type)
@@ -135,8 +136,12 @@ class GraphBuilder:
         params: dict[str, Any],
         source: Source | None = None,
     ) -> tuple[Variable, ...]:
-        inferred = primitive.type_rule(*[v.type for v in inputs], **params)
-        types = inferred if primitive.multiple else (inferred,)
+        given = [v.type for v in inputs]
+        key = (primitive, *params.items(), *given)
+        types = self.inferred.get(key)
+        if types is None:
+            inferred = primitive.type_rule(*given, **params)
+            types = self.inferred[key] = tuple(inferred) if primitive.multiple else (inferred,)
         outputs = tuple([Variable(type) for type in types])
         self.equations.append(Equation(primitive, tuple(inputs), outputs, params, source))
         return outputs

@@ -85,7 +85,10 @@ def origin(depth: int = 1) -> Origin | None:
     return None
 
 
-def here() -> Source | None:
-    """The innermost line outside Pullback and NumPy that led to this call."""
-    found = origin(2)
+def here(inside: int = 0) -> Source | None:
+    """The innermost line outside Pullback and NumPy that led to this call.
+
+    The last ``inside`` callers are known to be Pullback's, and are not looked at.
+    """
+    found = origin(2 + inside)
     return None if found is None else Source(*found)

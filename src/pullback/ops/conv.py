@@ -22,6 +22,8 @@ from pullback.core.source import here
 from pullback.core.types import ArrayType
 from pullback.errors import ArgumentError, ShapeError
 from pullback.ops.families import contraction, move_axis
+from pullback.ops.index import BACKWARD, EVERYTHING, index
+from pullback.ops.shape import transpose
 
 __all__: list[str] = []
 
@@ -209,6 +211,18 @@ def _with_kernel_inside(patches: Any, w: Any) -> Any:
 
 
 # -- transposes -----------------------------------------------------------------------------------
+def exchanged(x: Any, axis: int = 0) -> Any:
+    """``x`` with ``axis`` and the one after it exchanged."""
+    axes = [*range(x.ndim)]
+    axes[axis : axis + 2] = axis + 1, axis
+    return transpose(x, axes=tuple(axes))
+
+
+def flipped(w: Any) -> Any:
+    """Filters turned around in space."""
+    return index(w, key=(EVERYTHING,) * 2 + (BACKWARD,) * (w.ndim - 2))
+
+
 def _to_images(
     ct: Any,
     x_type: ArrayType,
@@ -222,8 +236,12 @@ def _to_images(
 ) -> Any:
     """Flipped filters with input and output channels exchanged, over the dilated cotangent."""
     n_out, n_in, *kernel = x2.shape
-    w = np.reshape(x2, (groups, n_out // groups, n_in, *kernel))
-    w = np.reshape(np.swapaxes(w, 1, 2), (groups * n_in, n_out // groups, *kernel))
+    w = x2
+    if groups > 1:
+        w = np.reshape(w, (groups, n_out // groups, n_in, *kernel))
+    w = exchanged(w, w.ndim - len(kernel) - 2)
+    if groups > 1:
+        w = np.reshape(w, (groups * n_in, n_out // groups, *kernel))
     pads = []
     for i, size in enumerate(kernel):
         reach = _extent(size, dilation[i])
@@ -232,7 +250,7 @@ def _to_images(
         pads.append((low, padded - _extent(ct.shape[2 + i], stride[i]) - low))
     y = conv(
         ct,
-        np.flip(w, tuple(range(2, w.ndim))),
+        flipped(w),
         stride=input_dilation,
         padding=tuple(pads),
         dilation=dilation,
@@ -255,10 +273,11 @@ def _to_filters(
 ) -> Any:
     """The cotangent over the images, with examples and channels exchanged."""
     n_rows, n_channels, *space = x1.shape
-    x = np.swapaxes(x1, 0, 1)
     if groups > 1:
         x = np.reshape(x1, (n_rows, groups, n_channels // groups, *space))
         x = np.reshape(np.swapaxes(x, 0, 2), (n_channels // groups, groups * n_rows, *space))
+    else:
+        x = exchanged(x1)
     pads = []
     for i, size in enumerate(x_type.shape[2:]):
         reach = _extent(ct.shape[2 + i], stride[i])
@@ -267,14 +286,14 @@ def _to_filters(
         pads.append((low, padded - _extent(space[i], input_dilation[i]) - low))
     y = conv(
         x,
-        np.swapaxes(ct, 0, 1),
+        exchanged(ct),
         stride=dilation,
         padding=tuple(pads),
         dilation=stride,
         input_dilation=input_dilation,
         groups=groups,
     )
-    y = np.swapaxes(y, 0, 1)
+    y = exchanged(y)
     return y if y.dtype == x_type.dtype else y.astype(x_type.dtype)
 
 

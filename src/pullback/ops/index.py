@@ -17,10 +17,11 @@ from pullback.core.primitive import NO_DERIVATIVE, Primitive, Rule, Sample
 from pullback.core.types import ArrayType, Shape
 from pullback.ops.families import linear, move_axis
 
-__all__ = ["static_key"]
+__all__ = ["BACKWARD", "EVERYTHING", "static_key"]
 
 Key = tuple[Any, ...]
-EVERYTHING = (None, None, None)
+EVERYTHING = (None, None, None)  # slices in a static key
+BACKWARD = (None, None, -1)
 
 
 def static_key(key: Sequence[Any]) -> Key:

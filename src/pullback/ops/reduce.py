@@ -8,7 +8,8 @@ import numpy as np
 
 from pullback.core.primitive import NO_DERIVATIVE, Primitive, Sample
 from pullback.core.types import ArrayType
-from pullback.ops.families import Accumulator, reduction, stretch
+from pullback.ops.families import Accumulator, reduction
+from pullback.ops.shape import broadcast_to, reshape
 
 __all__ = ["expand"]
 
@@ -17,7 +18,16 @@ Axes = tuple[int, ...]
 
 def expand(value: Any, x_type: ArrayType, axis: Axes) -> Any:
     """Put the folded axes back with length 1, ready to broadcast against the operand."""
-    return np.reshape(value, tuple(1 if i in axis else n for i, n in enumerate(x_type.shape)))
+    return reshape(value, shape=tuple([1 if i in axis else n for i, n in enumerate(x_type.shape)]))
+
+
+def stretch(ct: Any, shape: tuple[int, ...]) -> Any:
+    """``np.broadcast_to``, quickly for the one number that a full reduction sends back."""
+    if isinstance(ct, (np.ndarray, np.generic)) and not ct.ndim:
+        repeated: Any = np.ndarray(shape, ct.dtype, np.asarray(ct), strides=(0,) * len(shape))
+        repeated.flags.writeable = False
+        return repeated
+    return broadcast_to(ct, shape=shape)
 
 
 def count(x: Any, axis: Axes) -> int:

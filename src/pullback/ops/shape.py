@@ -23,12 +23,12 @@ def _batch_reshape(args: Any, axes: Any, params: Any) -> Any:
     return reshape(x, shape=(x.shape[0], *params["shape"])), 0
 
 
-reshape = linear(
+reshape: Primitive = linear(
     "reshape",
     lambda x, *, shape: np.reshape(x, shape),
     doc="y has the elements of x in row-major order and the shape `shape`",
     type_rule=lambda x, *, shape: x.with_shape(shape),
-    transpose=lambda ct, x_type: np.reshape(ct, x_type.shape),
+    transpose=lambda ct, x_type: reshape(ct, shape=x_type.shape),
     batch=_batch_reshape,
     samples=lambda rng, dtype: [
         Sample((_draw(rng, dtype, 2, 3),), {"shape": (3, 2)}),
@@ -41,7 +41,7 @@ reshape = linear(
 
 
 def _inverse(axes: Sequence[int]) -> tuple[int, ...]:
-    return tuple(int(i) for i in np.argsort(axes))
+    return tuple(sorted(range(len(axes)), key=axes.__getitem__))
 
 
 def _batch_transpose(args: Any, axes: Any, params: Any) -> Any:
@@ -49,12 +49,12 @@ def _batch_transpose(args: Any, axes: Any, params: Any) -> Any:
     return transpose(x, axes=(0, *(i + 1 for i in params["axes"]))), 0
 
 
-transpose = linear(
+transpose: Primitive = linear(
     "transpose",
     lambda x, *, axes: np.transpose(x, axes),
     doc="axis i of y is axis axes[i] of x",
     type_rule=lambda x, *, axes: x.with_shape(tuple(x.shape[i] for i in axes)),
-    transpose=lambda ct, *, axes: np.transpose(ct, _inverse(axes)),
+    transpose=lambda ct, *, axes: transpose(ct, axes=_inverse(axes)),
     batch=_batch_transpose,
     samples=lambda rng, dtype: [
         Sample((_draw(rng, dtype, 2, 3),), {"axes": (1, 0)}),

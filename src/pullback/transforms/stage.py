@@ -24,6 +24,9 @@ from pullback.transforms.passes.dce import dce, operands
 __all__ = ["StageTrace", "Staged", "prune", "record", "stage"]
 
 
+INSIDE = 3  # callers: ``process``, ``bind`` and what binds
+
+
 class StageTrace(Trace):
     """Collects equations. ``array.aux`` is the variable; ``array.value`` its value if recording."""
 
@@ -64,7 +67,9 @@ class StageTrace(Trace):
         return self.captured[key][0]  # type: ignore[index]
 
     def process(self, primitive: Primitive, args: Any, params: dict[str, Any]) -> Any:
-        outputs = self.builder.add(primitive, [self.operand(a) for a in args], params, here())
+        given = self.operand
+        operands = [a.aux if type(a) is Array and a.trace is self else given(a) for a in args]
+        outputs = self.builder.add(primitive, operands, params, here(INSIDE))
         return self.wrap(primitive, outputs, args, params)
 
     def wrap(self, primitive: Primitive, outputs: Any, args: Any, params: dict[str, Any]) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from pullback.core.graph import Equation, Graph, Operand, Variable
+from pullback.core.graph import Equation, Graph, Operand
 
 __all__ = ["dce", "operands"]
 
@@ -16,15 +16,16 @@ def dce(graph: Graph) -> Graph:
     A scan loses the outputs that nobody reads, the carries that only go round, and the operands
     that its body does not read; a cond loses outputs and operands.
     """
-    live = {v for v in graph.outputs if isinstance(v, Variable)}
+    live: set[Operand] = set(graph.outputs)
     kept: list[Equation] = []
     for equation in reversed(graph.equations):
-        read = [i for i, v in enumerate(equation.outputs) if v in live]
-        if read:
-            narrow = NARROW.get(equation.primitive.name)
-            equation = narrow(equation, read) if narrow else equation
-            live.update(v for v in equation.inputs if isinstance(v, Variable))
-            kept.append(equation)
+        if live.isdisjoint(equation.outputs):
+            continue
+        narrow = NARROW.get(equation.primitive.name)
+        if narrow:
+            equation = narrow(equation, [i for i, v in enumerate(equation.outputs) if v in live])
+        live.update(equation.inputs)
+        kept.append(equation)
     return Graph(graph.inputs, tuple(reversed(kept)), graph.outputs)
 
 
@@ -84,7 +85,7 @@ def _with_outputs(graph: Graph, positions: Sequence[int]) -> Graph:
 
 def operands(graph: Graph) -> Collection[Operand]:
     """All that equations and outputs read."""
-    return {v for equation in graph.equations for v in equation.inputs} | set(graph.outputs)
+    return set(graph.outputs).union(*[equation.inputs for equation in graph.equations])
 
 
 NARROW = {"scan": narrow_scan, "cond": narrow_cond}
