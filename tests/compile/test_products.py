@@ -221,7 +221,7 @@ def test_last_pieces_read_shared_copies(monkeypatch, left, right, rows, last):
     They are copied in fewer parts than those of other pieces.
     """
     a, b = rng.normal(size=(4 * rows + last, 300)), rng.normal(size=(300, 290))
-    monkeypatch.setattr(stacks, "cut_product", lambda *args: stacks.Pieces(rows, 48, 1))
+    monkeypatch.setattr(stacks, "cut_product", lambda *args: stacks.Pieces(rows, 48, 300, 1))
 
     def product(x, y):
         return (x.T if left else x) @ (y.T if right else y)
@@ -268,6 +268,61 @@ def test_products_in_pieces(m, n, k, dtype):
         out = pb.compile(product, threads=3)(*args)
         assert is_product(out, a, b)
         np.testing.assert_array_equal(out, pb.compile(product, threads=1)(*args))
+
+
+def of_vectors(a: np.ndarray, b: np.ndarray) -> dict[str, tuple[Callable, tuple, np.ndarray]]:
+    """Products of few rows: functions, their arguments and what they give."""
+    c = a.astype(np.float64) @ b
+    bias = rng.normal(size=c.shape[1:]).astype(a.dtype)
+    return {
+        "rows": (lambda x, y: x @ y, (a, b), c),
+        "columns of A": (lambda x, y: x.T @ y, (swapped(a), b), c),
+        "columns of both": (lambda x, y: x.T @ y.T, (swapped(a), swapped(b)), c),
+        "a map": (lambda x, y, z: np.tanh(x @ y + z), (a, b, bias), np.tanh(c + bias)),
+        "a vector": (lambda x, y: x @ y, (a[0], b), c[0]),
+        "a matrix and a vector": (lambda x, y: y.T @ x, (a[0], b), c[0]),
+        "a vector and a map": (lambda x, y, z: np.exp(-abs(x @ y + z)), (a[0], b, bias),
+                               np.exp(-abs(c[0] + bias))),
+        "a map before": (lambda x, y: np.sin(x) @ y, (a, b), np.sin(a.astype(np.float64)) @ b),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("m", "n", "k"),
+    [(1, 700, 600), (1, 1, 5000), (1, 37, 4001), (2, 257, 512), (4, 1000, 300), (5, 300, 900)],
+)
+def test_products_of_few_rows_in_parts_of_the_inner_dimension(m, n, k, dtype, monkeypatch):
+    monkeypatch.setattr(stacks, "FAR", 0)
+    monkeypatch.setattr(stacks, "GRAIN", 1000)
+    a, b = (rng.normal(size=size).astype(dtype) for size in ((m, k), (k, n)))
+    eps = np.finfo(dtype).eps
+    bound = eps * (k + 1) * float(np.max(abs(a.astype(np.float64)) @ abs(b)))
+    for name, (f, args, expected) in of_vectors(a, b).items():
+        out = pb.compile(f, threads=3)(*args)
+        np.testing.assert_allclose(out, expected, rtol=8 * eps, atol=bound, err_msg=name)
+        np.testing.assert_array_equal(out, pb.compile(f, threads=1)(*args), name)
+
+
+@pytest.mark.parametrize(
+    ("m", "n", "k", "is_cut"),
+    [
+        (1, 1000, 1000, True),
+        (4, 1000, 1000, True),
+        (5, 1000, 1000, False),
+        (1, 500, 500, False),  # in the second cache
+        (1, 3000, 200, False),  # too shallow
+        (1, 10, 100_000, True),
+        (1, 1, 1_000_000, True),
+    ],
+)
+def test_the_inner_dimension_is_cut_where_little_is_added_up(m, n, k, is_cut, processor):
+    tiles = Tiles(Module("sizes", processor), np.dtype(np.float32))
+    for transposed in (False, True):
+        kind = (m, n, k), in_place(m, n, k, transposed, False), tiles, 0
+        assert (stacks.cut_product(1, *kind).depth < k) == is_cut
+        assert stacks.cut_product(2, *kind).depth == k
+        assert stacks.cut_product(1, *kind, True).depth == k
 
 
 @pytest.mark.parametrize(("m", "n", "k"), [(2, 4, 300_000), (20, 40, 10_000), (250, 34, 900)])

@@ -68,6 +68,10 @@ COPIES = {  # of small operands of products, for which maps are prologues
     "pullback.compile.products.NEAR": 0,
     "pullback.compile.products.SPREAD_A": 0,
     "pullback.compile.products.SPREAD_B": 0,
+    "pullback.compile.products.STRIP": 3,
+    "pullback.compile.stacks.STRIP": 1,
+    "pullback.compile.stacks.FAR": 0,
+    "pullback.compile.stacks.LEAST_DEPTH": 2,
     "pullback.compile.prologues.HIGHEST": 0,
 }
 PLANES = {"pullback.compile.groups.LARGE_PLANE": 6}

@@ -14,7 +14,9 @@ from pullback.compile.ir import I8, I64, ir, loop, unoptimized
 from pullback.compile.tiles import Tiles, size
 
 __all__ = [
+    "FEW",
     "INNER",
+    "STRIP",
     "Blocks",
     "Layout",
     "Product",
@@ -30,6 +32,8 @@ __all__ = [
 
 INNER = 256  # numbers of the inner dimension in a block: a panel takes two vectors for each
 ROWS = 144  # of a block of A with so many numbers in a row
+FEW = 4  # rows of C, for which memory is the limit: its pages are read from end to end
+STRIP = 32  # rows of B that are read together for them
 LARGE = 1 << 18  # bytes of C, for which deeper blocks pay
 MUCH = 256  # columns that are worth a copy of A
 NEAR = 24 << 10  # bytes that are read at any stride without loss
@@ -65,6 +69,8 @@ class Blocks(NamedTuple):
 def blocks_of(sizes: tuple[int, int, int], item: int) -> Blocks:
     """Blocks of a product of these sizes: deeper where C is large, which each of them adds to."""
     m, n, k = sizes
+    if m <= FEW and n > MUCH:
+        return Blocks(split(k, STRIP)[0][2] if k else 1, ROWS, 1 << 17)
     is_large = m > ROWS and m * n * item >= LARGE
     depth, *others = (8 * INNER, 48, 1 << 20) if is_large else (INNER, ROWS, 1 << 17)
     return Blocks(split(k, depth)[0][2] if k else 1, *others)

@@ -17,6 +17,8 @@ from pullback.compile.chunks import bounds, chunk_length
 from pullback.compile.ir import I8, I64, POINTER, ZERO, Module, ir, loop, unoptimized
 from pullback.compile.plan import Schedule, Step, aligned
 from pullback.compile.products import (
+    FEW,
+    STRIP,
     Layout,
     Product,
     blocks_of,
@@ -36,22 +38,30 @@ READ, COPY = 2, 8  # and is read again, or copied
 SHARED = 2.5  # as much for a copy that more pieces share: it is written to memory, and read
 MAP = 5  # and in that of an operation of a map
 LEAST_COLUMNS = 32  # of a piece of many
-FEW, LONG = 4, 512  # rows, for which memory is the limit, and columns it gives at once
+LONG = 512  # columns of a piece with few rows
+FAR = 1 << 21  # bytes that are no longer in the second cache
+LEAST_DEPTH, PARTS = 128, 8  # of a long inner dimension
 SEAM = 1000  # and in that in which a map moves on to another row
 PIECE = 1 << 14  # and in that in which a thread takes a piece
 BALANCE = 8  # threads wait at the end for a part of a piece
 
 
 class Pieces(NamedTuple):
-    """How a stack of products is cut: rows and columns of a piece, and pieces in a chunk."""
+    """How a stack of products is cut: rows, columns and depth of a piece, and pieces in a chunk."""
 
     rows: int
     columns: int
+    depth: int
     in_chunk: int
 
 
 def cut_product(
-    count: int, sizes: tuple[int, int, int], layout: Layout, tiles: Tiles, tail_work: int
+    count: int,
+    sizes: tuple[int, int, int],
+    layout: Layout,
+    tiles: Tiles,
+    tail_work: int,
+    has_prologue: bool = False,
 ) -> Pieces:
     """Pieces of rows and columns: many, if what they copy of the operands costs less.
 
@@ -62,6 +72,10 @@ def cut_product(
     n_chunks = max(1, min((count * work + MAP * tail_work) // GRAIN, MAX_CHUNKS))
     most = -(-n_chunks // count)
     item = tiles.dtype.itemsize
+    may_split = count == 1 and not has_prologue
+    depth = cut_inner(sizes, layout, item, n_chunks) if may_split else k
+    if depth < k:
+        return Pieces(m, n, depth, 1)
     blocks = blocks_of(sizes, item)
     copied_a = m * k if needs_copy(sizes, layout, item, blocks) else 0
     copied_b = k * n if needs_copy_of_b(sizes, layout, item, blocks, tiles.height) else 0
@@ -87,7 +101,20 @@ def cut_product(
     rows = part(m, height, tiles.height)
     columns = n if width == 1 else chunk_length(n, width, tiles.lanes)
     pieces = count * -(-m // rows) * -(-n // columns)
-    return Pieces(rows, columns, -(-pieces // n_chunks))
+    return Pieces(rows, columns, k, -(-pieces // n_chunks))
+
+
+def cut_inner(sizes: tuple[int, int, int], layout: Layout, item: int, n_chunks: int) -> int:
+    """The depth of pieces of a product, if adding them up costs less than others would.
+
+    Few rows of C need every number of B once: pieces of columns would read parts of its rows. And
+    few numbers of C cannot be cut.
+    """
+    m, n, k = sizes
+    reads_rows = m <= FEW and not layout.b_transposed and k * n * item > FAR
+    if reads_rows or (m == 1 and n < 2 * LEAST_COLUMNS):
+        return chunk_length(k, max(1, min(n_chunks, PARTS, k // LEAST_DEPTH)), STRIP)
+    return k
 
 
 class Stack:
@@ -118,19 +145,21 @@ class Stack:
         self.layout = Layout(left.row, right.row, n, left.is_transposed, right.is_transposed)
         tail_work = plan.work(tail) if tail else 0
         if plan.is_alone:
-            self.pieces = Pieces(m, n, self.count)
+            self.pieces = Pieces(m, n, k, self.count)
         elif not step.n_chunks:
-            self.pieces = cut_product(self.count, self.sizes, self.layout, self.tiles, tail_work)
+            kind = self.sizes, self.layout, self.tiles
+            self.pieces = cut_product(self.count, *kind, tail_work, bool(step.prologues))
         elif self.count == 1:  # rows of a matrix; times a vector, they are columns by now
             rows, columns = (m // step.n_chunks, n) if m > 1 else (m, n // step.n_chunks)
-            self.pieces = Pieces(rows, columns, 1)
+            self.pieces = Pieces(rows, columns, k, 1)
         else:
-            self.pieces = Pieces(m, n, self.count // step.n_chunks)
+            self.pieces = Pieces(m, n, k, self.count // step.n_chunks)
         self.has_prologue = 0 in step.prologues, 1 in step.prologues
         self.is_flat = tail is not None and tail.is_flat
         self.height = -(-m // self.pieces.rows)
         self.width = -(-n // self.pieces.columns)
-        self.n_pieces = self.count * self.height * self.width
+        self.depth = -(-k // self.pieces.depth) if k else 1
+        self.n_pieces = self.count * self.height * self.width * self.depth
         self.n_chunks = -(-self.n_pieces // self.pieces.in_chunk)
         may_wait = not step.n_chunks  # the chunks of a chain do not, for each other's copies
         item, of_a, of_b = self.tiles.dtype.itemsize, *self.has_prologue
@@ -150,6 +179,8 @@ class Stack:
             for length, is_shared in zip((m, n), self.is_shared, strict=True)
         ]
         self.scratch_bytes = sum(self.shared_bytes) + self.chunk_bytes * self.n_chunks
+        if self.depth > 1:
+            self.scratch_bytes += aligned(self.depth * m * n * item)
 
     @property
     def copies(self) -> list[str]:
@@ -177,6 +208,9 @@ class Stack:
         ``prologues`` are functions and the numbers of their operands, by that of the product's.
         """
         n_others = n_tail + sum(n for _, n in prologues.values())
+        if self.depth > 1:
+            parts = self.emit_parts(n_others), self.n_chunks
+            return [parts, (self.emit_total(tail, n_tail, n_others), 1)]
         stages: list[tuple[Any, int]] = []
         if any(self.is_shared):
             self.prologues = {operand: function for operand, (function, _) in prologues.items()}
@@ -207,6 +241,40 @@ class Stack:
             self.emit_piece(number)
         self.builder.ret_void()
         return function
+
+    def emit_parts(self, n_others: int) -> Any:
+        """Pieces of the inner dimension, one after the other behind what these need."""
+        function, part = self.enter("parts", n_others)
+        build, (m, n, _), layout = self.builder, self.sizes, self.layout
+        first = build.mul(part, size(self.pieces.depth))
+        a = self.at(self.places[0], first, layout.a_row if layout.a_transposed else 1)
+        b = self.at(self.places[1], first, 1 if layout.b_transposed else layout.b_row)
+        start = build.mul(part, size(self.chunk_bytes))
+        operands = [a, b, self.at(self.partial, part, m * n)]
+        operands.append(build.gep(self.shared, [start], source_etype=I8))
+        is_last = build.icmp_signed("==", part, size(self.depth - 1))
+        for product, is_rest, _ in self.products:
+            with build.if_then(is_last if is_rest else build.not_(is_last)):
+                build.call(product.function(), operands)
+        build.ret_void()
+        return function
+
+    def emit_total(self, tail: Any, n_tail: int, n_others: int) -> Any:
+        """The sum of the pieces of the inner dimension."""
+        function, _ = self.enter("total", n_others)
+        m, n, _ = self.sizes
+        self.builder.call(self.tiles.fold(self.depth), [self.partial, self.places[2], size(m * n)])
+        self.tail, self.tail_operands = tail, [self.status, *self.places[3 : 3 + n_tail]]
+        if tail is not None:
+            self.follow(ZERO, ZERO, m, n)
+        self.builder.ret_void()
+        return function
+
+    @property
+    def partial(self) -> Any:
+        """Where the pieces of the inner dimension are, one after the other."""
+        start = size(self.chunk_bytes * self.n_chunks)
+        return self.builder.gep(self.shared, [start], source_etype=I8)
 
     @property
     def n_shares(self) -> list[int]:
@@ -287,7 +355,13 @@ class Stack:
     def kinds_of_pieces(self) -> list[tuple[Product, bool, bool]]:
         """The products of whole pieces and of those at the ends: (product, last row, column)."""
         m, n, k = self.sizes
-        rows, columns, _ = self.pieces
+        rows, columns, depth, _ = self.pieces
+        if self.depth > 1:
+            depths = (depth, False), (k - (self.depth - 1) * depth, True)
+            return [
+                (Product(self.tiles, (m, n, length), self.layout, self.blocks), is_last, is_last)
+                for length, is_last in depths
+            ]
         heights = [(rows, False)] * (self.height > 1) + [(m - (self.height - 1) * rows, True)]
         widths = [(columns, False)] * (self.width > 1) + [(n - (self.width - 1) * columns, True)]
         return [
