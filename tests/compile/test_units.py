@@ -12,7 +12,7 @@ from llvmlite.binding import ffi
 
 import pullback as pb
 from pullback.compile import assembler, engine
-from pullback.compile.units import LEAST_LINES, MOST_UNITS, units
+from pullback.compile.units import LEAST_LINES, MOST_UNITS, callers_and_callees, units
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(40, 24))
@@ -55,6 +55,18 @@ def test_functions_that_are_called_stay_with_their_callers(text):
     tile = re.findall(r'"tile_\w+"', text)[0]
     (part,) = (part for part in units(text) if tile in part)
     assert re.search(rf"^define internal .*@{tile}", part, re.MULTILINE)
+
+
+def test_functions_without_optimization_do_not_keep_what_they_call_together(text):
+    """One of them calls all pieces of a product, and the map that follows it."""
+    named = {defined(item)[0]: item for item in re.split(r"\n(?=define )", text)[1:]}
+    caller = next(n for n, item in named.items() if re.match(r"define .*\boptnone", item))
+    callees = set(re.findall(r'call void @"?([\w.]+)', named[caller])) & named.keys()
+    groups = callers_and_callees(named)
+    assert callees
+    assert re.search("optnone", named["main"].partition("\n")[0])
+    assert not any(caller in group and group & callees for group in groups)
+    assert len(groups) > 2 * MOST_UNITS
 
 
 def test_short_text_is_one_unit():

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from functools import lru_cache, partial
+from threading import Thread
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -75,6 +75,11 @@ def compile_text(text: str, host: Any) -> bytes:
     return emit_object(host, module)
 
 
+def compile_unit(text: str) -> bytes:
+    """Object code for this processor."""
+    return compile_text(text, machine())
+
+
 def emit_object(host: Any, module: Any) -> bytes:
     """Object code of a module, as ``host.emit_object`` gives it to one thread at a time."""
     with ffi.OutputString() as message:
@@ -95,24 +100,34 @@ def unlocked(function: Any) -> Any:
 
 
 def meanwhile(work: Callable[[], bytes]) -> Callable[[], bytes]:
-    """Start work of LLVM in a thread of its own; the result waits for it.
+    """Start work of LLVM in a thread of its own; the result waits for it, and raises its errors."""
+    codes: list[bytes] = []
+    errors: list[Exception] = []
 
-    Raises:
-        RuntimeError: if LLVM does not know the processor.
-    """
-    machine()
-    thread = ThreadPoolExecutor(1)
-    future = thread.submit(work)
-    thread.shutdown(wait=False)
-    return future.result
+    def run() -> None:
+        try:
+            codes.append(work())
+        except Exception as error:  # noqa: BLE001 - raised again by whoever waits
+            errors.append(error)
+
+    def result() -> bytes:
+        thread.join()
+        if not codes and not errors:  # this process was forked meanwhile
+            run()
+        if errors:
+            raise errors[0]
+        return codes[0]
+
+    thread = Thread(target=run)
+    thread.start()
+    return result
 
 
 @lru_cache(maxsize=64)
 def compiled(text: str) -> bytes:
     """Code of all units of a text, ready to be loaded."""
-    with ThreadPoolExecutor() as threads:
-        longest_first = sorted(units(text), key=len, reverse=True)
-        codes = list(threads.map(lambda unit: compile_text(unit, machine()), longest_first))
+    results = [meanwhile(partial(compile_unit, unit)) for unit in units(text)]
+    codes = [result() for result in results]
     return linker.link(codes) if linker.IS_KNOWN else joined(codes)
 
 

@@ -73,6 +73,7 @@ def begun(emit: Callable[[], str]) -> Callable[[], bytes]:
     code = cache.load(key)
     if code is not None:
         return lambda: code
+    assembler().machine()
     result: Callable[[], bytes] = assembler().meanwhile(lambda: stored(key, emit()))
     return result
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pullback.compile.chunks import bounds, chunk_length
-from pullback.compile.ir import I8, I64, POINTER, ZERO, Module, ir, loop, unoptimized
+from pullback.compile.ir import I1, I8, I64, POINTER, ZERO, Module, ir, loop, unoptimized
 from pullback.compile.plan import Schedule, Step, aligned
 from pullback.compile.products import (
     FEW,
@@ -24,7 +24,9 @@ from pullback.compile.products import (
     blocks_of,
     needs_copy,
     needs_copy_of_b,
+    panel_width,
     part,
+    pieces,
 )
 from pullback.compile.tiles import Tiles, size
 from pullback.core.graph import Operand, Variable
@@ -113,7 +115,7 @@ def cut_inner(sizes: tuple[int, int, int], layout: Layout, item: int, n_chunks: 
     m, n, k = sizes
     reads_rows = m <= FEW and not layout.b_transposed and k * n * item > FAR
     if reads_rows or (m == 1 and n < 2 * LEAST_COLUMNS):
-        return chunk_length(k, max(1, min(n_chunks, PARTS, k // LEAST_DEPTH)), STRIP)
+        return part(k, max(1, min(n_chunks, PARTS, k // LEAST_DEPTH)), STRIP)
     return k
 
 
@@ -263,12 +265,24 @@ class Stack:
         """The sum of the pieces of the inner dimension."""
         function, _ = self.enter("total", n_others)
         m, n, _ = self.sizes
-        self.builder.call(self.tiles.fold(self.depth), [self.partial, self.places[2], size(m * n)])
+        self.emit_sums(m * n)
         self.tail, self.tail_operands = tail, [self.status, *self.places[3 : 3 + n_tail]]
         if tail is not None:
             self.follow(ZERO, ZERO, m, n)
         self.builder.ret_void()
         return function
+
+    def emit_sums(self, n: int) -> None:
+        """Add up the rows of n numbers, as a product with ones."""
+        build, module, kind = self.builder, self.tiles.module, ir.ArrayType(self.tiles.real, 1)
+        one = ir.GlobalVariable(module, kind, module.get_unique_name("one"))
+        one.linkage, one.global_constant, one.initializer = "internal", True, kind([1.0])
+        for start, count, width in pieces(n, panel_width(self.tiles, 1)):
+            with loop(build, count) as number:
+                j = build.add(size(start), build.mul(number, size(width)))
+                rows, c = (self.tiles.at(build, p, j) for p in (self.partial, self.places[2]))
+                steps = ZERO, ZERO, size(n), ZERO, size(self.depth)
+                build.call(self.tiles.tile(1, width), [one, rows, c, *steps, ir.Constant(I1, 0)])
 
     @property
     def partial(self) -> Any:

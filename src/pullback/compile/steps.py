@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from pullback.compile.entry import MAIN, Callee
-from pullback.compile.ir import I8, I64, POINTER, ZERO, ir, loop
+from pullback.compile.ir import I8, I64, POINTER, ZERO, ir, loop, unoptimized
 
 __all__ = ["Row", "at_entry", "emit_chain", "emit_rows", "entry_of"]
 
@@ -84,6 +84,7 @@ def emit_chain(module: ir.Module, members: Sequence[Member], n_chunks: int) -> t
     kind = ir.FunctionType(ir.VoidType(), [POINTER] * (n_operands + 2) + [I64])
     chain = ir.Function(module, kind, module.get_unique_name("chain"))
     chain.linkage = "internal"
+    unoptimized(chain)
     builder = ir.IRBuilder(chain.append_basic_block("entry"))
     status, *operands, memory, chunk = chain.args
     starts: dict[Any, int] = {}
@@ -113,6 +114,7 @@ def emit_rows(module: ir.Module, function: Any, rows: Sequence[Row]) -> None:
     table = ir.GlobalVariable(module, kind, module.get_unique_name("rows"))
     table.linkage, table.global_constant = "internal", True
     table.initializer = kind(words)
+    unoptimized(function)  # else `run_rows` becomes a part of it, for this table
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     job = builder.alloca(POINTER, HEAD + max((len(row.operands) for row in rows), default=0))
     run = module.globals.get("run_rows") or emit_run(module)

@@ -7,7 +7,6 @@ at run time, so that products of all sizes share them.
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import numpy as np
@@ -192,28 +191,6 @@ class Tiles:
             total = self.sum(builder, builder.load(place, typ=kind), lanes)
             total = builder.fadd(total, builder.load(tail, typ=self.real))
             builder.store(total, self.at(builder, c, size(i)))
-        builder.ret_void()
-        return function
-
-    def fold(self, rows: int) -> Any:
-        """``fold(b, c, n)``: the sum of rows of n numbers, one behind the other."""
-        function, is_new = self.function(f"fold_{rows}", 2, [I64])
-        if not is_new:
-            return function
-        builder = ir.IRBuilder(function.append_basic_block("entry"))
-        b, c, n = function.args
-        starts = [self.at(builder, b, builder.mul(size(i), n)) for i in range(rows)]
-
-        def emit(j: Any, lanes: int) -> None:
-            first, *others = (self.load(builder, self.at(builder, b, j), lanes) for b in starts)
-            total = functools.reduce(builder.fadd, others, first)
-            builder.store(total, self.at(builder, c, j), align=self.dtype.itemsize)
-
-        blocks = builder.udiv(n, size(self.lanes))
-        with loop(builder, blocks) as block:
-            emit(builder.mul(block, size(self.lanes)), self.lanes)
-        with loop(builder, n, start=builder.mul(blocks, size(self.lanes))) as j:
-            emit(j, 1)
         builder.ret_void()
         return function
 

@@ -2,7 +2,8 @@
 
 A unit defines some functions, and declares those of other units whose addresses it needs. What is
 always inlined, and constants, are in every unit that needs them. Functions that call each other
-stay together: LLVM gives them the arguments that are always the same.
+stay together, unless the caller is not optimized: LLVM gives them the arguments that are always the
+same.
 """
 
 from __future__ import annotations
@@ -52,10 +53,16 @@ def is_function(item: str) -> bool:
     return first.startswith("define ") and not first.endswith("alwaysinline")
 
 
+def is_unoptimized(item: str) -> bool:
+    return " optnone" in item.partition("\n")[0]
+
+
 def callers_and_callees(named: dict[str, str]) -> list[set[str]]:
-    """Functions in groups that do not call each other."""
+    """Functions in groups that do not call each other, but where the caller is not optimized."""
     groups: dict[str, set[str]] = {name: {name} for name in named if is_function(named[name])}
     for name in list(groups):
+        if is_unoptimized(named[name]):
+            continue
         for other in NAME.findall(named[name]):
             if other in groups and groups[other] is not groups[name]:
                 groups[name] |= groups[other]
