@@ -65,15 +65,16 @@ def scalar_form(
 
 def has_scalar_form(equation: Equation) -> bool:
     """Whether :func:`scalar_form` works for these dtypes."""
-    out = equation.outputs[0].type.dtype
-    return _has_scalar_form(equation.primitive, operand_types(equation), out)
+    numbers = tuple([(v.type.dtype, v.type.weak) for v in equation.inputs])
+    return _has_scalar_form(equation.primitive, numbers, equation.outputs[0].type.dtype)
 
 
 @lru_cache(maxsize=4096)
 def _has_scalar_form(
-    primitive: Primitive, types: tuple[ArrayType, ...], out: np.dtype[Any]
+    primitive: Primitive, operands: tuple[tuple[np.dtype[Any], bool], ...], out: np.dtype[Any]
 ) -> bool:
     """Try it in a function that nobody calls."""
+    types = tuple([ArrayType((), *operand) for operand in operands])
     try:
         kinds = [ir.IntType(1) if t.dtype.kind == "b" else scalar_type(t.dtype) for t in types]
         scalar_type(out)
