@@ -41,15 +41,14 @@ WEAK = {"b": np.dtype(bool), "i": int, "u": int, "f": float}  # what promotes as
 
 def unbroadcast(ct: Any, x_type: ArrayType) -> Any:
     """Sum ``ct`` over the axes along which an operand of type ``x_type`` was broadcast."""
-    shape, whole = x_type.shape, ct.shape
-    if whole != shape:
-        extra = len(whole) - len(shape)
-        axes = [*range(extra)]
-        if 1 in shape:
-            axes += [i for i, n in enumerate(shape, extra) if n == 1 and whole[i] != 1]
-        ct = np.add.reduce(ct, tuple(axes))
-        if len(axes) > extra:
-            ct = ct.reshape(shape)
+    shape = x_type.shape
+    if ct.shape != shape:
+        extra = ct.ndim - len(shape)
+        if extra:
+            ct = np.add.reduce(ct, 0 if extra == 1 else tuple(range(extra)))
+        if 1 in shape and ct.shape != shape:
+            stretched = tuple(i for i, n in enumerate(shape) if n == 1 and ct.shape[i] != 1)
+            ct = np.add.reduce(ct, stretched, keepdims=True)
     return ct if ct.dtype == x_type.dtype else ct.astype(x_type.dtype)
 
 
