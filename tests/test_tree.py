@@ -141,6 +141,15 @@ def test_a_gatherer_finds_the_same_leaves(example):
             quick(other)
 
 
+@given(containers)
+def test_a_builder_unflattens(example):
+    leaves, structure = tree.flatten(example)
+    built = tree.builder(structure)(leaves)
+    assert built == example
+    assert type(built) is type(example)
+    assert built is not leaves
+
+
 def test_a_gatherer_takes_builtin_containers_only():
     assert tree.gatherer([1.0, None]) is None
     assert tree.gatherer([Point(1.0, 2.0)]) is None

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from functools import partial
+from operator import itemgetter
 from typing import Any, TypeVar
 
 import numpy as np
@@ -16,6 +18,7 @@ import optree
 from pullback.errors import ArgumentError
 
 __all__ = [
+    "builder",
     "dataclass",
     "flatten",
     "gatherer",
@@ -143,6 +146,22 @@ def _walker(example: Any) -> Callable[[Any, list[Any]], None] | None:
                 part(tree[key], found)
 
     return walk
+
+
+def builder(structure: TreeDef) -> Callable[[list[Any]], Any]:
+    """Return :func:`unflatten` for one structure, made quick for a leaf and for a row of leaves.
+
+    >>> from pullback import tree
+    >>> build = tree.builder(tree.flatten((1.0, 2.0))[1])
+    >>> build([3.0, 4.0])
+    (3.0, 4.0)
+    """
+    if structure.is_leaf():
+        return itemgetter(0)
+    if structure.is_one_level() and structure.type in (list, tuple):
+        kind: Callable[[list[Any]], Any] = structure.type
+        return kind
+    return partial(unflatten, structure)
 
 
 def structure_paths(structure: TreeDef) -> list[str]:

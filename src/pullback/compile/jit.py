@@ -108,7 +108,7 @@ class Signature:
         self.staged = staged
         self.executor = executor
         self.structure = structure
-        self.out_structure = out_structure
+        self.build = tree.builder(out_structure)
         self.n_outputs = n_outputs
         self.gather: Callable[[Any], list[Any]] | None = None  # leaves of (args, kwargs)
         self.attempt: Callable[[Sequence[Any]], list[Any] | None]  # once it is native code
@@ -137,7 +137,7 @@ class Compiled:
         if last is not None:
             results = self.repeat(last, args, kwargs)
             if results is not None:
-                return tree.unflatten(last.out_structure, results)
+                return last.build(results)
         leaves, signature = self.prepare(args, kwargs)
         staged = signature.staged
         operands = [*staged.captured, *leaves]
@@ -152,7 +152,7 @@ class Compiled:
                 signature.attempt = native.attempt
                 signature.gather = tree.gatherer((args, kwargs))
                 self.last = signature
-        return tree.unflatten(signature.out_structure, results[: signature.n_outputs])
+        return signature.build(results[: signature.n_outputs])
 
     @staticmethod
     def repeat(signature: Signature, args: Any, kwargs: Any) -> list[Any] | None:
