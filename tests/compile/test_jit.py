@@ -12,7 +12,7 @@ import pytest
 
 import pullback as pb
 import pullback.numpy as pnp
-from pullback.errors import ArgumentError, CompileError, DTypeError, StagingError
+from pullback.errors import ArgumentError, CompileError, DTypeError, ShapeError, StagingError
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(6, 4))
@@ -267,6 +267,23 @@ def test_stages_can_be_printed():
     assert re.search(r"\d+ \.\. \d+ +float64\[.* = \w+  # test_jit.py:\d+$", memory, re.MULTILINE)
     with pytest.raises(ArgumentError, match="no stage 'soup'"):
         f.show("soup", PARAMS, X, Y)
+
+
+@pytest.mark.parametrize(
+    ("f", "error", "message"),
+    [
+        (lambda x, y: x @ y, ShapeError, "matmul: inner sizes of float64[3] and float64[4,5]"),
+        (lambda x, y: x + y, ShapeError, "add: shape mismatch"),
+        (lambda x, y: (x > 1) - (y > 1)[0, :3], DTypeError, "subtract: "),
+    ],
+)
+def test_operands_that_do_not_fit_are_named_with_the_users_line(f, error, message):
+    with pytest.raises(error, match=re.escape(message)) as caught:
+        pb.compile(f)(np.ones(3), np.ones((4, 5)))
+    text = str(caught.value)
+    assert re.search(r"test_jit\.py:\d+ in <lambda>", text)
+    assert "operands: " in text
+    assert "Fix: " in text
 
 
 def test_without_llvmlite_the_same_program_runs_with_one_notice():

@@ -140,3 +140,8 @@ def test_derivatives_of_linear_algebra_are_native():
             strict=True,
         ):
             np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-12)
+
+
+def test_a_singular_matrix_is_no_matter_of_shapes():
+    with pytest.raises(np.linalg.LinAlgError, match="Singular matrix"):
+        pb.grad(lambda a: np.sum(np.linalg.solve(a, np.ones(2))))(np.ones((2, 2)))

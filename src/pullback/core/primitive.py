@@ -13,13 +13,14 @@ and dtype of the operand that is being differentiated: free), and keyword-only s
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pullback.core.array import bind
+from pullback.core.source import here
 from pullback.core.types import ArrayType
-from pullback.errors import MissingRuleError, PullbackError
+from pullback.errors import DTypeError, MissingRuleError, PullbackError, ShapeError
 
 __all__ = [
     "MISSING",
@@ -29,10 +30,15 @@ __all__ = [
     "Primitive",
     "Rule",
     "Sample",
+    "refusal",
     "registry",
 ]
 
 OUTPUT: Final = -1
+REMEDY: Final[dict[type[PullbackError], str]] = {
+    ShapeError: "make the shapes agree: x.T, np.reshape and x[:, None] change them",
+    DTypeError: "convert an operand with astype",
+}
 registry: Final[dict[str, Primitive]] = {}
 
 
@@ -205,3 +211,16 @@ class Primitive:
 
     def __repr__(self) -> str:
         return self.name
+
+
+def refusal(
+    primitive: Primitive, operands: Iterable[ArrayType], error: ValueError | TypeError
+) -> PullbackError:
+    """What to raise when operands do not fit: NumPy's words, the user's line, types and remedy."""
+    kind = ShapeError if isinstance(error, ValueError) else DTypeError
+    return kind(
+        f"{primitive.name}: {error}",
+        where=str(here()),
+        details=[f"operands: {', '.join(map(str, operands))}"],
+        fix=REMEDY[kind],
+    )

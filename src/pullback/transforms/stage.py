@@ -14,10 +14,10 @@ import numpy as np
 from pullback.core.array import Array, Trace, bind
 from pullback.core.graph import Graph, GraphBuilder, Literal, Variable
 from pullback.core.guard import Guard
-from pullback.core.primitive import Primitive
+from pullback.core.primitive import Primitive, refusal
 from pullback.core.source import here
 from pullback.core.types import ArrayType, Shape, type_of
-from pullback.errors import StagingError
+from pullback.errors import PullbackError, StagingError
 from pullback.ops.shape import broadcast_to
 from pullback.transforms.passes.dce import dce, operands
 
@@ -69,7 +69,12 @@ class StageTrace(Trace):
     def process(self, primitive: Primitive, args: Any, params: dict[str, Any]) -> Any:
         given = self.operand
         operands = [a.aux if type(a) is Array and a.trace is self else given(a) for a in args]
-        outputs = self.builder.add(primitive, operands, params, here(INSIDE))
+        try:
+            outputs = self.builder.add(primitive, operands, params, here(INSIDE))
+        except (PullbackError, np.linalg.LinAlgError):
+            raise
+        except (ValueError, TypeError) as error:
+            raise refusal(primitive, [v.type for v in operands], error) from error
         return self.wrap(primitive, outputs, args, params)
 
     def wrap(self, primitive: Primitive, outputs: Any, args: Any, params: dict[str, Any]) -> Any:

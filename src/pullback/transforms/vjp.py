@@ -16,21 +16,15 @@ import numpy as np
 
 from pullback.core.array import EVALUATE, Array, Trace, bind
 from pullback.core.guard import Guard
-from pullback.core.primitive import OUTPUT, ForwardRule, Primitive, Rule
+from pullback.core.primitive import OUTPUT, ForwardRule, Primitive, Rule, refusal
 from pullback.core.source import here
 from pullback.core.types import ArrayType, Shape, type_of
-from pullback.errors import DTypeError, PullbackError, ShapeError, TracedValueError
+from pullback.errors import PullbackError, TracedValueError
 
 __all__ = ["Node", "VJPTrace", "backward"]
 
 Pull = Callable[..., Any]  # (ct, type of the operand, saved, params) -> cotangent of the operand
 Arrive = Callable[["Node", Any], None]
-
-
-REMEDY = {
-    ShapeError: "make the shapes agree: x.T, np.reshape and x[:, None] change them",
-    DTypeError: "convert an operand with astype",
-}
 
 
 class Node(ArrayType):
@@ -233,16 +227,10 @@ class VJPTrace(Trace):
             if self.level == 1:
                 return primitive.numpy(*primals, **params)
             return bind(primitive, primals, params)
-        except PullbackError:
+        except (PullbackError, np.linalg.LinAlgError):
             raise
         except (ValueError, TypeError) as error:
-            kind = ShapeError if isinstance(error, ValueError) else DTypeError
-            raise kind(
-                f"{primitive.name}: {error}",
-                where=str(here()),
-                details=[f"operands: {', '.join(str(type_of(p)) for p in primals)}"],
-                fix=REMEDY[kind],
-            ) from error
+            raise refusal(primitive, map(type_of, primals), error) from error
 
     def process_jointly(self, primitive: Primitive, args: Any, params: dict[str, Any]) -> Any:
         """Primitives with one rule for all operands: loops, calls, concatenation."""
