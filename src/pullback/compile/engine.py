@@ -73,7 +73,7 @@ def begun(emit: Callable[[], str]) -> Callable[[], bytes]:
     code = cache.load(key)
     if code is not None:
         return lambda: code
-    assembler().machine()
+    assembler().machine()  # raises here, not in the thread
     result: Callable[[], bytes] = assembler().meanwhile(lambda: stored(key, emit()))
     return result
 

@@ -210,14 +210,14 @@ class Stack:
         ``prologues`` are functions and the numbers of their operands, by that of the product's.
         """
         n_others = n_tail + sum(n for _, n in prologues.values())
+        self.tail, self.n_tail = tail, n_tail
         if self.depth > 1:
-            parts = self.emit_parts(n_others), self.n_chunks
-            return [parts, (self.emit_total(tail, n_tail, n_others), 1)]
+            return [(self.emit_parts(n_others), self.n_chunks), (self.emit_total(n_others), 1)]
         stages: list[tuple[Any, int]] = []
         if any(self.is_shared):
             self.prologues = {operand: function for operand, (function, _) in prologues.items()}
-            stages.append((self.emit_shares(n_tail, n_others, prologues), sum(self.n_shares)))
-        return [*stages, (self.emit_products(tail, n_tail, n_others), self.n_chunks)]
+            stages.append((self.emit_shares(n_others, prologues), sum(self.n_shares)))
+        return [*stages, (self.emit_products(n_others), self.n_chunks)]
 
     def enter(self, name: str, n_others: int) -> tuple[Any, Any]:
         """Begin a function; it and its chunk."""
@@ -230,9 +230,8 @@ class Stack:
         self.status, *self.places, self.shared, chunk = function.args
         return function, chunk
 
-    def emit_products(self, tail: Any, n_tail: int, n_others: int) -> Any:
+    def emit_products(self, n_others: int) -> Any:
         function, chunk = self.enter("products", n_others)
-        self.tail, self.tail_operands = tail, [self.status, *self.places[3 : 3 + n_tail]]
         start = self.builder.mul(chunk, size(self.chunk_bytes))
         start = self.builder.add(start, size(sum(self.shared_bytes)))
         self.scratch = self.builder.gep(self.shared, [start], source_etype=I8)
@@ -249,7 +248,7 @@ class Stack:
         function, part = self.enter("parts", n_others)
         build, (m, n, _), layout = self.builder, self.sizes, self.layout
         first = build.mul(part, size(self.pieces.depth))
-        a = self.at(self.places[0], first, layout.a_row if layout.a_transposed else 1)
+        a = self.at(self.places[0], first, self.products[0][0].a_step)
         b = self.at(self.places[1], first, 1 if layout.b_transposed else layout.b_row)
         start = build.mul(part, size(self.chunk_bytes))
         operands = [a, b, self.at(self.partial, part, m * n)]
@@ -261,13 +260,12 @@ class Stack:
         build.ret_void()
         return function
 
-    def emit_total(self, tail: Any, n_tail: int, n_others: int) -> Any:
+    def emit_total(self, n_others: int) -> Any:
         """The sum of the pieces of the inner dimension."""
         function, _ = self.enter("total", n_others)
         m, n, _ = self.sizes
         self.emit_sums(m * n)
-        self.tail, self.tail_operands = tail, [self.status, *self.places[3 : 3 + n_tail]]
-        if tail is not None:
+        if self.tail is not None:
             self.follow(ZERO, ZERO, m, n)
         self.builder.ret_void()
         return function
@@ -299,12 +297,12 @@ class Stack:
             for operand, n in enumerate((self.height, self.width))
         ]
 
-    def emit_shares(self, n_tail: int, n_others: int, prologues: dict[int, tuple[Any, int]]) -> Any:
+    def emit_shares(self, n_others: int, prologues: dict[int, tuple[Any, int]]) -> Any:
         """Copy parts of A, then of B."""
         function, number = self.enter("shares", n_others)
         build, (of_a, _) = self.builder, self.n_shares
         self.contexts: dict[int, Any] = {}
-        start = 3 + n_tail
+        start = 3 + self.n_tail
         for operand, (_, n) in prologues.items():
             self.contexts[operand] = self.emit_context(self.places[start : start + n])
             start += n
@@ -424,7 +422,8 @@ class Stack:
             height, width = 1, height * n
         rows = [row, build.add(row, size(height))]
         columns = [column, build.add(column, size(width))]
-        build.call(self.tail, [*self.tail_operands, *rows, *columns])
+        operands = self.places[3 : 3 + self.n_tail]
+        build.call(self.tail, [self.status, *operands, *rows, *columns])
 
     def divided(self, number: Any, divisor: int) -> tuple[Any, Any]:
         """Quotient and rest."""

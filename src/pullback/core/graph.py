@@ -42,7 +42,9 @@ class Literal:
 Operand = Variable | Literal
 
 
-@dataclass(slots=True, eq=False)  # not frozen: most of staging is making these, at 4 times the cost
+@dataclass(
+    slots=True, eq=False
+)  # not frozen: staging makes thousands, which would take 4 times as long
 class Equation:
     """``outputs = primitive(*inputs, **params)``, and the user's line that asked for it."""
 

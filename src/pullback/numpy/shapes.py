@@ -104,11 +104,10 @@ def flatten(a: Any, order: str = "C") -> Any:
 
 
 def permute(a: Any, axes: tuple[int, ...]) -> Any:
-    inverse = tuple(sorted(range(len(axes)), key=axes.__getitem__))
     return view(
         a,
         lambda base: shape_ops.transpose(base, axes=axes),
-        lambda base, value: shape_ops.transpose(value, axes=inverse),
+        lambda base, value: shape_ops.transpose(value, axes=shape_ops.inverse(axes)),
     )
 
 

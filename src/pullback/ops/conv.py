@@ -236,12 +236,11 @@ def _to_images(
 ) -> Any:
     """Flipped filters with input and output channels exchanged, over the dilated cotangent."""
     n_out, n_in, *kernel = x2.shape
-    w = x2
     if groups > 1:
-        w = np.reshape(w, (groups, n_out // groups, n_in, *kernel))
-    w = exchanged(w, w.ndim - len(kernel) - 2)
-    if groups > 1:
+        w = exchanged(np.reshape(x2, (groups, n_out // groups, n_in, *kernel)), 1)
         w = np.reshape(w, (groups * n_in, n_out // groups, *kernel))
+    else:
+        w = exchanged(x2)
     pads = []
     for i, size in enumerate(kernel):
         reach = _extent(size, dilation[i])

@@ -9,7 +9,7 @@ import numpy as np
 from pullback.core.primitive import NO_DERIVATIVE, Primitive, Sample
 from pullback.core.types import ArrayType
 from pullback.ops.families import Accumulator, reduction
-from pullback.ops.shape import broadcast_to, reshape
+from pullback.ops.shape import broadcast_to, inverse, reshape
 
 __all__ = ["expand"]
 
@@ -125,7 +125,7 @@ def _all_others(x: Any, axis: Axes) -> Any:
     front = np.transpose(x, order)
     flat = np.reshape(front, (*front.shape[: len(kept)], -1))
     others = np.reshape(_others(flat, len(kept)), front.shape)
-    return np.transpose(others, tuple(int(i) for i in np.argsort(order)))
+    return np.transpose(others, inverse(order))
 
 
 prod: Primitive = reduction(

@@ -11,7 +11,7 @@ from pullback.core.primitive import Primitive, Sample
 from pullback.core.types import ArrayType
 from pullback.ops.families import linear, move_axis, unbroadcast
 
-__all__: list[str] = []
+__all__ = ["inverse"]
 
 
 def _draw(rng: np.random.Generator, dtype: np.dtype[Any], *shape: int) -> Any:
@@ -40,7 +40,8 @@ reshape: Primitive = linear(
 )
 
 
-def _inverse(axes: Sequence[int]) -> tuple[int, ...]:
+def inverse(axes: Sequence[int]) -> tuple[int, ...]:
+    """The axes that undo a transposition by ``axes``."""
     return tuple(sorted(range(len(axes)), key=axes.__getitem__))
 
 
@@ -54,7 +55,7 @@ transpose: Primitive = linear(
     lambda x, *, axes: np.transpose(x, axes),
     doc="axis i of y is axis axes[i] of x",
     type_rule=lambda x, *, axes: x.with_shape(tuple(x.shape[i] for i in axes)),
-    transpose=lambda ct, *, axes: transpose(ct, axes=_inverse(axes)),
+    transpose=lambda ct, *, axes: transpose(ct, axes=inverse(axes)),
     batch=_batch_transpose,
     samples=lambda rng, dtype: [
         Sample((_draw(rng, dtype, 2, 3),), {"axes": (1, 0)}),
