@@ -42,11 +42,12 @@ class Literal:
 Operand = Variable | Literal
 
 
-@dataclass(
-    slots=True, eq=False
-)  # not frozen: staging makes thousands, which would take 4 times as long
+@dataclass(slots=True, eq=False)
 class Equation:
-    """``outputs = primitive(*inputs, **params)``, and the user's line that asked for it."""
+    """``outputs = primitive(*inputs, **params)``, and the user's line that asked for it.
+
+    It does not change either, but is not frozen: thousands are made while a function is staged.
+    """
 
     primitive: Primitive
     inputs: tuple[Operand, ...]
