@@ -9,6 +9,7 @@ import numpy as np
 from pullback.core.primitive import NO_DERIVATIVE, ZERO
 from pullback.errors import CompileError
 from pullback.ops.families import elementwise
+from pullback.ops.special import xlogy
 
 __all__: list[str] = []
 
@@ -160,25 +161,9 @@ power = elementwise(
     flops=20,
     partials=(
         lambda x1, x2: x2 * x1 ** np.where(x2 == 0, 1, x2 - 1),
-        lambda x1, y: y * np.log(np.where(x1 == 0, 1, x1)),
+        lambda x1, y: xlogy(y, x1),
     ),
     scalar=_power,
-    kinks="x1 = 0: the derivative for x2 is 0",
-)
-
-absolute = elementwise(
-    "absolute",
-    np.absolute,
-    doc="y = |x|",
-    kinds="fiu",
-    partials=(lambda x: np.sign(x),),
-    scalar=lambda b, x: (
-        b.call("fabs", x)
-        if b.is_float(x)
-        else b.select(b.compare("<", x, b.const(0, x)), b.neg(x), x)
-    ),
-    kinks="0: derivative 0 (the mean of -1 and 1)",
-    kink_samples=((0.0,),),
 )
 
 
@@ -187,6 +172,33 @@ def _sign(b: Any, x: Any) -> Any:
     down = b.select(b.compare("<", x, zero), b.sub(zero, one), zero)
     nan = b.select(b.compare("==", x, x), down, x)
     return b.select(b.compare(">", x, zero), one, nan)
+
+
+# The derivative of |x| at 0 is chosen to be 0. Where ct varies with x, as in |x|^2, the choice says
+# nothing of the second derivative, which is NaN; a ct that does not vary has no part in it.
+slope = elementwise(
+    "slope",
+    lambda ct, x: ct * np.sign(x),
+    doc="y = x1 times the derivative of |x2|",
+    partials=(lambda x2: np.where(x2 == 0, np.nan, np.sign(x2)), ZERO),
+    scalar=lambda b, ct, x: b.mul(ct, _sign(b, x)),
+    kinks="x2 = 0: derivative NaN for x1, 0 for x2",
+)
+
+absolute = elementwise(
+    "absolute",
+    np.absolute,
+    doc="y = |x|",
+    kinds="fiu",
+    partials=(lambda ct, x: slope(ct, x),),
+    scalar=lambda b, x: (
+        b.call("fabs", x)
+        if b.is_float(x)
+        else b.select(b.compare("<", x, b.const(0, x)), b.neg(x), x)
+    ),
+    kinks="0: derivative 0 (the mean of -1 and 1), second derivative 0 or NaN",
+    kink_samples=((0.0,),),
+)
 
 
 sign = elementwise(
@@ -211,14 +223,22 @@ copysign = elementwise(
 
 
 # -- choices --------------------------------------------------------------------------------------
+def _of_larger(ct: Any, x: Any, other: Any) -> Any:
+    """``ct`` where ``x`` is larger (or else smaller), half of it where the two are equal.
+
+    Chosen, not multiplied: an infinite ``ct`` does not reach what was not taken.
+    """
+    return np.where(x > other, ct, np.where(x == other, 0.5 * ct, 0))
+
+
 maximum = elementwise(
     "maximum",
     np.maximum,
     doc="y = max(x1, x2); NaN if either is",
     kinds="fiub",
     partials=(
-        lambda x1, x2: (x1 > x2) + 0.5 * (x1 == x2),
-        lambda x1, x2: (x2 > x1) + 0.5 * (x1 == x2),
+        lambda ct, x1, x2: _of_larger(ct, x1, x2),
+        lambda ct, x1, x2: _of_larger(ct, x2, x1),
     ),
     scalar=lambda b, x1, x2: b.extreme(">", x1, x2),
     kinks="x1 == x2: half to each (the mean of the one-sided derivatives)",
@@ -231,8 +251,8 @@ minimum = elementwise(
     doc="y = min(x1, x2); NaN if either is",
     kinds="fiub",
     partials=(
-        lambda x1, x2: (x1 < x2) + 0.5 * (x1 == x2),
-        lambda x1, x2: (x2 < x1) + 0.5 * (x1 == x2),
+        lambda ct, x1, x2: _of_larger(ct, x2, x1),
+        lambda ct, x1, x2: _of_larger(ct, x1, x2),
     ),
     scalar=lambda b, x1, x2: b.extreme("<", x1, x2),
     kinks="x1 == x2: half to each (the mean of the one-sided derivatives)",
