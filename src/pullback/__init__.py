@@ -24,7 +24,7 @@ from pullback.transforms.derivatives import (
 )
 
 if TYPE_CHECKING:
-    from pullback import nn, optim
+    from pullback import nn, optim, optimize
     from pullback.control.checkpoint import checkpoint
     from pullback.control.cond import cond, while_loop
     from pullback.control.custom import custom_jvp, custom_vjp
@@ -52,6 +52,7 @@ __all__ = [
     "nn",
     "numpy",
     "optim",
+    "optimize",
     "random",
     "scan",
     "stop_gradient",
@@ -74,6 +75,7 @@ _LATER = {
     "jacobian": "pullback.transforms.mode",
     "nn": "",
     "optim": "",
+    "optimize": "",
     "scan": "pullback.control.scan",
     "while_loop": "pullback.control.cond",
 }
