@@ -93,7 +93,7 @@ def modf(x: Any) -> tuple[Any, Any]:
 @implements(np.ldexp)
 def ldexp(x1: Any, x2: Any) -> Any:
     """``x1 * 2**x2``, in thirds: a power that overflows alone may bring ``x1`` into range."""
-    x1, x2 = as_float(x1), np.asarray(x2) if isinstance(x2, (int, np.generic)) else operand(x2)
+    x1, x2 = as_float(x1), x2 if hasattr(x2, "dtype") else np.asarray(x2)
     if x2.dtype.kind not in "biu":
         raise TypeError(f"ldexp: the exponent must be an integer, not {x2.dtype}")
     limit = 3 * np.finfo(x1.dtype).maxexp - 3

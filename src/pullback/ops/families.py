@@ -87,6 +87,7 @@ def elementwise(
     kinks: str = "",
     kink_samples: Sequence[tuple[float, ...]] = (),
     source: str = "",
+    steep: bool = False,
 ) -> Primitive:
     """A primitive that works element by element, with broadcasting.
 
@@ -100,6 +101,8 @@ def elementwise(
         out_dtype: ``bool`` for comparisons.
         flops: per output element.
         kinks: where the derivative jumps and what is chosen; ``kink_samples`` are such points.
+        steep: whether the slope is infinite where the domain ends. An operand that does not move
+            there stands still, or turns back: a tangent of 0 stays 0.
     """
     n = len(partials)
     rules = tuple(_partial_rule(partial) for partial in partials)
@@ -121,6 +124,9 @@ def elementwise(
                 term = tangent if partial == 1 else -tangent
             else:
                 term = rule.partial(saved, tangent)  # type: ignore[attr-defined]
+                if steep:
+                    is_end = np.isinf(partial(*[saved[i] for i in rule.reads]))
+                    term = np.where(is_end & (tangent == 0), 0, term)
             terms.append(broadcast_like(term, y))
         return add_tangents(terms)
 

@@ -96,7 +96,7 @@ xlogy = elementwise(
     _xlogy,
     doc="y = x1 ln x2, and 0 where x1 is 0",
     domain=((-2.0, 2.0), (0.1, 4.0)),
-    partials=(lambda x2: np.log(x2), lambda x1, x2: x1 / x2),
+    partials=(lambda x2: np.log(x2), lambda x1, x2: x1 / np.where(x1 == 0, 1, x2)),
     flops=12,
     scalar=_xlogy_of_scalars,
 )

@@ -28,6 +28,7 @@ def _from_math(
     function: str = "",
     flops: int = 10,
     kinks: str = "",
+    steep: bool = False,
 ) -> Primitive:
     """A function of one operand that C's ``math.h`` has, too."""
     function = function or ufunc.__name__
@@ -39,6 +40,7 @@ def _from_math(
         domain=(domain,),
         flops=flops,
         kinks=kinks,
+        steep=steep,
         scalar=lambda b, x: b.call(function, x),
     )
 
@@ -52,7 +54,9 @@ log10 = _from_math(np.log10, "y = log10 x", lambda x: 1 / (LN10 * x), POSITIVE)
 log1p = _from_math(np.log1p, "y = ln(1 + x)", lambda x: 1 / (1 + x), (-0.9, 3.0))
 
 AT_ZERO = "0: the derivative is infinite, as in the limit from the right"
-sqrt = _from_math(np.sqrt, "y = x^(1/2)", lambda y: 0.5 / y, POSITIVE, flops=4, kinks=AT_ZERO)
+sqrt = _from_math(
+    np.sqrt, "y = x^(1/2)", lambda y: 0.5 / y, POSITIVE, flops=4, kinks=AT_ZERO, steep=True
+)
 cbrt = _from_math(np.cbrt, "y = x^(1/3)", lambda y: 1 / (3 * y * y), POSITIVE, kinks=AT_ZERO)
 
 # Where y = 0 a root takes the derivative 0. That of the reciprocal is NaN there: what is built on
@@ -94,10 +98,10 @@ sin = _from_math(np.sin, "y = sin x", lambda x: np.cos(x))
 cos = _from_math(np.cos, "y = cos x", lambda x: -np.sin(x))
 tan = _from_math(np.tan, "y = tan x", lambda y: 1 + y * y, (-1.4, 1.4))
 arcsin = _from_math(
-    np.arcsin, "sin y = x", lambda x: 1 / np.sqrt((1 - x) * (1 + x)), INSIDE, "asin"
+    np.arcsin, "sin y = x", lambda x: 1 / np.sqrt((1 - x) * (1 + x)), INSIDE, "asin", steep=True
 )
 arccos = _from_math(
-    np.arccos, "cos y = x", lambda x: -1 / np.sqrt((1 - x) * (1 + x)), INSIDE, "acos"
+    np.arccos, "cos y = x", lambda x: -1 / np.sqrt((1 - x) * (1 + x)), INSIDE, "acos", steep=True
 )
 arctan = _from_math(np.arctan, "tan y = x", lambda x: 1 / (1 + x * x), ANY, "atan")
 
@@ -106,7 +110,12 @@ cosh = _from_math(np.cosh, "y = cosh x", lambda x: np.sinh(x))
 tanh = _from_math(np.tanh, "y = tanh x", lambda y: 1 - y * y)
 arcsinh = _from_math(np.arcsinh, "sinh y = x", lambda x: 1 / np.hypot(1, x), ANY, "asinh")
 arccosh = _from_math(
-    np.arccosh, "cosh y = x", lambda x: 1 / np.sqrt((x - 1) * (x + 1)), (1.2, 4.0), "acosh"
+    np.arccosh,
+    "cosh y = x",
+    lambda x: 1 / np.sqrt((x - 1) * (x + 1)),
+    (1.2, 4.0),
+    "acosh",
+    steep=True,
 )
 arctanh = _from_math(np.arctanh, "tanh y = x", lambda x: 1 / ((1 - x) * (1 + x)), INSIDE, "atanh")
 
