@@ -47,7 +47,7 @@ class vectorize(twin(np.vectorize)):  # type: ignore[misc]  # noqa: N801 (NumPy'
     >>> import pullback as pb
     >>> import pullback.numpy as np
     >>> bounded = np.vectorize(lambda x, top: x * x if x < top else top)
-    >>> pb.grad(lambda x: bounded(x, 4.0).sum())(np.array([1.0, 3.0]))
+    >>> pb.grad(lambda x: bounded(x, 4.0).sum())(np.array([1.0, 5.0]))
     array([2., 0.])
     """
 
