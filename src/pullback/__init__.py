@@ -24,7 +24,7 @@ from pullback.transforms.derivatives import (
 )
 
 if TYPE_CHECKING:
-    from pullback import nn, optim
+    from pullback import flow, nn, optim
     from pullback.control.checkpoint import checkpoint
     from pullback.control.cond import cond, while_loop
     from pullback.control.custom import custom_jvp, custom_vjp
@@ -43,6 +43,7 @@ __all__ = [
     "custom_vjp",
     "errors",
     "explain",
+    "flow",
     "grad",
     "hessian",
     "hvp",
@@ -69,6 +70,7 @@ _LATER = {
     "cond": "pullback.control.cond",
     "custom_jvp": "pullback.control.custom",
     "custom_vjp": "pullback.control.custom",
+    "flow": "",
     "hessian": "pullback.transforms.mode",
     "hvp": "pullback.transforms.mode",
     "jacobian": "pullback.transforms.mode",
