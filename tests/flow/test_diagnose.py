@@ -4,12 +4,12 @@ import json
 
 import numpy as np
 import pytest
+from tests.flow.problems import cross_entropy, network, problem, rows
 
 import pullback as pb
 from pullback import nn
 from pullback.flow.findings import EXPLAINS, Finding, ranked
 from pullback.flow.thresholds import LIMITS
-from tests.flow.problems import cross_entropy, network, problem, rows
 
 
 def times(factor):
@@ -65,7 +65,7 @@ def test_a_planted_fault_is_named_first(kind):
     assert not found.is_healthy
 
 
-@pytest.mark.parametrize("activation", (nn.relu, nn.tanh, nn.gelu), ids=lambda f: f.__name__)
+@pytest.mark.parametrize("activation", [nn.relu, nn.tanh, nn.gelu], ids=lambda f: f.__name__)
 def test_a_healthy_network_is_not_accused(activation):
     initializer = nn.init.xavier if activation is nn.tanh else nn.init.he
     found = pb.flow.diagnose(problem(network(3, activation, initializer)))

@@ -4,11 +4,11 @@ import json
 
 import numpy as np
 import pytest
+from tests.flow.problems import cross_entropy, network, problem, rows
 
 import pullback as pb
 from pullback import nn
 from pullback.errors import ArgumentError
-from tests.flow.problems import cross_entropy, network, problem, rows
 
 
 def test_gain_of_sigmoid_layers_is_that_of_mean_field_theory():

@@ -4,12 +4,12 @@ import dataclasses
 
 import numpy as np
 import pytest
+from tests.flow.problems import cross_entropy, network, rows
 
 import pullback as pb
 from pullback import nn
 from pullback.errors import ArgumentError, ShapeError
 from pullback.flow.recording import record
-from tests.flow.problems import cross_entropy, network, rows
 
 ACTIVATIONS = (nn.relu, nn.gelu, nn.elu, nn.sigmoid, nn.softplus, np.tanh)
 

@@ -10,7 +10,7 @@ def test_names_of_all_frames_inside_the_root_the_outermost_first():
 
     def outer():
         first = "a"
-        return inner() + [first]
+        return [*inner(), first]
 
     def inner():
         second = "b"

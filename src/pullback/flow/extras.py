@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from pullback import tree
+from pullback.curvature import lanczos
 from pullback.core.graph import Variable
 from pullback.flow.measurements import Curvature, JacobianMeasure, NoiseMeasure, Shattering
 from pullback.flow.problem import Problem
@@ -218,35 +219,33 @@ def noise(problem: Problem) -> NoiseMeasure | None:
     )
 
 
-def curvature(problem: Problem, seed: int = 0) -> Curvature:
-    """The largest Hessian eigenvalue by ``LANCZOS_STEPS`` steps of Lanczos, reorthogonalized."""
-    vector, unravel = tree.ravel(problem.params)
-    rng = np.random.default_rng(seed)
-    n_steps = min(LANCZOS_STEPS, vector.size)
-    q = rng.standard_normal(vector.size)
-    basis = [q / np.linalg.norm(q)]
-    alphas: list[float] = []
-    betas: list[float] = []
-    for _ in range(n_steps):
+class Hessian:
+    """Products with the Hessian of a problem's loss, as :func:`pullback.curvature.lanczos` asks."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self.vector, self.unravel = tree.ravel(problem.params)
+        self.shape = (self.vector.size, self.vector.size)
+        self.dtype = self.vector.dtype
+
+    def __matmul__(self, v: Any) -> Any:
+        problem = self.problem
         product = hvp(
-            lambda p: problem.loss(p, *problem.batch), (problem.params,), (unravel(basis[-1]),)
+            lambda p: problem.loss(p, *problem.batch), (problem.params,), (self.unravel(v),)
         )
-        w = np.asarray(tree.ravel(product)[0], dtype=float)
-        alphas.append(float(basis[-1] @ w))
-        for _ in range(2):
-            for v in basis:
-                w = w - (v @ w) * v
-        beta = float(np.linalg.norm(w))
-        betas.append(beta)
-        if not np.isfinite(beta) or beta <= 1e-10 * max(abs(alphas[0]), 1e-300):
-            break
-        basis.append(w / beta)
-    if not np.all(np.isfinite([*alphas, *betas])):
-        return Curvature(math.nan, math.nan, math.nan, len(alphas))
-    matrix = np.diag(alphas) + np.diag(betas[:-1], 1) + np.diag(betas[:-1], -1)
-    values, vectors = np.linalg.eigh(matrix)
-    largest = float(values[-1])
-    residual = abs(betas[-1] * float(vectors[-1, -1])) / max(abs(largest), 1e-300)
+        return np.asarray(tree.ravel(product)[0], dtype=float)
+
+
+def curvature(problem: Problem, seed: int = 0) -> Curvature:
+    """The largest Hessian eigenvalue by ``LANCZOS_STEPS`` steps of Lanczos."""
+    hessian = Hessian(problem)
+    start = np.random.default_rng(seed).standard_normal(hessian.vector.size)
+    diagonal, beside, basis = lanczos(hessian, LANCZOS_STEPS, start)
+    if not np.all(np.isfinite([*diagonal, *beside])):
+        return Curvature(math.nan, math.nan, math.nan, len(diagonal))
+    values, vectors = np.linalg.eigh(np.diag(diagonal) + np.diag(beside, 1) + np.diag(beside, -1))
+    largest, v = float(values[-1]), basis @ vectors[:, -1]
+    residual = float(np.linalg.norm(hessian @ v - largest * v)) / max(abs(largest), 1e-300)
     rate = problem.learning_rate
     sharpness = math.nan if rate is None else rate * largest
-    return Curvature(largest, residual, sharpness, len(alphas))
+    return Curvature(largest, residual, sharpness, len(diagonal) + 1)

@@ -242,10 +242,11 @@ def probe(
 
     >>> import numpy as np
     >>> import pullback as pb
-    >>> def loss(w, x):
-    ...     h = np.tanh(x @ w)
-    ...     return np.mean(h**2)
-    >>> found = pb.flow.probe(loss, np.ones((3, 2)), np.ones((4, 3)))
+    >>> def loss(p, x):
+    ...     h = np.tanh(x @ p["w"])
+    ...     return np.mean((h @ p["v"]) ** 2)
+    >>> params = {"w": np.ones((3, 2)), "v": np.ones(2)}
+    >>> found = pb.flow.probe(loss, params, np.ones((4, 3)))
     >>> found.layers[0].name, round(found.layers[0].rms, 4), round(found.units[0].saturated, 2)
     ('h', 0.9951, 1.0)
     """
