@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from pullback import tree
-from pullback.curvature import lanczos
 from pullback.core.graph import Variable
+from pullback.curvature import lanczos
 from pullback.flow.measurements import Curvature, JacobianMeasure, NoiseMeasure, Shattering
 from pullback.flow.problem import Problem
 from pullback.flow.recording import Recording, record
