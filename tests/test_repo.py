@@ -64,6 +64,7 @@ COVERED_BY: dict[str, str] = {
     "numpy/random.py": "tests/numpy/test_twins.py",
     "numpy/testing.py": "tests/numpy/test_twins.py",
     "core/scalar.py": "tests/battery/test_battery.py",
+    "flow/": "tests/flow/test_diagnose.py",
     "ops/": "tests/battery/test_battery.py",
     "testing/": "tests/battery/test_battery.py",
     "transforms/": "tests/transforms/test_derivatives.py",
