@@ -191,12 +191,6 @@ def test_convolution_multiplies_nothing_with_what_lies_outside(
     for run in (lambda f: lambda x, v: pb.vjp(f, x, v)[0], pb.compile):
         actual = run(lambda x, v: function(x, v, mode))(x, v)
         np.testing.assert_array_equal(actual, function(x, v, mode))
-    # The part that meets no infinity has a finite gradient.
-    with np.errstate(all="ignore"):
-        finite = np.isfinite(function(x, v, mode))
-        weights = np.where(finite, 1.0, 0.0)
-        gradient = pb.vjp(lambda x: np.where(finite, function(x, v, mode), 0), x)[1](weights)[0]
-        assert np.isfinite(gradient).sum() >= finite.any()
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ from tests.numpy.oracle import check, check_slopes, check_values
 
 import pullback as pb
 import pullback.numpy as pnp
-from pullback.errors import UnsupportedError
 
 RNG = np.random.default_rng(1)
 X = RNG.normal(size=(3, 4))
@@ -260,11 +259,6 @@ def test_what_numpy_refuses_of_a_number(fold: object, axis: int) -> None:
         pb.vjp(lambda x: fold(x, axis=axis), np.array(2.5))
 
 
-def test_a_fold_without_a_rule_is_refused() -> None:
-    with pytest.raises(UnsupportedError, match=r"hypot\.reduce"):
-        pb.grad(lambda x: np.hypot.reduce(x))(np.ones(3))
-
-
 @pytest.mark.parametrize("run", [lambda f: f, pb.compile], ids=["eager", "compiled"])
 def test_deviations_of_what_does_not_deviate(run: object) -> None:
     for fold in (np.std, np.nanstd, lambda x: np.std(x, where=np.ones(x.shape, bool))):
@@ -287,7 +281,8 @@ def test_statistics_of_nothing(fold: object) -> None:
         value, pull = pb.vjp(lambda x: fold(x[:0]), x)
         assert np.isnan(value)
         np.testing.assert_array_equal(pull(1.0)[0], 0 * x)
-        assert np.isnan(pb.vjp(lambda x: fold(x[:1], ddof=1), x)[0]) or fold is np.mean
+        if fold is not np.mean:
+            assert np.isnan(pb.vjp(lambda x: fold(x[:1], ddof=1), x)[0])
         assert np.isinf(pb.vjp(lambda x: np.var(x * [1, 2, 3], ddof=5), x)[0])
         assert np.isinf(np.var(x * [1, 2, 3], ddof=5))
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pullback.core.array import operand, write
+from pullback.core.array import Array, operand, write
 from pullback.numpy.arguments import (
     concrete,
     finish,
@@ -220,6 +220,23 @@ def unique(
     return (values, *([first] if return_index else []), *rest)
 
 
+def _unique_family(name: str, **wanted: bool) -> None:
+    """One of the functions of the array API, whose answer is a tuple with names."""
+    original: Any = getattr(np, name)
+    answer: Any = type(original(np.zeros(1)))
+
+    def traced(x: Any) -> Any:
+        values, *rest = unique(x, **wanted, equal_nan=False)
+        return answer(values, *rest)
+
+    implements(original)(traced)
+
+
+_unique_family("unique_all", return_index=True, return_inverse=True, return_counts=True)
+_unique_family("unique_counts", return_counts=True)
+_unique_family("unique_inverse", return_inverse=True)
+
+
 @implements(np.unique_values)
 def unique_values(x: Any) -> Any:
     x = np.ravel(operand(x))
@@ -228,22 +245,6 @@ def unique_values(x: Any) -> Any:
     # NumPy may give them in another order than sorted.
     found = np.unique_values(plain)
     return x[first[np.clip(np.searchsorted(values, found), 0, max(len(first) - 1, 0))]]
-
-
-def _with_values(function: Any) -> Any:
-    """What NumPy finds, with the values in it traced."""
-
-    def answer(x: Any) -> Any:
-        x = np.ravel(operand(x))
-        plain = concrete(x, f"np.{function.__name__}")
-        first = np.unique(plain, return_index=True, equal_nan=False)[1]
-        return function(plain)._replace(values=x[first])
-
-    return answer
-
-
-for _unique in (np.unique_counts, np.unique_inverse, np.unique_all):
-    implements(_unique)(_with_values(_unique))
 
 
 @implements(np.histogram_bin_edges)
@@ -366,7 +367,8 @@ def _quantile_function(scale: float, skip_nan: bool) -> Any:
         if isinstance(q, (int, float)) and a.dtype.kind == "f":  # a number does not widen
             q = np.asarray(q, a.dtype)
         q = np.divide(operand(q), scale)
-        if isinstance(q, (np.ndarray, np.generic)) and not np.all((q >= 0) & (q <= 1)):
+        plain = np.asarray(0 if type(q) is Array else q)
+        if not np.all((plain >= 0) & (plain <= 1)):
             what = "Quantiles must be in the range [0, 1]"
             raise ValueError(what if scale == 1 else "Percentiles must be in the range [0, 100]")
         result = _in_order(

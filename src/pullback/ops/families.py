@@ -125,7 +125,7 @@ def elementwise(
             else:
                 term = rule.partial(saved, tangent)  # type: ignore[attr-defined]
                 if steep:
-                    is_end = np.isinf(partial(*[saved[i] for i in rule.reads]))
+                    is_end = np.isinf(rule.function(*[saved[i] for i in rule.reads]))
                     term = np.where(is_end & (tangent == 0), 0, term)
             terms.append(broadcast_like(term, y))
         return add_tangents(terms)

@@ -334,7 +334,7 @@ def _mean_of_ties(v: Any, y: Any, axis: int) -> Any:
     return move_axis(np.reshape(mean, v.shape), 0, axis)
 
 
-tied = Primitive(
+tied: Primitive = Primitive(
     name="tied",
     doc="y = x, sorted along `axis`",
     numpy=lambda x, *, axis: np.array(x),

@@ -155,7 +155,7 @@ def _shared(ct: Any, x: Any, y: Any, x_type: ArrayType, axis: Axes) -> Any:
     """``ct / (number of ties)`` at the places that attain the extreme y, else 0."""
     attained = x == expand(y, x_type, axis)
     number = expand(sum(attained.astype(x_type.dtype), axis=axis), x_type, axis)
-    return np.where(attained, ct / number, 0)
+    return np.where(attained, ct, 0) / number
 
 
 def _ranked(samples: list[Sample]) -> list[Sample]:
