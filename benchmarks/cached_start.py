@@ -20,7 +20,7 @@ from benchmarks import steps
 from benchmarks.command_line import from_command_line
 from benchmarks.timing import show
 from benchmarks.workloads import all_workloads
-from pullback.compile import jit
+from pullback.compiler import jit
 
 LIMIT_S = 0.05
 LATER = 5  # calls after the first

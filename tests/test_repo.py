@@ -39,8 +39,8 @@ NUMBERED = re.compile(r".*(_v\d+|(jvp|vjp|grad|bind|transpose)_?\d)$")
 # Module-level state that changes while the program runs.
 MUTABLE = {
     "analysis/liveness.py: _found",  # for as long as a graph lives
-    "compile/engine.py: executables",  # native code, for as long as its graph lives
-    "compile/engine.py: pools",  # threads, for as long as the process lives
+    "compiler/executable.py: executables",  # native code, for as long as its graph lives
+    "compiler/executable.py: pools",  # threads, for as long as the process lives
     "core/primitive.py: registry",  # filled while pullback is imported
     "core/source.py: _is_own",  # remembers which code objects are the user's
     "numpy/registry.py: functions",  # filled while pullback is imported
@@ -52,7 +52,14 @@ MUTABLE = {
 
 # Modules without a mirrored test file, and the tests of the family that cover them instead.
 COVERED_BY: dict[str, str] = {
-    "compile/": "tests/compile/test_jit.py",
+    "compiler/": "tests/compiler/test_jit.py",
+    "compiler/llvm/": "tests/compiler/test_jit.py",
+    "compiler/llvm/math/": "tests/compiler/test_jit.py",
+    "compiler/loops/": "tests/compiler/test_jit.py",
+    "compiler/passes/": "tests/compiler/test_jit.py",
+    "compiler/program/": "tests/compiler/test_jit.py",
+    "compiler/runtime/": "tests/compiler/test_jit.py",
+    "compiler/schedule/": "tests/compiler/test_jit.py",
     "control/call.py": "tests/control/test_scan.py",
     "control/graphs.py": "tests/control/test_scan.py",
     "core/scalar.py": "tests/battery/test_battery.py",

@@ -11,8 +11,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from pullback import errors, numpy, random, tree
-from pullback.compile import compile  # noqa: A004
-from pullback.explain import explain
+from pullback.compiler import compile  # noqa: A004
+from pullback.explanation import explain
 from pullback.transforms.derivatives import (
     grad,
     jvp,
