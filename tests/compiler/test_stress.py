@@ -13,7 +13,7 @@ import time
 
 import numpy as np
 import pytest
-from tests.compiler.test_cache import PROGRAM
+from tests.compiler.runtime.test_cache import PROGRAM
 from tests.property.executors import grain
 
 import pullback as pb

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from pullback.core.array import EVALUATE, Array, _parts, current_trace
+from pullback.core.array import Array, parts
+from pullback.core.trace import EVALUATE, current_trace
 from pullback.numpy.registry import implements
 
 __all__ = [
@@ -145,7 +146,7 @@ def array(
     """As ``numpy.array``; nested sequences may hold traced values."""
     if type(object) is Array:
         result = object.copy() if copy else object
-    elif any(type(part) is Array for part in _parts(object)):
+    elif any(type(part) is Array for part in parts(object)):
         result = np.stack([array(part) if type(part) is not Array else part for part in object])
     else:
         return buffer(np.array(object, dtype=dtype, ndmin=ndmin))

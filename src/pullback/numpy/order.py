@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from pullback.core.array import operand, write
+from pullback.core.alias import write
+from pullback.core.array import operand
 from pullback.numpy.arguments import (
     concrete,
     finish,

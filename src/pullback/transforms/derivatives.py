@@ -10,8 +10,9 @@ import numpy as np
 import optree
 
 from pullback import tree
-from pullback.core.array import EVALUATE, Array
+from pullback.core.array import Array
 from pullback.core.source import here
+from pullback.core.trace import EVALUATE
 from pullback.core.types import ArrayType, type_of
 from pullback.errors import ArgumentError, DTypeError, NotDifferentiableError, ShapeError
 from pullback.ops import identity
