@@ -11,8 +11,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from pullback import errors, numpy, random, tree
-from pullback.compiler import compile  # noqa: A004
-from pullback.explanation import explain
 from pullback.transforms.derivatives import (
     grad,
     jvp,
@@ -25,10 +23,12 @@ from pullback.transforms.derivatives import (
 
 if TYPE_CHECKING:
     from pullback import nn, optim
+    from pullback.compiler.jit import compile  # noqa: A004
     from pullback.control.checkpoint import checkpoint
     from pullback.control.cond import cond, while_loop
     from pullback.control.custom import custom_jvp, custom_vjp
     from pullback.control.scan import scan
+    from pullback.explanation.table import explain
     from pullback.testing.grads import check_grads
     from pullback.transforms.mode import hessian, hvp, jacobian
 
@@ -66,9 +66,11 @@ __all__ = [
 _LATER = {
     "check_grads": "pullback.testing.grads",
     "checkpoint": "pullback.control.checkpoint",
+    "compile": "pullback.compiler.jit",
     "cond": "pullback.control.cond",
     "custom_jvp": "pullback.control.custom",
     "custom_vjp": "pullback.control.custom",
+    "explain": "pullback.explanation.table",
     "hessian": "pullback.transforms.mode",
     "hvp": "pullback.transforms.mode",
     "jacobian": "pullback.transforms.mode",

@@ -14,7 +14,7 @@ import numpy as np
 import typer
 
 from pullback.errors import ArgumentError
-from pullback.explanation import explain as explain_function
+from pullback.explanation.table import explain as explain_function
 
 __all__ = ["explain"]
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
-import importlib
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-import llvmlite
 import numpy as np
 
 from pullback.compiler.runtime import cache, linker
@@ -25,6 +23,10 @@ from pullback.core.graph import Equation, Graph, Literal
 from pullback.core.types import ArrayType
 from pullback.errors import CompileError
 
+if TYPE_CHECKING:
+    from pullback.compiler.backend import Backend
+    from pullback.compiler.program.emitter import Program
+
 __all__ = ["Executable", "executable", "pool"]
 
 CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
@@ -33,34 +35,43 @@ SINGULAR = {"solve": "Singular matrix", "cholesky": "Matrix is not positive defi
 RAISED = -2  # the status that a callback leaves when it has raised
 
 
-def assembler() -> Any:
+def backend() -> type[Backend]:
     """LLVM: imported where there is something to compile, since it takes 40 ms."""
-    return importlib.import_module("pullback.compiler.llvm.assembler")
+    from pullback.compiler.backend import Backend
+
+    return Backend
+
+
+def llvm_version() -> str:
+    """That of the package that brings LLVM, which is not loaded for it."""
+    import llvmlite
+
+    version: str = llvmlite.__version__
+    return version
 
 
 def key_of(*parts: str) -> str:
     """A name for code that is made from these parts, on this processor."""
-    host = features() or assembler().description()
-    libraries = llvmlite.__version__, sorted(routines())
+    host = features() or backend().description()
+    libraries = llvm_version(), sorted(routines())
     text = repr((surroundings(), libraries, host, parts))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def stored(key: str, text: str) -> bytes:
     """Code of a text, which is now on the disk too."""
-    code: bytes = assembler().compiled(text)
+    code = backend().compiled(text)
     cache.store(key, code)
     return code
 
 
 def load(code: bytes) -> Any:
     """Code in memory, of which ``address(name)`` is where a function is."""
-    return linker.Code(code) if linker.IS_KNOWN else assembler().Code(code)
+    return linker.Code(code) if linker.IS_KNOWN else backend().load(code)
 
 
 def emit_entry() -> str:
-    text: str = importlib.import_module("pullback.compiler.program.entry").emit_entry()
-    return text
+    return backend().entry()
 
 
 @lru_cache(maxsize=2)
@@ -73,18 +84,18 @@ def begun(emit: Callable[[], str]) -> Callable[[], bytes]:
     code = cache.load(key)
     if code is not None:
         return lambda: code
-    assembler().machine()  # raises here, not in the thread
-    result: Callable[[], bytes] = assembler().meanwhile(lambda: stored(key, emit()))
-    return result
+    return backend().meanwhile(lambda: stored(key, emit()))
 
 
 def prepare() -> None:
     """Begin with what the first program will need beside its own code.
 
     Raises:
+        ModuleNotFoundError: if llvmlite is not installed.
         RuntimeError: if LLVM does not know the processor.
         CompileError: if this Python keeps its objects in an unknown way, or may not run new code.
     """
+    llvm_version()
     check_layout()
     if linker.IS_KNOWN:
         linker.Code(linker.NOTHING)
@@ -99,10 +110,9 @@ def entry() -> tuple[Any, Any]:
     return code, ENTRY(code.address("main"))
 
 
-def emit_program(graph: Graph, allow_callbacks: bool, donated: Collection[int]) -> Any:
-    """The :class:`~pullback.compiler.program.emitter.Program` of a graph."""
-    module = importlib.import_module("pullback.compiler.program.emitter")
-    return module.emit_program(graph, assembler().processor(), allow_callbacks, donated)
+def emit_program(graph: Graph, allow_callbacks: bool, donated: Collection[int]) -> Program:
+    """The text of a graph, and what must be known to run it."""
+    return backend().program(graph, allow_callbacks, donated)
 
 
 def image_of(
@@ -121,7 +131,7 @@ def image_of(
     numbers = {id(source): i for i, source in enumerate(sources(graph))}
     failures = [failure(e, numbers) for e in program.checked]
     if key and not program.callbacks and all(f.source is not None for f in failures):
-        code = assembler().compiled(program.text)
+        code = backend().compiled(program.text)
     else:
         key, by_text = None, key_of("text", program.text)
         code = cache.load(by_text) or stored(by_text, program.text)

@@ -7,7 +7,6 @@ compiled functions can be differentiated, batched and compiled again.
 
 from __future__ import annotations
 
-import importlib
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +16,9 @@ from typing import Any
 import numpy as np
 
 from pullback import tree
+from pullback.compiler import executable
 from pullback.compiler.runtime.gc_pause import uncollected
+from pullback.compiler.runtime.pool import n_threads
 from pullback.control.call import call
 from pullback.core.array import Array
 from pullback.core.graph import Graph
@@ -28,33 +29,30 @@ from pullback.random import generators
 from pullback.transforms.evaluate import evaluate
 from pullback.transforms.stage import Staged, prune, stage
 
-__all__ = ["Compiled"]
+__all__ = ["Compiled", "compile"]
 
 MANY_SIGNATURES = 8
 STAGES = ("graph", "simplified", "layouts", "loops", "schedule", "memory", "llvm")
 
 
 @lru_cache(maxsize=1)
-def engine() -> Any:
-    """The module with the native engine, or ``None`` on a machine where it cannot run."""
+def has_engine() -> bool:
+    """Whether this machine runs native code; one warning, with the remedy, if it does not."""
     try:
-        module = importlib.import_module("pullback.compiler.executable")
+        executable.prepare()
     except ModuleNotFoundError as error:
         if error.name != "llvmlite":
             raise
-        return without("llvmlite is not installed", "pip install pullback[compile]")
-    try:
-        module.prepare()
+        reason, fix = "llvmlite is not installed", "pip install pullback[compile]"
     except (RuntimeError, CompileError) as error:
-        reason = str(error).partition("\n")[0]
-        return without(f"there is no native code for this machine ({reason})", "report this")
-    return module
-
-
-def without(reason: str, fix: str) -> None:
+        first = str(error).partition("\n")[0]
+        reason, fix = f"there is no native code for this machine ({first})", "report this"
+    else:
+        return True
     warnings.warn(
-        f"{reason}: compiled functions run in NumPy. Fix: {fix}", RuntimeWarning, stacklevel=5
+        f"{reason}: compiled functions run in NumPy. Fix: {fix}", RuntimeWarning, stacklevel=4
     )
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +68,12 @@ class Native:
     donor: Graph | None = None
     donated: tuple[int, ...] = ()
 
-    def executable(self, graph: Graph) -> Any:
+    def executable(self, graph: Graph) -> executable.Executable | None:
         """The native code of ``graph``, or ``None`` without llvmlite."""
-        native = engine()
+        if not has_engine():
+            return None
         donated = self.donated if graph is self.donor else ()
-        return native and native.executable(graph, self.callbacks, self.threads, donated)
+        return executable.executable(graph, self.callbacks, self.threads, donated)
 
     def __call__(self, graph: Graph, args: Sequence[Any]) -> list[Any]:
         native = self.executable(graph)
@@ -276,15 +275,14 @@ class Compiled:
         graph = signature.staged.graph
         if what == "graph":
             return str(graph)
-        native = engine()
-        if native is None or what not in STAGES:
+        if not has_engine() or what not in STAGES:
             raise ArgumentError(
                 f"show: no stage {what!r}",
                 where=str(here()),
                 fix=f"ask for {', '.join(STAGES)}; all but graph need llvmlite",
             )
         executor = signature.executor
-        program = native.emit_program(graph, executor.callbacks, executor.donated)
+        program = executable.emit_program(graph, executor.callbacks, executor.donated)
         if what in program.passes:
             return str(program.passes[what])
         if what == "llvm":
@@ -294,7 +292,7 @@ class Compiled:
             lines += [f"in NumPy: {e.primitive.name}  # {e.source}" for e in program.callbacks]
             return "\n".join(lines)
         if what == "schedule":
-            lines = [f"threads: {executor.threads or native.n_threads()}"]
+            lines = [f"threads: {executor.threads or n_threads()}"]
             for step, n in zip(program.schedule.steps, program.n_chunks, strict=True):
                 chunks = f"{n} chunks" if n > 1 else "1 chunk" if n else "code"
                 lines += [f"{chunks:>9}: {program.schedule.described(p)}" for p in step.parts]
@@ -304,3 +302,69 @@ class Compiled:
         lines = [f"{n:>10} .. {n + v.type.nbytes:<10} {plan.origin(v)}" for v, n in places]
         lines += [f"output {j} over input {i}" for i, j in program.donations]
         return "\n".join([f"arena: {program.arena_bytes} bytes", *lines])
+
+
+def compile(
+    fun: Callable[..., Any],
+    static_argnums: int | Sequence[int] = (),
+    callbacks: bool = True,
+    threads: int | None = None,
+    donate_argnums: int | Sequence[int] = (),
+    deterministic: bool = True,
+) -> Compiled:
+    """``fun`` as native code, compiled at the first call with each signature.
+
+    Args:
+        fun: a traceable function of containers of arrays; may itself be a transform, such as
+            ``grad(f)``. Arrays that it reads from outside are read anew at every call.
+        static_argnums: positions of arguments that are Python values, not arrays; a new value
+            compiles anew. A function with more than eight signatures gives one ``RuntimeWarning``
+            that says which argument differs.
+        callbacks: whether NumPy may evaluate operations without a native form (``show("loops")``
+            lists them); with ``False`` they raise.
+        threads: how many threads share the work, the caller's included; by default
+            ``$PULLBACK_NUM_THREADS``, else the processors at hand. A compiled function inside of
+            another one runs on the outer's threads.
+        donate_argnums: positions of arguments that are not used after the call: results may be
+            written over their arrays, and be these arrays. So a training step updates its
+            parameters in place. After an exception their values are lost. Arrays that are views,
+            read-only or given twice are copied.
+        deterministic: that results are bitwise the same in every run and for any number of
+            ``threads``. They always are, since work is cut by its sizes alone: ``False`` would
+            gain nothing and is refused.
+
+    Returns:
+        A function with the same results up to rounding. Inputs are copied only if they are not
+        contiguous. ``random.Generator`` arguments are advanced.
+
+    Raises:
+        ArgumentError: if ``threads`` is not positive, or ``deterministic`` is false.
+        StagingError: where Python control flow needs a value.
+        CompileError: without native form and ``callbacks=False``.
+        IndexError: at the call, if an index array points outside.
+        numpy.linalg.LinAlgError: at the call, if a matrix is singular or not positive definite.
+
+    >>> import numpy as np
+    >>> import pullback as pb
+    >>> step = pb.compile(pb.value_and_grad(lambda x: np.sum(np.square(x))))
+    >>> value, grads = step(np.array([1.0, 2.0]))
+    >>> float(value), grads
+    (5.0, array([2., 4.]))
+    """
+    if threads is not None and threads < 1:
+        raise ArgumentError(
+            f"compile: threads is {threads}, not a positive number",
+            where=str(here()),
+            fix="leave threads out, or give how many processors to use",
+        )
+    if not deterministic:
+        raise ArgumentError(
+            "compile: deterministic=False, but there is no faster code whose results vary",
+            where=str(here()),
+            fix="leave deterministic out",
+        )
+    static, donated = (
+        (given,) if isinstance(given, int) else tuple(given)
+        for given in (static_argnums, donate_argnums)
+    )
+    return Compiled(fun, static, donated, Native(callbacks, threads))

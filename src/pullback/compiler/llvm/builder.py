@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
+from pullback.compiler.schedule.scalar_types import check_native
 from pullback.compiler.schedule.target import Processor
 from pullback.errors import CompileError
 
@@ -22,9 +23,9 @@ __all__ = [
     "POINTER",
     "ZERO",
     "Module",
+    "bounds",
     "box",
     "ir",
-    "is_native",
     "loop",
     "loops",
     "scalar_type",
@@ -47,18 +48,9 @@ class Module(ir.Module):  # type: ignore[misc]
         self.processor = processor
 
 
-def is_native(dtype: np.dtype[Any]) -> bool:
-    """Whether there is code for numbers of a dtype."""
-    return dtype.kind in "iub" or dtype.char in "fd"
-
-
 def scalar_type(dtype: np.dtype[Any]) -> Any:
     """LLVM type of a number in memory; a boolean takes a byte."""
-    if not is_native(dtype):
-        raise CompileError(
-            f"values of dtype {dtype} have no native form",
-            fix="use float64, float32, integers or booleans",
-        )
+    check_native(dtype)
     if dtype.kind == "f":
         return DOUBLE if dtype.itemsize == 8 else FLOAT
     return ir.IntType(8 * dtype.itemsize)
@@ -172,3 +164,11 @@ def loops(
         ranges[axis] = ends[0], ends[1]
     with box(builder, ranges) as index:
         yield index
+
+
+def bounds(builder: ir.IRBuilder, n: int, length: int, chunk: Any) -> tuple[Any, Any]:
+    """First step of a chunk of ``n`` steps, and the one behind its last."""
+    start = builder.mul(chunk, I64(length))
+    stop = builder.add(start, I64(length))
+    end = I64(n)
+    return start, builder.select(builder.icmp_signed("<", stop, end), stop, end)

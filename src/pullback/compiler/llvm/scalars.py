@@ -1,16 +1,19 @@
-"""LLVM instructions for scalar expressions."""
+"""LLVM instructions for scalar expressions, and equations as such expressions."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from pullback.compiler.llvm.builder import I1, I8, I32, I64, ir, scalar_type
 from pullback.compiler.llvm.math.functions import BEYOND, LIMIT, inlined
+from pullback.compiler.schedule.scalar_types import operand_dtypes, operand_types
+from pullback.core.graph import Equation, Literal
 
-__all__ = ["Scalar", "ScalarEmitter"]
+__all__ = ["Scalar", "ScalarEmitter", "scalar_form"]
 
 ORDERED = {"<", "<=", ">", ">=", "=="}
 INSTRUCTIONS = {"sqrt", "fabs", "floor", "ceil", "trunc", "rint", "copysign"}
@@ -228,3 +231,20 @@ class ScalarEmitter:
         value = getattr(self.builder, convert)(safe, I64)
         value = self.builder.select(inside, value, ir.Constant(I64, -(2**63)))
         return self.cast(Scalar(value, wide), dtype)
+
+
+def scalar_form(
+    emit: ScalarEmitter, equation: Equation, operands: Sequence[Scalar | Literal]
+) -> Scalar:
+    """The result for one element, from elements of the operands.
+
+    Raises:
+        CompileError: if the operation has no native form for these dtypes.
+    """
+    out = equation.outputs[0].type.dtype
+    dtypes = operand_dtypes(equation.primitive, operand_types(equation), out)
+    converted = [
+        emit.constant(x.value, dtype) if isinstance(x, Literal) else emit.cast(x, dtype)
+        for x, dtype in zip(operands, dtypes, strict=True)
+    ]
+    return emit.cast(equation.primitive.scalar(emit, *converted), out)

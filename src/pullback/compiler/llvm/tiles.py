@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from pullback.compiler.llvm.builder import I1, I32, I64, POINTER, Module, ir, loop, scalar_type
+from pullback.compiler.schedule.tiling import tile_shape
 
 __all__ = ["Tiles", "size"]
 
 FUSED = ("contract",)
-SHALLOW = 8  # steps of the inner dimension, which take less than the writes of a tile
 
 
 def size(value: int) -> Any:
@@ -25,20 +25,15 @@ def size(value: int) -> Any:
 
 
 class Tiles:
-    """Emits the shared parts of products of one dtype into a module, once each.
-
-    Of shallow products, whose inner dimension has few steps, tiles are half as high and wider: they
-    write longer rows.
-    """
+    """Emits the shared parts of products of one dtype into a module, once each."""
 
     def __init__(self, module: Module, dtype: np.dtype[Any], depth: int | None = None) -> None:
         self.module = module
         self.dtype = dtype
         self.real = scalar_type(dtype)
         self.processor = module.processor
-        is_shallow = depth is not None and depth <= SHALLOW
-        self.height = self.processor.height // (2 if is_shallow else 1)
-        self.lanes = self.processor.vector_bytes // dtype.itemsize
+        self.shape = tile_shape(self.processor, dtype.itemsize, depth)
+        self.height, self.lanes = self.shape.height, self.shape.lanes
 
     # -- pieces -------------------------------------------------------------------------------
     def function(self, name: str, n_pointers: int, others: list[Any]) -> tuple[Any, bool]:

@@ -13,32 +13,28 @@ chunk sums over some channels.
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
-
-from pullback.compiler.llvm.builder import I64, ZERO, ir, loop, loops
+from pullback.compiler.llvm.builder import I64, ZERO, bounds, ir, loop, loops
 from pullback.compiler.llvm.tiles import Tiles, size
 from pullback.compiler.loops.maps import Kernel
-from pullback.compiler.loops.products import INNER, panel_width, pieces, split, tile_rows
-from pullback.compiler.loops.stacks import MAX_CHUNKS, stored
-from pullback.compiler.schedule.chunks import bounds, chunk_length
-from pullback.core.graph import Equation
+from pullback.compiler.loops.products import tile_rows
+from pullback.compiler.schedule.chunks import chunk_length
+from pullback.compiler.schedule.stacks import MAX_CHUNKS, stored
+from pullback.compiler.schedule.tiling import INNER, panel_width, pieces, split
+from pullback.compiler.schedule.windows import Grid, Ints, grid, is_image, slid, slides
 from pullback.errors import CompileError
 
-__all__ = ["emit_convolution", "is_image", "slid", "slides"]
+__all__ = ["emit_convolution"]
 
 LINE = 128  # bytes
 GRAIN = 1 << 20  # multiplications of a chunk
 LEAST_COLUMNS = 64  # of a part of the rows
 LEAST_RUN = 8  # neighbours that are worth a load of their own
 MERGED = 1 << 14  # sums that a chunk adds up
-
-Ints = tuple[int, ...]
 
 
 def emit_convolution(kernel: Kernel) -> None:
@@ -55,84 +51,6 @@ def emit_convolution(kernel: Kernel) -> None:
         Slide(kernel).run()
     else:
         Fold(kernel).run()
-
-
-def slides(equation: Equation) -> bool:
-    """Whether the positions are the columns of the product, so that a tail may follow an image."""
-    if equation.primitive.name != "conv":
-        return False
-    x, w = equation.inputs
-    (out,) = equation.outputs
-    dtypes = {v.type.dtype for v in (x, w, out)}
-    is_native = len(dtypes) == 1 and out.type.dtype in (np.float64, np.float32)
-    has_values = all(v.type.size for v in (x, w, out))
-    return is_native and has_values and out.type.shape[-1] >= w.type.shape[-1]
-
-
-class Grid(NamedTuple):
-    """How a copy of an image is laid out: phases, in each a box of values.
-
-    The value at ``run * run_step + at * at_step`` of the padded image lies ``run`` behind the start
-    of ``at``, in steps of ``strides``.
-    """
-
-    phases: Ints  # per axis
-    box: Ints
-    strides: Ints  # of the axes of a box
-    starts: tuple[int, ...]  # for every ``at``, in row-major order
-    run: Ints
-
-    @property
-    def length(self) -> int:
-        """Numbers in the copy of one channel."""
-        return math.prod(self.phases) * math.prod(self.box)
-
-    def positions(self, step: int) -> Iterator[int]:
-        """Where every ``step``-th run starts, in row-major order, of those along the last axis."""
-        *others, last = map(range, self.run)
-        for place in itertools.product(*others, last[::step]):
-            yield sum(i * s for i, s in zip(place, self.strides, strict=True))
-
-    @property
-    def span(self) -> int:
-        """From the first run to the last, both included."""
-        return 1 + sum((n - 1) * s for n, s in zip(self.run, self.strides, strict=True))
-
-
-def grid(run: Ints, run_step: Ints, at: Ints, at_step: Ints) -> Grid:
-    box = tuple(
-        n + (m - 1) * step // phase
-        for n, phase, m, step in zip(run, run_step, at, at_step, strict=True)
-    )
-    strides = tuple(math.prod(box[i + 1 :]) for i in range(len(box)))
-    starts = []
-    for place in itertools.product(*map(range, at)):
-        moved = [i * step for i, step in zip(place, at_step, strict=True)]
-        phase = 0
-        for t, n in zip(moved, run_step, strict=True):
-            phase = phase * n + t % n
-        inside = sum(t // n * s for t, n, s in zip(moved, run_step, strides, strict=True))
-        starts.append(phase * math.prod(box) + inside)
-    return Grid(run_step, box, strides, tuple(starts), run)
-
-
-def slid(equation: Equation) -> Grid:
-    """The copy of an image over which the filters of a convolution slide."""
-    params, positions = equation.params, equation.outputs[0].type.shape[2:]
-    window = equation.inputs[1].type.shape[2:]
-    return grid(positions, params["stride"], window, params["dilation"])
-
-
-def is_image(equation: Equation, layout: Grid) -> bool:
-    """Whether the copy would be the image itself."""
-    x, params = equation.inputs[0], equation.params
-    is_dense = all(n == 1 for n in (*layout.phases, *params["input_dilation"]))
-    return is_dense and layout.box == x.type.shape[2:] and not any(sum(params["padding"], ()))
-
-
-def copies_images(equation: Equation) -> bool:
-    """Whether filters slide over padded copies of the images."""
-    return slides(equation) and not is_image(equation, slid(equation))
 
 
 class Convolution:
@@ -256,7 +174,7 @@ class Slide(Convolution):
         wanted = self.n_chunks(work, min(MAX_CHUNKS, n_images))
         in_chunk = chunk_length(n_images, wanted, 1)
         kernel.n_chunks = -(-n_images // in_chunk)
-        width = panel_width(self.tiles, self.n_out)
+        width = panel_width(self.tiles.shape, self.n_out)
         lanes = self.tiles.lanes
         runs = [lanes, lanes // 2] if lanes // 2 >= LEAST_RUN else [lanes]
         run = next((n for n in runs if self.positions[-1] % n == 0), 0)  # reaches into no other row
@@ -383,7 +301,7 @@ class Fold(Convolution):
         if not is_image(kernel.equation, self.layout):
             self.copy = self.scratch(self.together * length)
             self.zero(self.copy, self.together * length)
-        self.width = panel_width(self.tiles, self.n_out)
+        self.width = panel_width(self.tiles.shape, self.n_out)
         self.panel = self.scratch(self.width * max(INNER, self.window[-1] % INNER))
         if self.together > 1:
             self.block = self.scratch(self.n_out * self.together * self.reads)

@@ -12,11 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from pullback.compiler.llvm.builder import I8, I32, I64, ZERO, box, ir, loop, loops
-from pullback.compiler.llvm.expressions import scalar_form
-from pullback.compiler.llvm.scalars import Scalar, ScalarEmitter
+from pullback.compiler.llvm.builder import I8, I32, I64, ZERO, bounds, box, ir, loop, loops
+from pullback.compiler.llvm.scalars import Scalar, ScalarEmitter, scalar_form
 from pullback.compiler.schedule.axes import Axis, access_of, joined, joints
-from pullback.compiler.schedule.chunks import MAX_CHUNKS, bounds, cut
+from pullback.compiler.schedule.chunks import MAX_CHUNKS, cut
 from pullback.compiler.schedule.pieces import Region, has_seams, piece_at, regions
 from pullback.compiler.schedule.plan import Schedule, Step, aligned, full_key, is_squeeze
 from pullback.core.graph import Equation, Literal, Operand, Variable

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from pullback.compiler.llvm.builder import I1, I8, I64, POINTER, ir, loop, scalar_type
 from pullback.compiler.llvm.scalars import ScalarEmitter
 from pullback.compiler.program.entry import MAIN, Callee
+from pullback.compiler.program.scope import Body, Scope
 from pullback.compiler.program.table import entry_of
 from pullback.compiler.runtime.frame import HEAD_WORDS
 from pullback.compiler.schedule.plan import Room, aligned
 from pullback.core.graph import Equation, Graph, Literal, Variable
 from pullback.core.types import ArrayType
-
-if TYPE_CHECKING:
-    from pullback.compiler.program.emitter import FunctionEmitter
 
 __all__ = ["CONTROL", "Code", "emit_callback", "emit_copies"]
 
@@ -27,13 +25,13 @@ CALLBACK = ir.FunctionType(ir.VoidType(), [POINTER, POINTER])
 class Code:
     """A function of its own for one step: ``void f(pointers, arena, status)``."""
 
-    def __init__(self, emitter: FunctionEmitter) -> None:
-        self.emitter = emitter
+    def __init__(self, scope: Scope) -> None:
+        self.scope = scope
         self.enter(MAIN)
         self.table, self.arena, self.status = self.function.args
 
     def enter(self, kind: ir.FunctionType) -> None:
-        module = self.emitter.program.module
+        module = self.scope.module
         self.function = ir.Function(module, kind, module.get_unique_name("step"))
         self.function.linkage = "internal"
         self.builder = ir.IRBuilder(self.function.append_basic_block("entry"))
@@ -50,7 +48,7 @@ class Code:
     def address(self, operand: Variable | Literal) -> Any:
         """Memory that holds an operand; a literal gets a place at the head of the function."""
         if isinstance(operand, Variable):
-            place = self.emitter.place(operand)
+            place = self.scope.place(operand)
             if place >= 0:
                 return self.offset(self.arena, place)
             entry, offset = entry_of(place)
@@ -73,15 +71,15 @@ class Code:
         """Places behind the arena of the program for values of these types; returns the end."""
         places = []
         for type in types:
-            places.append(self.offset(self.arena, self.emitter.own_bytes + start))
+            places.append(self.offset(self.arena, self.scope.own_bytes + start))
             start += aligned(type.nbytes)
-        self.emitter.reserve(start)
+        self.scope.reserve(start)
         return places, start
 
     def copy(self, source: Any, target: Any, n_bytes: int) -> None:
         """``memcpy`` of a fixed number of bytes."""
         if n_bytes:
-            module = self.emitter.program.module
+            module = self.scope.module
             name = "llvm.memcpy.p0.p0.i64"
             kind = ir.FunctionType(ir.VoidType(), [POINTER, POINTER, I64, I1])
             move = module.globals.get(name) or ir.Function(module, kind, name)
@@ -98,12 +96,12 @@ class Code:
     # -- graphs inside graphs -----------------------------------------------------------------
     def nested(self, graph: Graph, local_bytes: int = 0) -> tuple[Any, Any]:
         """Emit a body; returns its function and its arena, behind ``local_bytes`` of ours."""
-        inner = self.emitter.nested(graph, {})
+        inner = self.scope.nested(graph, {})
         return inner.function, self.arena_of(inner, local_bytes)
 
-    def arena_of(self, inner: FunctionEmitter, local_bytes: int) -> Any:
-        self.emitter.reserve(local_bytes + inner.arena_bytes)
-        return self.offset(self.arena, self.emitter.own_bytes + local_bytes)
+    def arena_of(self, inner: Body, local_bytes: int) -> Any:
+        self.scope.reserve(local_bytes + inner.arena_bytes)
+        return self.offset(self.arena, self.scope.own_bytes + local_bytes)
 
     def run(self, function: Any, arena: Any, addresses: Sequence[Any]) -> None:
         self.builder.call(function, [self.pointer_table(addresses), arena, self.status])
@@ -127,7 +125,7 @@ class Carry:
             for i, (v, out) in enumerate(zip(inputs, outputs, strict=False))
             if out not in (*outputs[:i], *body.inputs)
         }
-        inner = code.emitter.nested(body, room)
+        inner = code.scope.nested(body, room)
         self.function = inner.function
         before = code.addresses(results)
         self.is_moved = [v not in inner.plan.alias for v in inputs]
@@ -149,7 +147,7 @@ class Carry:
         return [self.code.builder.load(v, typ=POINTER) for v in variables]
 
     def start(self, operands: Sequence[Variable | Literal]) -> None:
-        place = self.code.emitter.place
+        place = self.code.scope.place
         for operand, result in zip(operands, self.results, strict=True):
             if isinstance(operand, Literal) or place(operand) != place(result):
                 source, target = self.code.addresses([operand, result])

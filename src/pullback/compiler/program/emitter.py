@@ -23,7 +23,6 @@ from pullback.compiler.llvm.builder import (
     with_whole_vectors,
     written,
 )
-from pullback.compiler.loops.convolutions import copies_images
 from pullback.compiler.loops.forms import kernel_for
 from pullback.compiler.loops.fused import emit_group
 from pullback.compiler.loops.maps import Kernel, emit_tail, emit_tail_of_images
@@ -47,7 +46,9 @@ from pullback.compiler.schedule.build import schedule, unfused
 from pullback.compiler.schedule.memory import place
 from pullback.compiler.schedule.plan import Room, Schedule, Step, is_computing, is_float_product
 from pullback.compiler.schedule.recompute import rematerialise
+from pullback.compiler.schedule.stacks import StackTiling
 from pullback.compiler.schedule.target import Processor
+from pullback.compiler.schedule.windows import copies_images
 from pullback.core.graph import Equation, Graph, Literal, Variable
 from pullback.errors import CompileError
 from pullback.transforms.passes.pipeline import optimize
@@ -175,6 +176,14 @@ class FunctionEmitter:
         emit_rows(program.module, self.function, self.rows)
         self.arena_bytes = self.own_bytes + self.nested_bytes
 
+    @property
+    def module(self) -> Module:
+        return self.program.module
+
+    @property
+    def callbacks(self) -> list[Equation]:
+        return self.program.callbacks
+
     # -- memory -------------------------------------------------------------------------------
     def bind_memory(self) -> dict[Variable, int]:
         """Where values are, as operands of rows."""
@@ -292,23 +301,24 @@ class FunctionEmitter:
         if not out.type.size:
             return Made([], [], 0)
         plan, tail, prologues = self.plan, step.tail, step.prologues
-        stack = Stack(self.program.module, step, plan)
-        step.copies = stack.copies
+        tiling = StackTiling(self.program.module.processor, step, plan)
+        step.copies = tiling.copies
         before = {i: plan.memory_of(s.outputs) for i, s in prologues.items()}
-        key: Hashable = stack.key, tail and structure(plan, tail)
+        key: Hashable = tiling.key, tail and structure(plan, tail)
         for i, prologue in prologues.items():
             key = key, i, structure(plan, prologue)
         others = plan.memory(tail) if tail else []
         kernel = self.program.kernels.get(key)
         if kernel is None:
-            follow = self.tail(tail, stack.sizes[1]) if tail else None
+            follow = self.tail(tail, tiling.sizes[1]) if tail else None
             emitted = {
                 i: (self.prologue(s, before[i], i), len(before[i])) for i, s in prologues.items()
             }
+            stack = Stack(self.program.module, tiling)
             stages = stack.stages(follow, len(others), emitted)
-            kernel = Compiled(stages, stack.scratch_bytes)
+            kernel = Compiled(stages, tiling.scratch_bytes)
             self.program.kernels[key] = kernel
-        operands = [out if i in prologues else v for i, v in enumerate(stack.operands)]
+        operands = [out if i in prologues else v for i, v in enumerate(tiling.operands)]
         others = [*others, *(v for i in prologues for v in before[i])]
         return Made(kernel.stages, [*operands, out, *others], kernel.scratch_bytes)
 

@@ -8,19 +8,17 @@ all threads work on one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pullback.analysis.liveness import peak_bytes
-from pullback.compiler.llvm.builder import I64, POINTER, ir, loop, written
+from pullback.compiler.llvm.builder import I64, POINTER, bounds, ir, loop, written
 from pullback.compiler.program.control import Code
+from pullback.compiler.program.scope import Scope
 from pullback.compiler.program.table import Row
 from pullback.compiler.schedule import chunks
 from pullback.compiler.schedule.plan import Step, aligned
 from pullback.core.graph import Equation, Graph, Literal, Variable
 from pullback.transforms.passes.pipeline import bodies
-
-if TYPE_CHECKING:
-    from pullback.compiler.program.emitter import FunctionEmitter
 
 __all__ = ["emit_iterations", "is_independent"]
 
@@ -36,8 +34,8 @@ def is_independent(equation: Equation) -> bool:
 class Iterations(Code):
     """A function ``f(status, *operands, working memory, chunk)`` that runs some steps of a loop."""
 
-    def __init__(self, emitter: FunctionEmitter, operands: Sequence[Variable]) -> None:
-        self.emitter = emitter
+    def __init__(self, scope: Scope, operands: Sequence[Variable]) -> None:
+        self.scope = scope
         self.enter(ir.FunctionType(ir.VoidType(), [POINTER] * (2 + len(operands)) + [I64]))
         self.status, *pointers, self.arena, self.chunk = self.function.args
         self.pointers = dict(zip(operands, pointers, strict=True))
@@ -48,33 +46,33 @@ class Iterations(Code):
         return super().address(operand)
 
 
-def emit_iterations(emitter: FunctionEmitter, step: Step) -> Row:
+def emit_iterations(scope: Scope, step: Step) -> Row:
     """The row of such a loop; it has one chunk if its steps call NumPy, or are too few or large."""
     equation = step.equation
     inputs, outputs, params = equation.inputs, equation.outputs, equation.params
     operands = [v for v in dict.fromkeys((*inputs, *outputs)) if isinstance(v, Variable)]
     n, graph = params["length"], params["body"]
-    work = 0 if emitter.plan.is_alone else emitter.plan.work(step)
+    work = 0 if scope.plan.is_alone else scope.plan.work(step)
     room = max(MOST_BYTES, sum(v.type.nbytes for v in operands))
     wanted = min(n, chunks.n_chunks(work))
-    n_callbacks = len(emitter.program.callbacks)
+    n_callbacks = len(scope.callbacks)
     is_alone = wanted >= LEAST_CHUNKS and room // most_bytes(graph) >= LEAST_CHUNKS
-    body = emitter.nested(graph, {}, is_alone)
+    body = scope.nested(graph, {}, is_alone)
     n_bytes = aligned(body.arena_bytes)
-    is_cut = is_alone and len(emitter.program.callbacks) == n_callbacks
+    is_cut = is_alone and len(scope.callbacks) == n_callbacks
     most = max(min(wanted, room // n_bytes), 1) if is_cut else 1
     length = max(chunks.chunk_length(n, most, 1), 1)
     n_chunks = max(-(-n // length), 1)
-    code = Iterations(emitter, operands)
+    code = Iterations(scope, operands)
     with written(code.builder):
-        start, stop = chunks.bounds(code.builder, n, length, code.chunk)
+        start, stop = bounds(code.builder, n, length, code.chunk)
         arena = code.offset(code.arena, code.builder.mul(code.chunk, I64(n_bytes)))
         end = params["n_constants"]
         with loop(code.builder, stop, start=start) as i:
             rows = [code.row(v, i) for v in (*inputs[end:], *outputs)]
             code.run(body.function, arena, [*code.addresses(inputs[:end]), *rows])
-    emitter.reserve(n_chunks * n_bytes)
-    return Row(code.function, n_chunks, [*map(emitter.place, operands), emitter.own_bytes])
+    scope.reserve(n_chunks * n_bytes)
+    return Row(code.function, n_chunks, [*map(scope.place, operands), scope.own_bytes])
 
 
 def most_bytes(graph: Graph) -> int:

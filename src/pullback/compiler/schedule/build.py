@@ -10,8 +10,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 
-from pullback.compiler.loops.convolutions import slides
-from pullback.compiler.loops.prologues import attach_prologues
 from pullback.compiler.schedule.chains import join_chains
 from pullback.compiler.schedule.epilogues import attach_tails
 from pullback.compiler.schedule.groups import (
@@ -35,6 +33,8 @@ from pullback.compiler.schedule.plan import (
     is_pointwise,
     reads_whole,
 )
+from pullback.compiler.schedule.prologues import attach_prologues
+from pullback.compiler.schedule.windows import slides
 from pullback.core.graph import Equation, Graph, Variable
 
 __all__ = ["schedule", "unfused"]

@@ -6,11 +6,8 @@ Their number depends on the work alone, not on the threads, so that results do n
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from pullback.compiler.llvm.builder import I64, ir
-
-__all__ = ["MAX_CHUNKS", "bounds", "chunk_length", "cut", "n_chunks"]
+__all__ = ["MAX_CHUNKS", "chunk_length", "cut", "n_chunks"]
 
 GRAIN = 100_000  # operations in a chunk: about 10 us, where a job of the pool costs less than one
 MAX_CHUNKS = 64
@@ -39,11 +36,3 @@ def cut(shape: Sequence[int], work: int, most: int = MAX_CHUNKS) -> tuple[int, i
 def chunk_length(n: int, wanted: int, multiple: int) -> int:
     """Steps of a chunk, a multiple of a number."""
     return -(-n // (wanted * multiple)) * multiple
-
-
-def bounds(builder: ir.IRBuilder, n: int, length: int, chunk: Any) -> tuple[Any, Any]:
-    """First step of a chunk of ``n`` steps, and the one behind its last."""
-    start = builder.mul(chunk, ir.Constant(I64, length))
-    stop = builder.add(start, ir.Constant(I64, length))
-    end = ir.Constant(I64, n)
-    return start, builder.select(builder.icmp_signed("<", stop, end), stop, end)

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import math
 
-from pullback.compiler.loops.convolutions import slides
 from pullback.compiler.schedule.pieces import has_seams
 from pullback.compiler.schedule.plan import Schedule, Step, is_float_product, reads_straight
+from pullback.compiler.schedule.windows import slides
 from pullback.core.graph import Variable
 
 __all__ = ["attach_tails"]

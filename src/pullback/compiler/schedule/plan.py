@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 
 from pullback.analysis.cost import equation_cost
-from pullback.compiler.llvm.builder import is_native
-from pullback.compiler.llvm.expressions import has_scalar_form
 from pullback.compiler.runtime.frame import ALIGNMENT
+from pullback.compiler.schedule.scalar_types import has_scalar_form, is_native
 from pullback.core.graph import Equation, Graph, Literal, Operand, Variable
 from pullback.core.types import ArrayType
 
