@@ -22,12 +22,13 @@ from pullback.transforms.derivatives import (
 )
 
 if TYPE_CHECKING:
-    from pullback import nn, optim
+    from pullback import curvature, nn, optim, optimize
     from pullback.compiler.jit import compile  # noqa: A004
     from pullback.control.checkpoint import checkpoint
     from pullback.control.cond import cond, while_loop
     from pullback.control.custom import custom_jvp, custom_vjp
     from pullback.control.scan import scan
+    from pullback.curvature.operators import linear_operator
     from pullback.explanation.table import explain
     from pullback.testing.grads import check_grads
     from pullback.transforms.mode import hessian, hvp, jacobian
@@ -39,6 +40,7 @@ __all__ = [
     "checkpoint",
     "compile",
     "cond",
+    "curvature",
     "custom_jvp",
     "custom_vjp",
     "errors",
@@ -48,10 +50,12 @@ __all__ = [
     "hvp",
     "jacobian",
     "jvp",
+    "linear_operator",
     "linearize",
     "nn",
     "numpy",
     "optim",
+    "optimize",
     "random",
     "scan",
     "stop_gradient",
@@ -69,13 +73,16 @@ _LATER = {
     "compile": "pullback.compiler.jit",
     "cond": "pullback.control.cond",
     "custom_jvp": "pullback.control.custom",
+    "curvature": "",
     "custom_vjp": "pullback.control.custom",
     "explain": "pullback.explanation.table",
     "hessian": "pullback.transforms.mode",
     "hvp": "pullback.transforms.mode",
     "jacobian": "pullback.transforms.mode",
+    "linear_operator": "pullback.curvature.operators",
     "nn": "",
     "optim": "",
+    "optimize": "",
     "scan": "pullback.control.scan",
     "while_loop": "pullback.control.cond",
 }

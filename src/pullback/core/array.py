@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from pullback.core.foreign import plain_array, refuse_foreign_in, refuse_reading
 from pullback.core.source import here
 from pullback.core.trace import EVALUATE, Handle, Trace
 from pullback.core.types import Operation, type_of
@@ -19,6 +20,7 @@ from pullback.errors import LeakedTracerError, TracedValueError, UnsupportedErro
 __all__ = [
     "PLAIN",
     "Array",
+    "as_array",
     "bind",
     "functions",
     "methods",
@@ -40,6 +42,7 @@ class Array(Handle):
 
     __slots__ = ()
     __array_priority__ = 1000.0
+    __pullback_plain__ = True
 
     @property
     def T(self) -> Any:
@@ -106,6 +109,9 @@ class Array(Handle):
         return ufunc_methods[method](ufunc, *inputs, **kwargs)
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        for value in (*args, *kwargs.values()):
+            if type(value) not in PLAIN:
+                refuse_foreign_in(value)
         traced = functions.get(function)
         if traced is None:
             name = f"{getattr(function, '__module__', 'numpy')}.{function.__name__}"
@@ -121,6 +127,7 @@ class Array(Handle):
         if self.alias is not None:
             self.alias.refresh(self)
         if self.trace is not EVALUATE:
+            refuse_reading()
             source = here()
             text = source.text if source else ""
             effect = "would cut its gradient"
@@ -199,13 +206,18 @@ def operand(value: Any) -> Any:
     """``value`` as an operand: arrays and scalars as they are, nested sequences as arrays."""
     if isinstance(value, (Array, np.generic, bool, int, float)):
         return value
-    if isinstance(value, np.ndarray):
-        return np.asarray(value)
     if any(type(part) is Array for part in parts(value)):
         return functions[np.array](value)
-    converted = np.asarray(value)
+    converted = plain_array(value)
     type_of(converted)
     return converted
+
+
+def as_array(value: Any, path: str = "an operand") -> Any:
+    """``value`` with a shape and a dtype: arrays and NumPy's scalars stay as they are."""
+    if type(value) is Array or isinstance(value, np.generic):
+        return value
+    return plain_array(value, path)
 
 
 def parts(value: Any) -> Iterator[Any]:
