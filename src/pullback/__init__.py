@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pullback.curvature.operators import linear_operator
     from pullback.explanation.table import explain
     from pullback.testing.grads import check_grads
+    from pullback.transforms.jet import jet
     from pullback.transforms.mode import hessian, hvp, jacobian
 
 __version__ = "0.1.0"
@@ -49,6 +50,7 @@ __all__ = [
     "hessian",
     "hvp",
     "jacobian",
+    "jet",
     "jvp",
     "linear_operator",
     "linearize",
@@ -79,6 +81,7 @@ _LATER = {
     "hessian": "pullback.transforms.mode",
     "hvp": "pullback.transforms.mode",
     "jacobian": "pullback.transforms.mode",
+    "jet": "pullback.transforms.jet",
     "linear_operator": "pullback.curvature.operators",
     "nn": "",
     "optim": "",
