@@ -70,6 +70,7 @@ COVERED_BY: dict[str, str] = {
     "control/call.py": "tests/control/test_scan.py",
     "control/graphs.py": "tests/control/test_scan.py",
     "core/scalar.py": "tests/battery/test_battery.py",
+    "flow/": "tests/flow/test_diagnose.py",
     "ops/": "tests/battery/test_battery.py",
     "testing/": "tests/battery/test_battery.py",
     "transforms/": "tests/transforms/test_derivatives.py",

@@ -22,7 +22,7 @@ from pullback.transforms.derivatives import (
 )
 
 if TYPE_CHECKING:
-    from pullback import curvature, nn, optim, optimize
+    from pullback import curvature, flow, nn, optim, optimize
     from pullback.compiler.jit import compile  # noqa: A004
     from pullback.control.checkpoint import checkpoint
     from pullback.control.cond import cond, while_loop
@@ -46,6 +46,7 @@ __all__ = [
     "custom_vjp",
     "errors",
     "explain",
+    "flow",
     "grad",
     "hessian",
     "hvp",
@@ -78,6 +79,7 @@ _LATER = {
     "curvature": "",
     "custom_vjp": "pullback.control.custom",
     "explain": "pullback.explanation.table",
+    "flow": "",
     "hessian": "pullback.transforms.mode",
     "hvp": "pullback.transforms.mode",
     "jacobian": "pullback.transforms.mode",
