@@ -22,7 +22,7 @@ from pullback.transforms.derivatives import (
 )
 
 if TYPE_CHECKING:
-    from pullback import curvature, flow, nn, optim, optimize
+    from pullback import curvature, flow, nn, optim, optimize, sparse
     from pullback.compiler.jit import compile  # noqa: A004
     from pullback.control.checkpoint import checkpoint
     from pullback.control.cond import cond, while_loop
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pullback.control.scan import scan
     from pullback.curvature.operators import linear_operator
     from pullback.explanation.table import explain
+    from pullback.sparse.derivatives import sparse_hessian, sparse_jacobian
     from pullback.testing.grads import check_grads
     from pullback.transforms.jet import jet
     from pullback.transforms.mode import hessian, hvp, jacobian
@@ -61,6 +62,9 @@ __all__ = [
     "optimize",
     "random",
     "scan",
+    "sparse",
+    "sparse_hessian",
+    "sparse_jacobian",
     "stop_gradient",
     "tree",
     "value_and_grad",
@@ -89,6 +93,9 @@ _LATER = {
     "optim": "",
     "optimize": "",
     "scan": "pullback.control.scan",
+    "sparse": "",
+    "sparse_hessian": "pullback.sparse.derivatives",
+    "sparse_jacobian": "pullback.sparse.derivatives",
     "while_loop": "pullback.control.cond",
 }
 
