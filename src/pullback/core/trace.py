@@ -14,6 +14,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from pullback.core.refusals import located
 from pullback.core.types import ArrayType, Shape, type_of
 from pullback.errors import PullbackError
 
@@ -49,6 +50,9 @@ class Trace:
         # NumPy hides the refusal of float(x) behind "setting an array element with a sequence".
         if error is not None and isinstance(error.__cause__, PullbackError):
             raise error.__cause__ from None
+        refusal = located(error)
+        if refusal is not None:
+            raise refusal from None
 
     def process(self, primitive: Any, args: Any, params: dict[str, Any]) -> Any:
         """Give ``primitive`` its meaning here.
