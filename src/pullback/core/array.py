@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from pullback.core.source import here
-from pullback.core.types import ArrayType, Shape, type_of
+from pullback.core.types import ArrayType, Shape, is_differentiable, type_of
 from pullback.errors import (
     DTypeError,
     LeakedTracerError,
@@ -234,12 +234,13 @@ def write(array: Array, new: Any) -> None:
 
 
 def require_same_kind(new: np.dtype[Any], old: np.dtype[Any]) -> None:
-    """Refuse to write floats into integers, where their gradient would be cut."""
+    """Refuse to write floats into integers and complex numbers into floats: it cuts gradients."""
     if not np.can_cast(new, old, "same_kind"):
+        kind = "complex" if new.kind == "c" else "floating"
         raise DTypeError(
             f"writing {new} values into an array of dtype {old} would cut their gradient",
             where=str(here()),
-            fix="create the buffer with a floating dtype",
+            fix=f"create the buffer with a {kind} dtype",
         )
 
 
@@ -313,7 +314,19 @@ class Array:
 
     @property
     def real(self) -> Any:
-        return self
+        return functions[np.real](self)
+
+    @real.setter
+    def real(self, value: Any) -> None:
+        self.real[...] = value
+
+    @property
+    def imag(self) -> Any:
+        return functions[np.imag](self)
+
+    @imag.setter
+    def imag(self, value: Any) -> None:
+        self.imag[...] = value
 
     @property
     def flat(self) -> Iterator[Any]:
@@ -386,7 +399,7 @@ class Array:
             source = here()
             text = source.text if source else ""
             effect = "would cut its gradient"
-            if self.dtype.kind != "f":
+            if not is_differentiable(self.dtype):
                 effect = "is needed, but it has none"
                 fix = "as an index into a plain NumPy array, write pullback.numpy.array(table)[i]"
             elif "math." in text:
@@ -454,12 +467,13 @@ class Array:
     __hash__ = None  # type: ignore[assignment]
 
 
-PLAIN = {Array, np.ndarray, bool, int, float, np.float64, np.float32, np.int64, np.int32, np.bool_}
+PLAIN = {Array, np.ndarray, bool, int, float, complex, np.float64, np.float32, np.int64, np.int32}
+PLAIN |= {np.bool_, np.complex128, np.complex64}
 
 
 def operand(value: Any) -> Any:
     """``value`` as an operand: arrays and scalars as they are, nested sequences as arrays."""
-    if isinstance(value, (Array, np.generic, bool, int, float)):
+    if isinstance(value, (Array, np.generic, bool, int, float, complex)):
         return value
     if isinstance(value, np.ndarray):
         return np.asarray(value)
