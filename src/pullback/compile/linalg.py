@@ -44,18 +44,14 @@ def emit_solve(kernel: Kernel) -> None:
 
 
 def emit_cholesky(kernel: Kernel) -> None:
-    """``potrf`` of the symmetric part; one that is not positive definite fails."""
+    """``potrf`` of the lower triangle; a matrix that is not positive definite fails."""
     (x,), (out,) = kernel.equation.inputs, kernel.equation.outputs
     check_real(out)
     n, emit, build = out.type.shape[-1], kernel.emit, kernel.builder
-    half, zero = emit.constant(0.5, x.type.dtype), emit.constant(0, WIDE)
+    zero = emit.constant(0, WIDE)
     matrix = kernel.scratch(n * n * WIDE.itemsize)
     with loops(build, out.type.shape[:-2]) as at:
-        with loops(build, (n, n)) as [i, j]:
-            both = emit.add(kernel.value(x, [*at, i, j]), kernel.value(x, [*at, j, i]))
-            number = emit.cast(emit.mul(half, both), WIDE)
-            emit.store(number, matrix, by_columns(kernel, n, i, j))
-        kernel.forget()
+        copy_columns(kernel, x, at, matrix, (n, n))
         info = lapack(kernel, "potrf", ["L", n, matrix, n or 1])
         with build.if_then(info, likely=False):
             kernel.fail(build)

@@ -34,11 +34,12 @@ def slogdet(a: Any) -> tuple[Any, Any]:
 
 @implements(np.linalg.det)
 def det(a: Any) -> Any:
-    sign, logarithm = slogdet(a)
-    return sign * np.exp(logarithm)
+    return linalg.det(as_float(a))
 
 
 @implements(np.linalg.cholesky)
 def cholesky(a: Any, /, *, upper: bool = False) -> Any:
-    factor = linalg.cholesky(as_float(a))
-    return np.swapaxes(factor, -1, -2) if upper else factor
+    a = as_float(a)
+    if upper:  # NumPy reads the upper triangle then
+        return np.swapaxes(linalg.cholesky(np.swapaxes(a, -1, -2)), -1, -2)
+    return linalg.cholesky(a)

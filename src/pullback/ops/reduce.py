@@ -11,7 +11,7 @@ from pullback.core.types import ArrayType, is_differentiable
 from pullback.ops.families import Accumulator, conjugate, draw, reduction
 from pullback.ops.shape import broadcast_to, inverse, reshape
 
-__all__ = ["expand"]
+__all__ = ["expand", "others"]
 
 Axes = tuple[int, ...]
 
@@ -87,7 +87,7 @@ mean: Primitive = reduction(
 )
 
 
-def _others(x: Any, axis: int) -> Any:
+def others(x: Any, axis: int) -> Any:
     """Per element, the product of all other elements along ``axis``; zeros need no special case.
 
     Neighbors are multiplied in pairs: the others of an element are its partner and the others of
@@ -102,7 +102,7 @@ def _others(x: Any, axis: int) -> Any:
 
     half = n // 2
     low, high, odd = part(x, 0, half), part(x, half, 2 * half), part(x, 2 * half, n)
-    pairs = _others(np.concatenate([low * high, odd], axis=axis), axis)
+    pairs = others(np.concatenate([low * high, odd], axis=axis), axis)
     rest = part(pairs, 0, half)
     return np.concatenate([rest * high, rest * low, part(pairs, half, n)], axis=axis)
 
@@ -115,8 +115,8 @@ def _all_others(x: Any, axis: Axes) -> Any:
     order = (*kept, *axis)
     front = np.transpose(x, order)
     flat = np.reshape(front, (*front.shape[: len(kept)], -1))
-    others = np.reshape(_others(flat, len(kept)), front.shape)
-    return np.transpose(others, inverse(order))
+    products = np.reshape(others(flat, len(kept)), front.shape)
+    return np.transpose(products, inverse(order))
 
 
 prod: Primitive = reduction(
