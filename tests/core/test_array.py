@@ -118,10 +118,9 @@ def test_unknown_functions_are_refused_by_name() -> None:
         pb.grad(lambda x: x.byteswap())(np.ones(3))
 
 
-@pytest.mark.parametrize("other", [1j, np.array([None])], ids=["complex", "object"])
-def test_foreign_dtypes_are_refused(other: Any) -> None:
+def test_foreign_dtypes_are_refused() -> None:
     with pytest.raises(DTypeError):
-        pb.grad(lambda x: np.sum(x * other))(np.ones(1))
+        pb.grad(lambda x: np.sum(x * np.array([None])))(np.ones(1))
 
 
 def test_a_leaked_tracer_is_refused() -> None:

@@ -225,7 +225,7 @@ class Compiled:
         """Shape and dtype of an array; the class of a Python scalar, which promotes weakly."""
         if isinstance(leaf, (np.ndarray, np.generic, Array)):
             return leaf.shape, leaf.dtype
-        if isinstance(leaf, (bool, int, float)):
+        if isinstance(leaf, (bool, int, float, complex)):
             return type(leaf)
         raise DTypeError(
             f"compile: an argument of type {type(leaf).__name__} is not an array",

@@ -17,6 +17,7 @@ from pullback.numpy import (  # noqa: F401
     joins,
     linalg,
     order,
+    parts,
     products,
     reductions,
     shapes,

@@ -24,8 +24,7 @@ __all__ = ["Entry", "coverage", "markdown"]
 
 # Why a function has no traced form.
 REFUSED = {
-    "a complex or date type": "angle busday_count busday_offset datetime_as_string is_busday isnat "
-    "sort_complex",
+    "dates": "busday_count busday_offset datetime_as_string is_busday isnat",
     "calls a Python function per slice: use pullback.vmap": "apply_along_axis",
     "works on the bits of a number": "bitwise_count frexp nextafter packbits spacing unpackbits",
     "integers only": "gcd lcm ravel_multi_index unravel_index",

@@ -38,7 +38,13 @@ __all__ = [
 Scalar = Callable[..., Any]
 Samples = Callable[..., list[Sample]]
 
-WEAK = {"b": np.dtype(bool), "i": int, "u": int, "f": float, "c": complex}  # what promotes as Python scalars do
+WEAK = {
+    "b": np.dtype(bool),
+    "i": int,
+    "u": int,
+    "f": float,
+    "c": complex,
+}  # what promotes as Python scalars do
 
 
 def unbroadcast(ct: Any, x_type: ArrayType) -> Any:

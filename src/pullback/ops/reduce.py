@@ -125,9 +125,7 @@ prod: Primitive = reduction(
     doc="y = product of x over the axes `axis`",
     out_dtype=lambda dtype: np.multiply.reduce(np.zeros(1, dtype)).dtype,
     jvp=lambda x, x_dot, y, *, axis: sum(x_dot * _all_others(x, axis), axis=axis),
-    vjp=lambda ct, x_type, x, *, axis: (
-        expand(ct, x_type, axis) * conjugate(_all_others(x, axis))
-    ),
+    vjp=lambda ct, x_type, x, *, axis: expand(ct, x_type, axis) * conjugate(_all_others(x, axis)),
     accumulator=Accumulator(
         start=lambda b, like: (b.const(1, like),),
         step=lambda b, s, x, i: (b.mul(s[0], x),),
@@ -220,6 +218,8 @@ var = reduction(
     samples=lambda rng, dtype: (
         [Sample(s.args, {**s.params, "ddof": 0}) for s in samples(rng, dtype) if s.params["axis"]]
         + [Sample((rng.normal(size=(4, 3)).astype(dtype),), {"axis": (0,), "ddof": 1})]
+        if dtype.kind != "c"
+        else []
     ),
 )
 

@@ -54,7 +54,9 @@ def as_leaves(args: Any, names: str) -> tuple[list[Any], tree.TreeDef]:
     leaves, structure = tree.flatten(args)
     try:
         return [
-            leaf if type(leaf) is np.ndarray and is_differentiable(leaf.dtype) else as_array(leaf, "")
+            leaf
+            if type(leaf) is np.ndarray and is_differentiable(leaf.dtype)
+            else as_array(leaf, "")
             for leaf in leaves
         ], structure
     except (DTypeError, NotDifferentiableError):
@@ -229,7 +231,7 @@ def value_and_grad(
             raise no_ascent(fun, value)
         one = None if run.nodes[0] is None else np.array(1, run.nodes[0].dtype)
         found = run.sweep([one], is_last=True)
-        grads = tree.unflatten(structure, map(np.conjugate, found) if holomorphic else found)
+        grads = tree.unflatten(structure, [*map(np.conjugate, found)] if holomorphic else found)
         value = released(value)
         answer = (value, run.aux) if has_aux else value
         return answer, grads[0] if isinstance(argnums, int) else grads

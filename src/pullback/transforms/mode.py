@@ -81,14 +81,19 @@ def jacobian(
         types = [type_of(leaf) for leaf in leaves]
         n = sum(type.size for type in types)
         blocks: list[list[Any]]
-        run, possible = None, (mode,)
+        run = None
+        possible: tuple[str, ...] = (mode,)
         if mode != "forward":
             run = Reverse(function, leaves, structure)
             possible = modes(mode, types, run.outputs, holomorphic)
-        if run is None or (
-            "forward" in possible
-            and TANGENT_COST * n < COTANGENT_COST * sum(type_of(y).size for y in run.outputs)
-        ) or "reverse" not in possible:
+        if (
+            run is None
+            or (
+                "forward" in possible
+                and TANGENT_COST * n < COTANGENT_COST * sum(type_of(y).size for y in run.outputs)
+            )
+            or "reverse" not in possible
+        ):
             out_structure, blocks = forward_blocks(function, chosen, types, holomorphic)
         else:
             out_structure, blocks = run.out_structure, reverse_blocks(run, types)

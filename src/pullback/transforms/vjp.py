@@ -143,21 +143,22 @@ class PartNode(Node):
 class Plan:
     """What one use of a primitive keeps; ``mask`` has a leading one and a bit per operand: traced?
 
-    ``rules`` has the rule of each traced operand, ``None`` where no derivative flows, and
-    ``complex_rules`` those for complex results; ``keeps`` the operands that the rules read, as pairs
-    (position, whether it is a constant).
+    ``rules`` has, by the kind of dtype of a differentiable result, the rule of each traced operand,
+    ``None`` where no derivative flows; it is empty if none flows at all. ``keeps`` are the operands
+    that the rules read, as pairs (position, whether it is a constant).
     """
 
-    __slots__ = ("complex_rules", "is_constant", "keep_output", "keeps", "rules")
+    __slots__ = ("keep_output", "keeps", "rules")
 
     def __init__(self, primitive: Primitive, mask: int) -> None:
         traced = [bit == "1" for bit in f"{mask:b}"[1:]]
         given = [primitive.rule(i) for i, is_traced in enumerate(traced) if is_traced]
         rules = [rule if isinstance(rule, Rule) else None for rule in given]
         kept = {k for rule in rules if rule is not None for k in rule.residuals(len(traced))}
-        self.rules = tuple(None if rule is None else rule.pull() for rule in rules)
-        self.complex_rules = tuple(None if rule is None else rule.__call__ for rule in rules)
-        self.is_constant = not any(rules)
+        self.rules: dict[str, tuple[Pull | None, ...]] = {}
+        if any(rules):
+            self.rules["f"] = tuple(None if rule is None else rule.pull() for rule in rules)
+            self.rules["c"] = tuple(None if rule is None else rule.__call__ for rule in rules)
         self.keep_output = OUTPUT in kept
         self.keeps = tuple((k, not traced[k]) for k in sorted(kept - {OUTPUT}))
 
@@ -214,11 +215,9 @@ class VJPTrace(Trace):
             ):
                 self.guard.keep(value, is_constant)
         y = self.evaluate(primitive, primals, params)
-        rules = plan.rules
-        if plan.is_constant or y.dtype.kind != "f":
-            if plan.is_constant or not is_differentiable(y.dtype):
-                return constant(y)
-            rules = plan.complex_rules
+        rules = plan.rules.get(y.dtype.kind)
+        if rules is None:
+            return constant(y)
         if plan.keep_output:
             saved[OUTPUT] = y
             if type(y) is np.ndarray and (y.base is not None or id(y) in self.guard.owners):
