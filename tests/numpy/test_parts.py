@@ -47,7 +47,7 @@ def test_questions() -> None:
     for z in (Z, X):
         assert pb.vjp(lambda z: np.abs(z) * np.iscomplexobj(z) + np.isrealobj(z), z)[0].all()
         kinds = []
-        pb.vjp(lambda z: kinds.append((np.iscomplexobj(z), np.isrealobj(z))) or z, z)
+        pb.vjp(lambda z, kinds=kinds: kinds.append((np.iscomplexobj(z), np.isrealobj(z))) or z, z)
         assert kinds == [(np.iscomplexobj(z), np.isrealobj(z))]
     near = pb.vjp(lambda z: np.real_if_close(z * (1 + 1e-17j)), X)[0]
     np.testing.assert_array_equal(near, X)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from pullback.core.foreign import refuse_foreign
 from pullback.errors import DTypeError
 
 __all__ = ["ArrayType", "Shape", "is_differentiable", "type_of"]
@@ -66,6 +67,7 @@ def type_of(value: Any) -> ArrayType:
         return ArrayType(value.shape, value.dtype)
     if isinstance(value, (bool, int, float, complex)) and not isinstance(value, np.generic):
         return ArrayType((), np.asarray(value).dtype, weak=True)
+    refuse_foreign(type(value))
     dtype = getattr(value, "dtype", None)
     if not isinstance(dtype, np.dtype) or dtype.kind not in "biufc":
         raise DTypeError(

@@ -10,10 +10,16 @@ import numpy as np
 import optree
 
 from pullback import tree
-from pullback.core.array import EVALUATE, Array
+from pullback.core.array import EVALUATE, Array, as_array
 from pullback.core.source import here
 from pullback.core.types import ArrayType, is_differentiable, type_of
-from pullback.errors import ArgumentError, DTypeError, NotDifferentiableError, ShapeError
+from pullback.errors import (
+    ArgumentError,
+    DTypeError,
+    ForeignArrayError,
+    NotDifferentiableError,
+    ShapeError,
+)
 from pullback.ops import identity
 from pullback.random import advance
 from pullback.transforms.batch import batch_flat
@@ -28,14 +34,14 @@ Function = Callable[..., Any]
 LEAF = tree.flatten(0.0)[1]
 
 
-def as_array(value: Any, path: str) -> Any:
+def as_leaf(value: Any, path: str) -> Any:
     """One leaf of a differentiated argument as a floating array; refuses the rest."""
     if type(value) is Array:
         if value.alias is not None:
             value.alias.refresh(value)
         result: Any = value.value if value.trace is EVALUATE else value
     else:
-        result = value if isinstance(value, (np.ndarray, np.generic)) else np.asarray(value)
+        result = as_array(value, path)
     if not is_differentiable(result.dtype):
         if result.dtype.kind not in "biu":
             raise DTypeError(
@@ -56,12 +62,12 @@ def as_leaves(args: Any, names: str) -> tuple[list[Any], tree.TreeDef]:
         return [
             leaf
             if type(leaf) is np.ndarray and is_differentiable(leaf.dtype)
-            else as_array(leaf, "")
+            else as_leaf(leaf, "")
             for leaf in leaves
         ], structure
-    except (DTypeError, NotDifferentiableError):
+    except (DTypeError, ForeignArrayError, NotDifferentiableError):
         paths = tree.paths(args, names)
-        return [as_array(leaf, path) for leaf, path in zip(leaves, paths, strict=True)], structure
+        return [as_leaf(leaf, path) for leaf, path in zip(leaves, paths, strict=True)], structure
 
 
 def released(value: Any) -> Any:
@@ -329,7 +335,7 @@ def match(given: Any, types: Sequence[ArrayType], structure: tree.TreeDef, what:
         )
     arrays = []
     for leaf, type in zip(leaves, types, strict=True):
-        leaf = leaf if hasattr(leaf, "dtype") else np.asarray(leaf, type.dtype)
+        leaf = as_array(leaf, f"a {what}")
         if np.shape(leaf) != type.shape:
             raise ShapeError(
                 f"a {what} of shape {np.shape(leaf)} does not fit {type}",
@@ -480,7 +486,7 @@ def vmap(fun: Function, in_axes: Any = 0, out_axes: Any = 0) -> Function:
     def batched(*args: Any, **kwargs: Any) -> Any:
         leaves, structure = tree.flatten(args)
         axes = spread(in_axes, args, "in_axes")
-        leaves = [leaf if hasattr(leaf, "dtype") else np.asarray(leaf) for leaf in leaves]
+        leaves = list(map(as_array, leaves))
         axes = [
             axis if axis is None else axis_in(axis, np.ndim(leaf))
             for axis, leaf in zip(axes, leaves, strict=True)
