@@ -51,7 +51,7 @@ def test_a_step_against_the_gradient_descends() -> None:
 
 
 # Linear in real numbers only; all others multiply tangents by a complex number.
-NOT_HOLOMORPHIC = {"absolute", "complex", "conjugate", "imag", "real", "fft_real", "fft_hermitian"}
+NOT_HOLOMORPHIC = {"absolute", "complex", "conjugate", "imag", "real"}
 
 
 def test_the_cauchy_riemann_equations() -> None:

@@ -13,6 +13,8 @@ import numpy as _numpy
 from pullback.numpy import (  # noqa: F401
     composed,
     elements,
+    fft,
+    fourier,
     indexing,
     joins,
     linalg,

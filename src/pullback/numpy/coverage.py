@@ -41,7 +41,7 @@ REFUSED = {
     "svd svdvals tensorinv tensorsolve",
 }
 REASONS = {name: reason for reason, names in REFUSED.items() for name in names.split()}
-MODULES = (np, np.linalg)
+MODULES = (np, np.linalg, np.fft)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ def entry(name: str, function: Any) -> Entry:
 
 
 def coverage() -> list[Entry]:
-    """One entry per public function of ``numpy`` and ``numpy.linalg``.
+    """One entry per public function of ``numpy``, ``numpy.linalg`` and ``numpy.fft``.
 
     >>> from pullback.numpy.coverage import coverage
     >>> [entry.status for entry in coverage() if entry.name in ("exp", "tensordot", "packbits")]
