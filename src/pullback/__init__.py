@@ -24,7 +24,7 @@ from pullback.transforms.derivatives import (
 )
 
 if TYPE_CHECKING:
-    from pullback import curvature, nn, optim, optimize
+    from pullback import curvature, flow, nn, optim, optimize
     from pullback.control.checkpoint import checkpoint
     from pullback.control.cond import cond, while_loop
     from pullback.control.custom import custom_jvp, custom_vjp
@@ -46,6 +46,7 @@ __all__ = [
     "custom_vjp",
     "errors",
     "explain",
+    "flow",
     "grad",
     "hessian",
     "hvp",
@@ -76,6 +77,7 @@ _LATER = {
     "custom_jvp": "pullback.control.custom",
     "curvature": "",
     "custom_vjp": "pullback.control.custom",
+    "flow": "",
     "hessian": "pullback.transforms.mode",
     "hvp": "pullback.transforms.mode",
     "jacobian": "pullback.transforms.mode",

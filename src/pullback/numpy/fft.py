@@ -1,6 +1,4 @@
-"""``numpy.fft`` under the name that ``import pullback.numpy as np`` gives it.
-
-Every name is NumPy's own, which dispatches on traced arrays.
+"""``numpy.fft``, which dispatches on traced arrays.
 
 >>> import pullback as pb
 >>> import pullback.numpy as np
@@ -10,16 +8,8 @@ array([4., 8.])
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
+from pullback.numpy.twins import mirror
 
 __all__: list[str] = []
 
-
-def __getattr__(name: str) -> Any:
-    return getattr(np.fft, name)
-
-
-def __dir__() -> list[str]:
-    return dir(np.fft)
+__getattr__, __dir__ = mirror("numpy.fft", globals())
