@@ -6,7 +6,7 @@ import pytest
 import pullback as pb
 import pullback.numpy as pnp
 from pullback.core.primitive import registry
-from pullback.errors import DTypeError, NotDifferentiableError
+from pullback.errors import DTypeError, NotDifferentiableError, UnsupportedError
 from pullback.testing.battery import outputs_of, samples_of
 
 RNG = np.random.default_rng(3)
@@ -166,6 +166,8 @@ def test_refusals() -> None:
         pb.jvp(np.sin, (X,), (Z,))
     with pytest.raises(DTypeError, match="a cotangent of dtype complex128"):
         pb.vjp(np.sin, X)[1](Z)
+    with pytest.raises(UnsupportedError, match="use np.log"):
+        pb.grad(lambda z: np.abs(pnp.logsumexp(z)))(Z)
     with pytest.raises(TypeError, match="arctan2"):
         pb.grad(lambda z: np.sum(np.arctan2(z, 1.0)))(Z)
 

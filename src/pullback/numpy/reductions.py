@@ -17,6 +17,7 @@ from pullback.numpy.arguments import (
     line,
     normalize_axes,
     normalize_axis,
+    unsupported,
 )
 from pullback.numpy.registry import implements
 from pullback.ops import cumulative, reduce

@@ -1,10 +1,10 @@
 """Discrete Fourier transforms along one axis, by NumPy's pocketfft.
 
 ``y[k] = c sum over j of x[j] exp(-2 pi i jk / n)``, and with the other sign for the inverse. All
-are linear, so tangents are transformed as primals are; the transpose of a transform (its adjoint under
-the real inner product) is the transform of the other direction with the same factor c, which is the
-other one's under the swapped ``norm``. A real transform gives half of a spectrum whose other half
-mirrors it: each number between the first and that of the highest frequency stands for two.
+are linear, so tangents are transformed as primals are; the transpose of a transform (its adjoint
+under the real inner product) is the transform of the other direction with the same factor c, which
+is the other one's under the swapped ``norm``. A real transform gives half of a spectrum whose other
+half mirrors it: each number between the first and that of the highest frequency stands for two.
 
 Cooley & Tukey (1965), *An algorithm for the machine calculation of complex Fourier series*.
 """
