@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from pullback.core.foreign import plain_array, refuse_foreign_in, refuse_reading
+from pullback.core.refusals import located
 from pullback.core.source import here
 from pullback.core.types import ArrayType, Shape, is_differentiable, type_of
 from pullback.errors import (
@@ -84,6 +85,9 @@ class Trace:
         # NumPy hides the refusal of float(x) behind "setting an array element with a sequence".
         if error is not None and isinstance(error.__cause__, PullbackError):
             raise error.__cause__ from None
+        refusal = located(error)
+        if refusal is not None:
+            raise refusal from None
 
     def process(self, primitive: Primitive, args: Any, params: dict[str, Any]) -> Any:
         """Give ``primitive`` its meaning here.
