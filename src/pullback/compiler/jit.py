@@ -226,7 +226,7 @@ class Compiled:
         refuse_foreign(type(leaf), "compile: an argument")
         if isinstance(leaf, (np.ndarray, np.generic, Array)):
             return leaf.shape, leaf.dtype
-        if isinstance(leaf, (bool, int, float)):
+        if isinstance(leaf, (bool, int, float, complex)):
             return type(leaf)
         raise DTypeError(
             f"compile: an argument of type {type(leaf).__name__} is not an array",

@@ -91,10 +91,11 @@ def write(array: Handle, new: Any) -> None:
 
 
 def require_same_kind(new: np.dtype[Any], old: np.dtype[Any]) -> None:
-    """Refuse to write floats into integers, where their gradient would be cut."""
+    """Refuse to write floats into integers and complex numbers into floats: it cuts gradients."""
     if not np.can_cast(new, old, "same_kind"):
+        kind = "complex" if new.kind == "c" else "floating"
         raise DTypeError(
             f"writing {new} values into an array of dtype {old} would cut their gradient",
             where=str(here()),
-            fix="create the buffer with a floating dtype",
+            fix=f"create the buffer with a {kind} dtype",
         )

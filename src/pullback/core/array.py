@@ -14,7 +14,7 @@ import numpy as np
 from pullback.core.foreign import plain_array, refuse_foreign_in, refuse_reading
 from pullback.core.source import here
 from pullback.core.trace import EVALUATE, Handle, Trace
-from pullback.core.types import Operation, type_of
+from pullback.core.types import Operation, is_differentiable, type_of
 from pullback.errors import LeakedTracerError, TracedValueError, UnsupportedError
 
 __all__ = [
@@ -54,7 +54,19 @@ class Array(Handle):
 
     @property
     def real(self) -> Any:
-        return self
+        return functions[np.real](self)
+
+    @real.setter
+    def real(self, value: Any) -> None:
+        self.real[...] = value
+
+    @property
+    def imag(self) -> Any:
+        return functions[np.imag](self)
+
+    @imag.setter
+    def imag(self, value: Any) -> None:
+        self.imag[...] = value
 
     @property
     def flat(self) -> Iterator[Any]:
@@ -131,7 +143,7 @@ class Array(Handle):
             source = here()
             text = source.text if source else ""
             effect = "would cut its gradient"
-            if self.dtype.kind != "f":
+            if not is_differentiable(self.dtype):
                 effect = "is needed, but it has none"
                 fix = "as an index into a plain NumPy array, write pullback.numpy.array(table)[i]"
             elif "math." in text:
@@ -199,12 +211,13 @@ class Array(Handle):
     __hash__ = None  # type: ignore[assignment]
 
 
-PLAIN = {Array, np.ndarray, bool, int, float, np.float64, np.float32, np.int64, np.int32, np.bool_}
+PLAIN = {Array, np.ndarray, bool, int, float, complex, np.float64, np.float32, np.int64, np.int32}
+PLAIN |= {np.bool_, np.complex128, np.complex64}
 
 
 def operand(value: Any) -> Any:
     """``value`` as an operand: arrays and scalars as they are, nested sequences as arrays."""
-    if isinstance(value, (Array, np.generic, bool, int, float)):
+    if isinstance(value, (Array, np.generic, bool, int, float, complex)):
         return value
     if any(type(part) is Array for part in parts(value)):
         return functions[np.array](value)
