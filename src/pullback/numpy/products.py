@@ -9,10 +9,13 @@ from typing import Any
 import numpy as np
 
 from pullback.core.array import operand
+from pullback.core.types import is_differentiable
 from pullback.numpy.arguments import finish, normalize_axis, unsupported
+from pullback.numpy.reductions import abs_squared
 from pullback.numpy.registry import implements
 from pullback.numpy.twins import twin
 from pullback.ops import contract, transcendental
+from pullback.ops.families import conjugate
 
 __all__: list[str] = []
 
@@ -43,7 +46,7 @@ def inner(a: Any, b: Any, /) -> Any:
 
 @implements(np.vdot)
 def vdot(a: Any, b: Any, /) -> Any:
-    return matmul(np.ravel(a), np.ravel(b))
+    return matmul(conjugate(np.ravel(a)), np.ravel(b))
 
 
 @implements(np.outer, np.linalg.outer)
@@ -81,7 +84,7 @@ def _last(x: Any, axis: int) -> Any:
 
 @implements(np.vecdot)
 def vecdot(x1: Any, x2: Any) -> Any:
-    return matmul(x1[..., None, :], x2[..., :, None])[..., 0, 0]
+    return matmul(conjugate(x1[..., None, :]), x2[..., :, None])[..., 0, 0]
 
 
 @implements(np.linalg.vecdot)
@@ -96,7 +99,7 @@ def matvec(x1: Any, x2: Any) -> Any:
 
 @implements(np.vecmat)
 def vecmat(x1: Any, x2: Any) -> Any:
-    return matmul(x1[..., None, :], x2)[..., 0, :]
+    return matmul(conjugate(x1[..., None, :]), x2)[..., 0, :]
 
 
 @implements(np.kron)
@@ -297,19 +300,19 @@ def _pair(left: Term, right: Term, needed: set[str]) -> Term:
 @implements(np.linalg.vector_norm)
 def vector_norm(x: Any, /, *, axis: Any = None, keepdims: Any = False, ord: Any = 2) -> Any:
     x = operand(x)
-    x = x if x.dtype.kind == "f" else x.astype(np.float64)
+    x = x if is_differentiable(x.dtype) else x.astype(np.float64)
     size = np.abs(x)
     if ord is None or ord == 2:
-        return transcendental.root(np.sum(np.square(x), axis=axis, keepdims=keepdims))
+        return transcendental.root(np.sum(abs_squared(x), axis=axis, keepdims=keepdims))
     if ord == np.inf:
         return np.max(size, axis=axis, keepdims=keepdims)
     if ord == -np.inf:
         return np.min(size, axis=axis, keepdims=keepdims)
     if ord == 0:
-        return np.sum(np.not_equal(x, 0).astype(x.dtype), axis=axis, keepdims=keepdims)
+        return np.sum(np.not_equal(x, 0).astype(size.dtype), axis=axis, keepdims=keepdims)
     if ord == 1:
         return np.sum(size, axis=axis, keepdims=keepdims)
-    powers = x**ord if ord in (4, 6, 8) else size**ord
+    powers = x**ord if ord in (4, 6, 8) and x.dtype.kind == "f" else size**ord
     sums = np.sum(powers, axis=axis, keepdims=keepdims)
     return transcendental.root_of_power(sums, 1 / ord) if ord > 0 else sums ** (1 / ord)
 

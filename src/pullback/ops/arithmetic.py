@@ -8,7 +8,7 @@ import numpy as np
 
 from pullback.core.primitive import NO_DERIVATIVE, ZERO
 from pullback.errors import CompileError
-from pullback.ops.families import elementwise
+from pullback.ops.families import conjugate, elementwise
 from pullback.ops.special import xlogy
 
 __all__: list[str] = []
@@ -21,7 +21,7 @@ add = elementwise(
     "add",
     np.add,
     doc="y = x1 + x2",
-    kinds="fiub",
+    kinds="fciub",
     partials=(1, 1),
     scalar=lambda b, x1, x2: b.add(x1, x2),
 )
@@ -30,7 +30,7 @@ subtract = elementwise(
     "subtract",
     np.subtract,
     doc="y = x1 - x2",
-    kinds="fiu",
+    kinds="fciu",
     partials=(1, -1),
     scalar=lambda b, x1, x2: b.sub(x1, x2),
 )
@@ -39,7 +39,7 @@ multiply = elementwise(
     "multiply",
     np.multiply,
     doc="y = x1 x2",
-    kinds="fiub",
+    kinds="fciub",
     partials=(lambda x2: x2, lambda x1: x1),
     scalar=lambda b, x1, x2: b.mul(x1, x2),
 )
@@ -48,7 +48,7 @@ divide = elementwise(
     "divide",
     np.divide,
     doc="y = x1 / x2",
-    kinds="fiu",
+    kinds="fciu",
     domain=(ANY, POSITIVE),
     partials=(lambda x2: 1 / x2, lambda x2, y: -y / x2),
     scalar=lambda b, x1, x2: b.div(x1, x2),
@@ -129,7 +129,7 @@ negative = elementwise(
     "negative",
     np.negative,
     doc="y = -x",
-    kinds="fi",
+    kinds="fci",
     partials=(-1,),
     scalar=lambda b, x: b.neg(x),
 )
@@ -138,7 +138,7 @@ square = elementwise(
     "square",
     np.square,
     doc="y = x^2",
-    kinds="fiu",
+    kinds="fciu",
     partials=(lambda x: 2 * x,),
     scalar=lambda b, x: b.mul(x, x),
 )
@@ -153,6 +153,12 @@ def _power(b: Any, x1: Any, x2: Any) -> Any:
     )
 
 
+def _logarithm(x: Any, dtype: np.dtype[Any]) -> Any:
+    """``log x``, 0 where x is; complex if the power is, whose base may be real and negative."""
+    x = np.where(x == 0, 1, x)
+    return np.log(x.astype(dtype) if dtype.kind == "c" else x)
+
+
 power = elementwise(
     "power",
     np.power,
@@ -161,8 +167,9 @@ power = elementwise(
     flops=20,
     partials=(
         lambda x1, x2: x2 * x1 ** np.where(x2 == 0, 1, x2 - 1),
-        lambda x1, y: xlogy(y, x1),
+        lambda x1, y: xlogy(y, x1) if y.dtype.kind != "c" else y * _logarithm(x1, y.dtype),
     ),
+    kinds="fc",
     scalar=_power,
 )
 
@@ -185,18 +192,27 @@ slope = elementwise(
     kinks="x2 = 0: derivative NaN for x1, 0 for x2",
 )
 
+
+def _along_absolute(v: Any, x: Any) -> Any:
+    """A tangent of complex numbers is multiplied by the conjugate of what a cotangent is."""
+    if x.dtype.kind != "c":
+        return slope(v, x)
+    return v * (conjugate(np.sign(x)) if v.dtype.kind == "c" else np.sign(x))
+
+
 absolute = elementwise(
     "absolute",
     np.absolute,
     doc="y = |x|",
-    kinds="fiu",
-    partials=(lambda ct, x: slope(ct, x),),
+    kinds="fciu",
+    is_real=True,
+    partials=(lambda ct, x: _along_absolute(ct, x),),
     scalar=lambda b, x: (
         b.call("fabs", x)
         if b.is_float(x)
         else b.select(b.compare("<", x, b.const(0, x)), b.neg(x), x)
     ),
-    kinks="0: derivative 0 (the mean of -1 and 1), second derivative 0 or NaN",
+    kinks="0: derivative 0 (the mean of those in all directions), second derivative 0 or NaN",
     kink_samples=((0.0,),),
 )
 
@@ -235,7 +251,7 @@ maximum = elementwise(
     "maximum",
     np.maximum,
     doc="y = max(x1, x2); NaN if either is",
-    kinds="fiub",
+    kinds="fciub",
     partials=(
         lambda ct, x1, x2: _of_larger(ct, x1, x2),
         lambda ct, x1, x2: _of_larger(ct, x2, x1),
@@ -249,7 +265,7 @@ minimum = elementwise(
     "minimum",
     np.minimum,
     doc="y = min(x1, x2); NaN if either is",
-    kinds="fiub",
+    kinds="fciub",
     partials=(
         lambda ct, x1, x2: _of_larger(ct, x2, x1),
         lambda ct, x1, x2: _of_larger(ct, x1, x2),
@@ -263,7 +279,7 @@ select = elementwise(
     "where",
     np.where,
     doc="y = x2 where x1 else x3",
-    kinds="fiub",
+    kinds="fciub",
     partials=(
         NO_DERIVATIVE,
         lambda ct, x1: np.where(x1, ct, 0),

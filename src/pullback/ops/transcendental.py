@@ -29,8 +29,9 @@ def _from_math(
     flops: int = 10,
     kinks: str = "",
     steep: bool = False,
+    kinds: str = "fc",
 ) -> Primitive:
-    """A function of one operand that C's ``math.h`` has, too."""
+    """A function of one operand that C's ``math.h`` has, too; holomorphic unless it is real."""
     function = function or ufunc.__name__
     return elementwise(
         ufunc.__name__,
@@ -41,6 +42,7 @@ def _from_math(
         flops=flops,
         kinks=kinks,
         steep=steep,
+        kinds=kinds,
         scalar=lambda b, x: b.call(function, x),
     )
 
@@ -57,7 +59,9 @@ AT_ZERO = "0: the derivative is infinite, as in the limit from the right"
 sqrt = _from_math(
     np.sqrt, "y = x^(1/2)", lambda y: 0.5 / y, POSITIVE, flops=4, kinks=AT_ZERO, steep=True
 )
-cbrt = _from_math(np.cbrt, "y = x^(1/3)", lambda y: 1 / (3 * y * y), POSITIVE, kinks=AT_ZERO)
+cbrt = _from_math(
+    np.cbrt, "y = x^(1/3)", lambda y: 1 / (3 * y * y), POSITIVE, kinks=AT_ZERO, kinds="f"
+)
 
 # Where y = 0 a root takes the derivative 0. That of the reciprocal is NaN there: what is built on
 # a choice, such as a second derivative, is nobody's to choose.
@@ -108,11 +112,17 @@ arctan = _from_math(np.arctan, "tan y = x", lambda x: 1 / (1 + x * x), ANY, "ata
 sinh = _from_math(np.sinh, "y = sinh x", lambda x: np.cosh(x))
 cosh = _from_math(np.cosh, "y = cosh x", lambda x: np.sinh(x))
 tanh = _from_math(np.tanh, "y = tanh x", lambda y: 1 - y * y)
-arcsinh = _from_math(np.arcsinh, "sinh y = x", lambda x: 1 / np.hypot(1, x), ANY, "asinh")
+arcsinh = _from_math(
+    np.arcsinh,
+    "sinh y = x",
+    lambda x: 1 / (np.sqrt(1 + x * x) if x.dtype.kind == "c" else np.hypot(1, x)),
+    ANY,
+    "asinh",
+)
 arccosh = _from_math(
     np.arccosh,
     "cosh y = x",
-    lambda x: 1 / np.sqrt((x - 1) * (x + 1)),
+    lambda x: 1 / (np.sqrt(x - 1) * np.sqrt(x + 1)),  # the branch cut of arccosh itself
     (1.2, 4.0),
     "acosh",
     steep=True,
