@@ -194,7 +194,7 @@ def fixed_point(
     >>> def kepler(e, mean):  # the eccentric anomaly
     ...     return pb.fixed_point(lambda x: mean + e * np.sin(x), np.array(1.0))
     >>> float(pb.grad(kepler)(0.1, 1.0).round(6))
-    0.936403
+    0.929061
     """
 
     def difference(x: Any, *args: Any) -> Any:
@@ -323,8 +323,8 @@ def argmin(
 class Conditions:
     """The first-order conditions of a minimum: ``F(x, lambda, mu) = 0``.
 
-    ``grad f - lambda grad h - mu grad g = 0``, ``h = 0`` and ``mu g = 0`` for the problem
-    ``min f`` under ``h = 0``, ``g >= 0`` (J. Nocedal, S. Wright (2006), *Numerical Optimization*,
+    ``grad f - lambda grad h - mu grad p = 0``, ``h = 0`` and ``mu p = 0`` for the problem
+    ``min f`` under ``h = 0``, ``p >= 0`` (J. Nocedal, S. Wright (2006), *Numerical Optimization*,
     theorem 12.1).
     """
 
@@ -362,14 +362,16 @@ class Conditions:
             x, equal, unequal = self.split(z)
 
             def lagrangian(x: Any) -> Any:
-                f, h, g = values(x, *args)
-                return f[0] - np.sum(equal * h) - np.sum(unequal * g)
+                value, zero, positive = values(x, *args)
+                return value[0] - np.sum(equal * zero) - np.sum(unequal * positive)
 
-            f, h, g = values(x, *args)
-            return [joined((grad(lagrangian)(x), h, unequal * g)), f, h, g]
+            value, zero, positive = values(x, *args)
+            slack = unequal * positive
+            return [joined((grad(lagrangian)(x), zero, slack)), value, zero, positive]
 
         self.equations = Equations(conditions, self.start, args, name)
-        self.residual, self.f, self.h, self.g = map(self.equations.part, range(4))
+        parts = map(self.equations.part, range(4))
+        self.residual, self.objective, self.equality, self.inequality = parts
 
     def split(self, z: Any) -> tuple[Any, Any, Any]:
         middle = self.n + self.n_equal
@@ -382,7 +384,7 @@ class Conditions:
             return joined((x, self.start[self.n :]))
 
         def objective(x: Any) -> Any:
-            return self.f(extended(x), *theta)[0]
+            return self.objective(extended(x), *theta)[0]
 
         def bound(function: Function) -> Function:
             return lambda x: function(extended(x), *theta)
@@ -391,10 +393,11 @@ class Conditions:
         if solver is not None:
             x, message = np.asarray(solver(objective, start)), "solver returned"
         else:
-            kinds = (("eq", self.n_equal, self.h), ("ineq", self.n_unequal, self.g))
+            kinds = (("eq", self.n_equal, self.equality), ("ineq", self.n_unequal, self.inequality))
             constraints = [{"type": kind, "fun": bound(f)} for kind, size, f in kinds if size]
             options = {"ftol": 1e-15, "maxiter": 500} if constraints else {"gtol": 1e-9}
-            found = minimize(objective, start, constraints=constraints, options=options)
+            with np.errstate(all="ignore"):  # a search without end overflows, and is refused below
+                found = minimize(objective, start, constraints=constraints, options=options)
             x, message = found.x, found.message
         z = self.polished(self.with_multipliers(x, theta, bound), theta)
         rest = np.abs(self.residual(z, *theta)).max(initial=0)
@@ -408,8 +411,8 @@ class Conditions:
         z[: self.n] = x
         if self.n_equal + self.n_unequal:
             slope = self.residual(z, *theta)[: self.n]  # of f alone: the multipliers are zero
-            rows = [jacobian(bound(f))(x) for f in (self.h, self.g)]
-            values = self.g(z, *theta)
+            rows = [jacobian(bound(f))(x) for f in (self.equality, self.inequality)]
+            values = self.inequality(z, *theta)
             active = values <= 1e-6 * max(1.0, float(np.abs(values).max(initial=0)))
             rows[1] = rows[1] * active[:, None]
             low = np.concatenate([np.full(self.n_equal, -np.inf), np.zeros(self.n_unequal)])
