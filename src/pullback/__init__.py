@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pullback.control.custom import custom_jvp, custom_vjp
     from pullback.control.scan import scan
     from pullback.curvature.operators import linear_operator
+    from pullback.flow.why import why_zero
     from pullback.testing.grads import check_grads
     from pullback.transforms.jet import jet
     from pullback.transforms.mode import hessian, hvp, jacobian
@@ -67,6 +68,7 @@ __all__ = [
     "vjp",
     "vmap",
     "while_loop",
+    "why_zero",
 ]
 
 # What is imported when it is first used, so that `import pullback` costs little.
@@ -88,6 +90,7 @@ _LATER = {
     "optimize": "",
     "scan": "pullback.control.scan",
     "while_loop": "pullback.control.cond",
+    "why_zero": "pullback.flow.why",
 }
 
 

@@ -118,6 +118,17 @@ class Head:
         return max(finite, key=rms) if finite else np.ones(1)
 
     @cached_property
+    def plateau(self) -> float:
+        """Share of the rows whose best output lies on a flat part of the loss, not in a minimum."""
+        _, where = self.best
+        rng = np.random.default_rng(2)
+        shaken = np.zeros(self.n_rows)
+        for _ in range(3):
+            _, ct = self.at(where + rng.standard_normal(where.shape))
+            shaken = np.maximum(shaken, np.sqrt(np.sum(ct.reshape(self.n_rows, -1) ** 2, axis=1)))
+        return float(np.mean(shaken * self.n_rows < 0.05 * self.at_zero))
+
+    @cached_property
     def wrong(self) -> float:
         """Gradient strength for confidently wrong outputs, relative to that at outputs near 0."""
         _, best = self.best

@@ -28,6 +28,11 @@ def step_size(evidence: Evidence) -> list[Finding]:
             share = _missed(now, smaller)
             if share > missed.value or (factor < 0.1 and not now.is_finite):
                 return [_too_large(evidence, now, smaller, share)]
+    elif _progress(now) < 0.75 and max(now.losses) > 1.2 * now.first:
+        smaller = evidence.trial(0.1)
+        if smaller.is_finite and smaller.score < 0.6 * now.score:
+            share = 1 - smaller.score / now.score
+            return [_too_large(evidence, now, smaller, share)]
     if _progress(now) >= 0.5:
         return []
     return _too_small(evidence, now)
@@ -98,6 +103,8 @@ def few_steps(evidence: Evidence) -> list[Finding]:
         return []
     longer = evidence.trial(1.0, LONGER)
     share = _missed(now, longer)
+    if _epochs(evidence) < 2:  # then even a loss that halves says that training was cut short
+        share = max(share, 1 - longer.score / now.score if now.score > 0 else 0.0)
     if not share > limit("missed decrease").value:
         return []
     return [
@@ -116,6 +123,13 @@ def few_steps(evidence: Evidence) -> list[Finding]:
             advice=f"train for {LONGER} times as many steps or more",
         )
     ]
+
+
+def _epochs(evidence: Evidence) -> float:
+    """Passes over the rows in the recipe."""
+    problem = evidence.problem
+    size = problem.batch_size or problem.n_rows
+    return (problem.n_steps or 0) * size / max(problem.n_rows, 1)
 
 
 def _missed(now: Trial, other: Trial) -> float:
