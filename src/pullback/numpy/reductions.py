@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from pullback.core.array import Array, operand
+from pullback.core.array import operand
+from pullback.core.types import is_differentiable
 from pullback.numpy.arguments import (
     finish,
     folded_axes,
@@ -20,9 +21,8 @@ from pullback.numpy.arguments import (
 )
 from pullback.numpy.registry import implements
 from pullback.ops import cumulative, reduce
-from pullback.ops.index import scatter_add
 
-__all__ = ["logsumexp"]
+__all__ = ["abs_squared", "logsumexp", "running"]
 
 
 def reduced(primitive: Any, a: Any, axes: tuple[int, ...], keepdims: Any, **params: Any) -> Any:
@@ -41,11 +41,15 @@ def masked(a: Any, where: Any, neutral: Any) -> Any:
 
 def lowest(dtype: np.dtype[Any]) -> Any:
     """The neutral element of the maximum."""
+    if dtype.kind == "c":
+        return complex(-np.inf, -np.inf)  # NumPy orders complex numbers by their parts
     return -np.inf if dtype.kind == "f" else False if dtype.kind == "b" else np.iinfo(dtype).min
 
 
 def highest(dtype: np.dtype[Any]) -> Any:
     """The neutral element of the minimum."""
+    if dtype.kind == "c":
+        return complex(np.inf, np.inf)
     return np.inf if dtype.kind == "f" else True if dtype.kind == "b" else np.iinfo(dtype).max
 
 
@@ -106,7 +110,7 @@ def mean(
     *,
     where: Any = None,
 ) -> Any:
-    if dtype is None and a.dtype.kind != "f":
+    if dtype is None and not is_differentiable(a.dtype):
         dtype = np.float64
     if where is None or where is np._NoValue or where is True:
         a = a if dtype is None else a.astype(dtype)
@@ -138,10 +142,17 @@ def var(
         axes = normalize_axes(axis, a.ndim)
         return finish(reduced(reduce.var, a, axes, keepdims, ddof=ddof), dtype, out)
     center = mean if given(mean) else np.mean(a, axis=axis, keepdims=True, where=where)
-    squares = sum(np.square(a - center), axis, dtype, None, keepdims, where=where)
+    squares = sum(abs_squared(a - center), axis, dtype, None, keepdims, where=where)
     n = count(a, axis, where)
     n = n if type(n) is int else np.reshape(n, squares.shape)
     return finish(squares / (n - ddof), None, out)
+
+
+def abs_squared(x: Any) -> Any:
+    """``|x|^2``, smooth at zero."""
+    if x.dtype.kind != "c":
+        return np.square(x)
+    return np.square(np.real(x)) + np.square(np.imag(x))
 
 
 @implements(np.std, method="std")
@@ -157,6 +168,8 @@ def logsumexp(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
     1000.6931471805599
     """
     a = operand(a)
+    if a.dtype.kind == "c":
+        raise unsupported("logsumexp of complex numbers", "use np.log(np.sum(np.exp(a)))")
     return reduced(reduce.logsumexp, a, folded_axes(axis, a.ndim), keepdims)
 
 
@@ -270,7 +283,8 @@ def accumulate(ufunc: np.ufunc, a: Any, axis: int) -> Any:
     return cumulative.doubling(lambda x, y: (ufunc(x, y),), (a,), axis)[0]
 
 
-def _running(ufunc: np.ufunc, a: Any, axis: Any, dtype: Any, out: Any) -> Any:
+def running(ufunc: np.ufunc, a: Any, axis: Any, dtype: Any, out: Any) -> Any:
+    """``ufunc.accumulate`` with NumPy's ``axis=None``, result dtype and ``out``."""
     a, axis = line(operand(a), axis)
     wanted = dtype or ufunc.reduce(np.ones(1, a.dtype)).dtype
     a = a if a.dtype == wanted else a.astype(wanted)
@@ -279,12 +293,12 @@ def _running(ufunc: np.ufunc, a: Any, axis: Any, dtype: Any, out: Any) -> Any:
 
 @implements(np.cumsum, method="cumsum")
 def cumsum(a: Any, axis: Any = None, dtype: Any = None, out: Any = None) -> Any:
-    return _running(np.add, a, axis, dtype, out)
+    return running(np.add, a, axis, dtype, out)
 
 
 @implements(np.cumprod, method="cumprod")
 def cumprod(a: Any, axis: Any = None, dtype: Any = None, out: Any = None) -> Any:
-    return _running(np.multiply, a, axis, dtype, out)
+    return running(np.multiply, a, axis, dtype, out)
 
 
 def _with_start(ufunc: np.ufunc, x: Any, axis: Any, dtype: Any, out: Any, start: bool) -> Any:
@@ -295,7 +309,7 @@ def _with_start(ufunc: np.ufunc, x: Any, axis: Any, dtype: Any, out: Any, start:
                 "For arrays which have more than one dimension ``axis`` argument is required."
             )
         axis = 0
-    result = _running(ufunc, x, axis, dtype, None)
+    result = running(ufunc, x, axis, dtype, None)
     if start:
         axis = normalize_axis(axis, x.ndim)
         shape = tuple(1 if i == axis else n for i, n in enumerate(x.shape))
@@ -378,66 +392,3 @@ def _over_numbers(function: Any) -> Any:
 implements(np.nanmean)(_over_numbers(mean))
 implements(np.nanvar)(_over_numbers(var))
 implements(np.nanstd)(_over_numbers(std))
-
-# ufunc.reduce -> the fold of the same meaning
-FOLDS: dict[Any, Any] = {
-    np.add: sum,
-    np.multiply: prod,
-    np.maximum: max,
-    np.minimum: min,
-    np.logical_and: all,
-    np.logical_or: any,
-    np.logaddexp: lambda a, axis, dtype, out, keepdims: finish(
-        logsumexp(a, axis, keepdims), dtype, out
-    ),
-}
-
-
-@implements(ufunc_method="reduce")
-def ufunc_reduce(
-    ufunc: np.ufunc,
-    array: Any,
-    axis: Any = 0,
-    dtype: Any = None,
-    out: Any = None,
-    keepdims: bool = False,
-    **options: Any,
-) -> Any:
-    fold = FOLDS.get(ufunc)
-    if fold is None:
-        raise unsupported(f"{ufunc.__name__}.reduce", "use a loop, or pullback.scan")
-    if fold in (max, min, all, any):
-        return finish(fold(array, axis, None, keepdims, **options), dtype, out)
-    return fold(array, axis, dtype, out, keepdims, **options)
-
-
-@implements(ufunc_method="accumulate")
-def ufunc_accumulate(
-    ufunc: np.ufunc, array: Any, axis: int = 0, dtype: Any = None, out: Any = None
-) -> Any:
-    if ufunc not in FOLDS:
-        raise unsupported(f"{ufunc.__name__}.accumulate", "use a loop, or pullback.scan")
-    if not np.ndim(array):
-        raise TypeError("cannot accumulate on a scalar")
-    return _running(ufunc, array, axis, dtype, out)
-
-
-@implements(ufunc_method="outer")
-def ufunc_outer(ufunc: np.ufunc, a: Any, b: Any, /, **options: Any) -> Any:
-    a, b = operand(a), operand(b)
-    return ufunc(np.reshape(a, (*np.shape(a), *(1,) * np.ndim(b))), b, **options)
-
-
-@implements(ufunc_method="at")
-def ufunc_at(ufunc: np.ufunc, a: Any, indices: Any, b: Any = None, /) -> None:
-    if type(a) is not Array:
-        raise unsupported(
-            f"{ufunc.__name__}.at of a traced value on a plain NumPy array",
-            "create the array with 'import pullback.numpy as np'",
-        )
-    if ufunc not in (np.add, np.subtract):
-        raise unsupported(f"{ufunc.__name__}.at", "np.add.at and np.subtract.at have one")
-    b = np.broadcast_to(operand(b), np.shape(a[indices])).astype(a.dtype)
-    places = np.reshape(np.arange(a.size), a.shape)[indices]
-    gathered = scatter_add(b, places, shape=(a.size,))
-    a[...] = ufunc(a, np.reshape(gathered, a.shape))
