@@ -14,6 +14,7 @@ from pullback.numpy.elements import log_softmax, relu, softmax
 from pullback.ops.special import erf, expit, log_expit
 
 __all__ = [
+    "crelu",
     "elu",
     "gelu",
     "leaky_relu",
@@ -44,6 +45,20 @@ def leaky_relu(x: Any, slope: float = 0.01) -> Any:
     array([-0.02,  3.  ])
     """
     return np.where(x <= 0, slope * x, x)
+
+
+def crelu(x: Any) -> Any:
+    """``relu(x)`` and ``relu(-x)`` side by side: twice as many features.
+
+    Source: Shang et al. (2016), "Understanding and Improving Convolutional Neural Networks via
+    Concatenated Rectified Linear Units", definition 2.1.
+
+    >>> import numpy as np
+    >>> from pullback import nn
+    >>> nn.crelu(np.array([-2.0, 3.0]))
+    array([0., 3., 2., 0.])
+    """
+    return np.concatenate([relu(x), relu(-x)], axis=-1)
 
 
 def elu(x: Any, alpha: float = 1.0) -> Any:
