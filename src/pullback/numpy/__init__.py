@@ -15,6 +15,7 @@ from pullback.numpy import (  # noqa: F401
     linalg,
     methods_of_ufuncs,
     order,
+    positions,
     products,
     reductions,
     shapes,

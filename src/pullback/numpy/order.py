@@ -418,7 +418,17 @@ def _on_values(function: Any) -> Any:
     return answer
 
 
-ON_VALUES = (
+ON_VALUES: tuple[Any, ...] = (
+    np.bitwise_count,
+    np.gcd,
+    np.lcm,
+    np.packbits,
+    np.save,
+    np.savetxt,
+    np.savez,
+    np.savez_compressed,
+    np.spacing,
+    np.unpackbits,
     np.nonzero,
     np.flatnonzero,
     np.argwhere,
