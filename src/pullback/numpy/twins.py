@@ -20,7 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from pullback.core.array import EVALUATE, Array, _parts, current_trace
+from pullback.core.array import Array, parts
+from pullback.core.trace import EVALUATE, current_trace
 from pullback.numpy import creation
 
 __all__ = ["mirror", "replaces", "submodules", "twin", "with_twins"]
@@ -46,6 +47,7 @@ ABOUT_ARRAYS = frozenset(
         )
     ]
 )
+OF_ARRAYS = ("numpy.fft.", "numpy.linalg.", "numpy.polynomial.")
 # Classes of NumPy that hold arrays and are written in Python: their subclasses, and these.
 BASES = ("ABCPolyBase", "AxisConcatenator")
 CLASSES = ("nd_grid", "poly1d", "vectorize")
@@ -159,7 +161,7 @@ def _holds_arrays(kind: type) -> bool:
 
 
 def _is_about_arrays(module: str) -> bool:
-    return module in ABOUT_ARRAYS or module.startswith(("numpy.linalg.", "numpy.polynomial."))
+    return module in ABOUT_ARRAYS or module.startswith(OF_ARRAYS)
 
 
 def _with_lists(function: Any) -> Callable[..., Any]:
@@ -179,7 +181,7 @@ def _with_lists(function: Any) -> Callable[..., Any]:
 
 
 def _operand(value: Any, sequence: bool) -> Any:
-    if type(value) not in (list, tuple) or not any(type(part) is Array for part in _parts(value)):
+    if type(value) not in (list, tuple) or not any(type(part) is Array for part in parts(value)):
         return value
     if sequence:
         return type(value)(_operand(part, False) for part in value)
