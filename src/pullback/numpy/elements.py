@@ -298,15 +298,17 @@ def call_with_options(
     **axes: Any,
 ) -> Any:
     """``np.ufunc(x, out=, where=, dtype=)``, and the axes of a generalised one."""
-    if signature is not None:
-        raise unsupported("a ufunc with signature=", "use dtype=")
     if where is not True and out is None:
         raise unsupported(
             "a ufunc with where= and without out=, which leaves values undefined,",
             "use np.where(mask, function(x), default)",
         )
-    if dtype is not None:
-        operands = tuple(operand(a).astype(dtype) if hasattr(a, "dtype") else a for a in operands)
+    if dtype is not None or signature is not None:
+        types = [dtype] * len(operands) if signature is None else _types(signature, len(operands))
+        operands = tuple(
+            operand(a).astype(t) if hasattr(a, "dtype") and t is not None else a
+            for a, t in zip(operands, types, strict=True)
+        )
     result = _along(function, operands, **axes) if axes else function(*operands)
     if where is not True:
         several = isinstance(result, tuple)
@@ -317,6 +319,14 @@ def call_with_options(
         ]
         result = tuple(mixed) if several else mixed[0]
     return finish(result, None, out)
+
+
+def _types(signature: Any, n: int) -> list[Any]:
+    """The dtypes that a ufunc's ``signature=`` asks of its operands: ``"dd->d"`` or a tuple."""
+    asked = signature.split("->")[0] if isinstance(signature, str) else signature[:n]
+    if len(asked) != n:
+        raise unsupported(f"a ufunc with signature={signature!r}", "use dtype=")
+    return [None if t is None else np.dtype(t) for t in asked]
 
 
 def _along(

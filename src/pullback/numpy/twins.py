@@ -169,7 +169,7 @@ def _with_lists(function: Any) -> Callable[..., Any]:
     sequences = function in OF_SEQUENCES
 
     @wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Any:
+    def with_lists(*args: Any, **kwargs: Any) -> Any:
         if current_trace() is EVALUATE:
             return function(*args, **kwargs)
         return function(
@@ -177,7 +177,7 @@ def _with_lists(function: Any) -> Callable[..., Any]:
             **{key: _operand(a, sequences) for key, a in kwargs.items()},
         )
 
-    return call
+    return with_lists
 
 
 def _operand(value: Any, sequence: bool) -> Any:

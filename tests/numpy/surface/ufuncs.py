@@ -73,7 +73,10 @@ def methods(ufunc: np.ufunc) -> dict[str, tuple[Any, A]]:
         return {}
     args = operands(ufunc)
     if ufunc.nin == 1:
-        twice = np.isfinite(ufunc(ufunc(args[0].copy()))).all()
+        if ufunc.__name__.startswith("arc"):
+            return {"at": (ufunc.at, Writes(args[0], [0, 1]))}
+        with np.errstate(invalid="ignore"):
+            twice = np.isfinite(ufunc(ufunc(args[0].copy()))).all()
         return {"at": (ufunc.at, Writes(args[0], [0, 1, 0] if twice else [0, 1]))}
     if ufunc is np.ldexp:
         return {"outer": (ufunc.outer, A(X, SMALL))}
