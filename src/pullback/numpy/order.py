@@ -20,6 +20,7 @@ from pullback.numpy.arguments import (
     stand_in,
     unsupported,
 )
+from pullback.numpy.elements import as_float
 from pullback.numpy.indexing import getitem
 from pullback.numpy.joins import along
 from pullback.numpy.registry import implements
