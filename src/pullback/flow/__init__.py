@@ -2,6 +2,7 @@
 
 from pullback.flow.diagnose import Diagnosis, diagnose
 from pullback.flow.findings import Finding
+from pullback.flow.nonfinite import Origin, find_nonfinite
 from pullback.flow.probe import Probe, probe
 from pullback.flow.problem import Problem
 from pullback.flow.recording import tag
@@ -11,10 +12,12 @@ from pullback.flow.starts import lsuv
 __all__ = [
     "Diagnosis",
     "Finding",
+    "Origin",
     "Probe",
     "Problem",
     "Treatment",
     "diagnose",
+    "find_nonfinite",
     "lsuv",
     "probe",
     "remedies",
