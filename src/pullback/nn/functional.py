@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pullback.numpy import logsumexp
+from pullback.numpy.elements import log_softmax, relu, softmax
 from pullback.ops.special import erf, expit, log_expit
 
 __all__ = [
@@ -31,17 +31,6 @@ __all__ = [
 # Klambauer et al. (2017), "Self-Normalizing Neural Networks", eq. 14.
 SELU_SCALE = 1.0507009873554805
 SELU_ALPHA = 1.6732632423543772
-
-
-def relu(x: Any) -> Any:
-    """``max(x, 0)``. The derivative at 0 is taken as 0: a unit that is exactly off stays off.
-
-    >>> import numpy as np
-    >>> import pullback as pb
-    >>> pb.grad(lambda x: np.sum(pb.nn.relu(x)))(np.array([-1.0, 0.0, 2.0]))
-    array([0., 0., 1.])
-    """
-    return np.where(x <= 0, 0, x)
 
 
 def leaky_relu(x: Any, slope: float = 0.01) -> Any:
@@ -159,25 +148,3 @@ def tanh(x: Any) -> Any:
     array([0.        , 0.76159416])
     """
     return np.tanh(x)
-
-
-def log_softmax(x: Any, axis: int = -1) -> Any:
-    """``x - log(sum(exp(x)))`` along ``axis`` without overflow.
-
-    >>> import numpy as np
-    >>> from pullback import nn
-    >>> nn.log_softmax(np.array([1000.0, 1000.0]))
-    array([-0.69314718, -0.69314718])
-    """
-    return x - logsumexp(x, axis=axis, keepdims=True)
-
-
-def softmax(x: Any, axis: int = -1) -> Any:
-    """``exp(x) / sum(exp(x))`` along ``axis``: positive, sums to 1.
-
-    >>> import numpy as np
-    >>> from pullback import nn
-    >>> nn.softmax(np.log(np.array([1.0, 2.0, 5.0])))
-    array([0.125, 0.25 , 0.625])
-    """
-    return np.exp(log_softmax(x, axis))
