@@ -2,10 +2,11 @@
 
 With Jacobians frozen at the ordinary forward pass,
 ``P(t) = v^T prod_l (I + t J_l) = sum_k t^k c_k``: ``c_k`` is the part of the gradient that passed
-exactly ``k`` branches, ``c_0`` the direct path. ``t`` scales the branches in the backward pass only.
-The coefficients come from reverse mode on truncated polynomials: a cotangent carries ``K + 1``
-slots, and a branch sends slot ``k - 1`` of its output to slot ``k`` of its input. Every order has a relative error of a few rounding errors, where
-interpolation over values of ``t`` loses all digits (condition 1e18 at 54 blocks).
+exactly ``k`` branches, ``c_0`` the direct path. ``t`` scales the branches in the backward pass
+only. The coefficients come from reverse mode on truncated polynomials: a cotangent carries
+``K + 1`` slots, and a branch sends slot ``k - 1`` of its output to slot ``k`` of its input. Every
+order has a relative error of a few rounding errors, where interpolation over values of ``t`` loses
+all digits (condition 1e18 at 54 blocks).
 
 References:
     A. Veit, M. Wilber, S. Belongie (2016), "Residual Networks Behave Like Ensembles of Relatively
