@@ -462,14 +462,6 @@ struve: Primitive = define(
     lambda x1, x2, y: struve(x1 - 1, x2) - x1 / x2 * y,  # DLMF 11.4.29
     domain=(POSITIVE, POSITIVE),
 )
-modstruve: Primitive = define(
-    "modstruve",
-    "y = L_v(x)",
-    MISSING,
-    lambda x1, x2, y: modstruve(x1 - 1, x2) - x1 / x2 * y,
-    domain=(POSITIVE, POSITIVE),
-)
-
 # -- hypergeometric functions (DLMF 13.3, 15.5, 16.3) ----------------------------------------------
 hyp0f1: Primitive = define(
     "hyp0f1",
