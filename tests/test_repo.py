@@ -35,6 +35,7 @@ LAZY = (*sorted(OPTIONAL), "typer", "autograd", "hypothesis", "mpmath")
 # Functions that import what is no optional package.
 LATE = {
     "__init__.py: __getattr__",  # names of `pullback`, when they are asked for
+    "__init__.py: _load_ufuncs_of_scipy",  # when one of them meets a traced array
     "compiler/executable.py: backend",  # what needs LLVM
     "compiler/jit.py: compile",  # the search for NaN, on a floor above
     "compiler/runtime/cache.py: own_folder",  # of Python itself, where a folder is not trusted
@@ -64,6 +65,7 @@ MUTABLE = {
     "numpy/registry.py: ufunc_methods",
     "numpy/registry.py: ufuncs",
     "ops/families.py: ufuncs",
+    "scipy/ufuncs.py: ufuncs",
 }
 
 # Modules without a mirrored test file, and the tests of the family that cover them instead.
