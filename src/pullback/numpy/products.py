@@ -49,7 +49,16 @@ def vdot(a: Any, b: Any, /) -> Any:
     return matmul(conjugate(np.ravel(a)), np.ravel(b))
 
 
-@implements(np.outer, np.linalg.outer)
+@implements(np.linalg.outer)
+def outer_of_vectors(x1: Any, x2: Any, /) -> Any:
+    if np.ndim(x1) != 1 or np.ndim(x2) != 1:
+        raise ValueError(
+            f"Input arrays must be one-dimensional, not {np.ndim(x1)} and {np.ndim(x2)}"
+        )
+    return outer(x1, x2)
+
+
+@implements(np.outer)
 def outer(a: Any, b: Any, out: Any = None) -> Any:
     return finish(np.reshape(operand(a), (-1, 1)) * np.reshape(operand(b), (1, -1)), None, out)
 
@@ -94,11 +103,15 @@ def vecdot_along(x1: Any, x2: Any, /, *, axis: int = -1) -> Any:
 
 @implements(np.matvec)
 def matvec(x1: Any, x2: Any) -> Any:
+    if np.ndim(x1) < 2:
+        raise ValueError("matvec: the first operand must be a matrix")
     return matmul(x1, x2[..., :, None])[..., 0]
 
 
 @implements(np.vecmat)
 def vecmat(x1: Any, x2: Any) -> Any:
+    if np.ndim(x2) < 2:
+        raise ValueError("vecmat: the second operand must be a matrix")
     return matmul(conjugate(x1[..., None, :]), x2)[..., 0, :]
 
 
@@ -149,6 +162,8 @@ def correlate(a: Any, v: Any, mode: str = "valid") -> Any:
     a, v = operand(a), operand(v)
     if a.ndim != 1 or v.ndim != 1:
         raise ValueError("object of too small depth for desired array")
+    if not a.size or not v.size:
+        raise ValueError("an array without elements cannot be convolved or correlated")
     if v.size > a.size:
         return correlate(v, a, mode)[::-1]
     n = v.size
@@ -257,7 +272,8 @@ def _summed(term: Term, needed: set[str]) -> Term:
     gone = tuple(i for i, label in enumerate(labels) if label not in needed)
     if not gone:
         return term
-    return np.sum(x, axis=gone), [label for label in labels if label in needed]
+    total = np.any(x, axis=gone) if x.dtype == bool else np.sum(x, axis=gone, dtype=x.dtype)
+    return total, [label for label in labels if label in needed]
 
 
 def _pair(left: Term, right: Term, needed: set[str]) -> Term:
