@@ -37,6 +37,9 @@ LATE = {
     "__init__.py: __getattr__",  # names of `pullback`, when they are asked for
     "compiler/executable.py: backend",  # what needs LLVM
     "compiler/runtime/cache.py: own_folder",  # of Python itself, where a folder is not trusted
+    "numpy/twins.py: _mirrored",  # NumPy's modules, and mirrors of them, by name
+    "numpy/twins.py: mirror",
+    "numpy/twins.py: submodules",
 }
 
 # Words that the glossary replaces by one other word.
