@@ -8,9 +8,11 @@ buffers that record assignments.
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 from pullback import errors, numpy, random, tree
+from pullback.core.array import loaders
 from pullback.transforms.derivatives import (
     grad,
     jvp,
@@ -22,7 +24,7 @@ from pullback.transforms.derivatives import (
 )
 
 if TYPE_CHECKING:
-    from pullback import curvature, flow, nn, optim, optimize, sparse
+    from pullback import curvature, flow, nn, optim, optimize, scipy, sparse
     from pullback.compiler.jit import compile  # noqa: A004
     from pullback.control.checkpoint import checkpoint
     from pullback.control.cond import cond, while_loop
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
     from pullback.control.scan import scan
     from pullback.curvature.operators import linear_operator
     from pullback.explanation.table import explain
+    from pullback.flow.nonfinite import debug_nonfinite
+    from pullback.flow.why import why_zero
+    from pullback.optimize.implicit import argmin, fixed_point, implicit_root
     from pullback.sparse.derivatives import sparse_hessian, sparse_jacobian
     from pullback.testing.grads import check_grads
     from pullback.transforms.jet import jet
@@ -38,6 +43,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "argmin",
     "check_grads",
     "checkpoint",
     "compile",
@@ -45,12 +51,15 @@ __all__ = [
     "curvature",
     "custom_jvp",
     "custom_vjp",
+    "debug_nonfinite",
     "errors",
     "explain",
+    "fixed_point",
     "flow",
     "grad",
     "hessian",
     "hvp",
+    "implicit_root",
     "jacobian",
     "jet",
     "jvp",
@@ -62,6 +71,7 @@ __all__ = [
     "optimize",
     "random",
     "scan",
+    "scipy",
     "sparse",
     "sparse_hessian",
     "sparse_jacobian",
@@ -71,10 +81,12 @@ __all__ = [
     "vjp",
     "vmap",
     "while_loop",
+    "why_zero",
 ]
 
 # What is imported when it is first used, so that `import pullback` costs little.
 _LATER = {
+    "argmin": "pullback.optimize.implicit",
     "check_grads": "pullback.testing.grads",
     "checkpoint": "pullback.control.checkpoint",
     "compile": "pullback.compiler.jit",
@@ -82,10 +94,13 @@ _LATER = {
     "custom_jvp": "pullback.control.custom",
     "curvature": "",
     "custom_vjp": "pullback.control.custom",
+    "debug_nonfinite": "pullback.flow.nonfinite",
     "explain": "pullback.explanation.table",
     "flow": "",
+    "fixed_point": "pullback.optimize.implicit",
     "hessian": "pullback.transforms.mode",
     "hvp": "pullback.transforms.mode",
+    "implicit_root": "pullback.optimize.implicit",
     "jacobian": "pullback.transforms.mode",
     "jet": "pullback.transforms.jet",
     "linear_operator": "pullback.curvature.operators",
@@ -93,10 +108,12 @@ _LATER = {
     "optim": "",
     "optimize": "",
     "scan": "pullback.control.scan",
+    "scipy": "",
     "sparse": "",
     "sparse_hessian": "pullback.sparse.derivatives",
     "sparse_jacobian": "pullback.sparse.derivatives",
     "while_loop": "pullback.control.cond",
+    "why_zero": "pullback.flow.why",
 }
 
 
@@ -109,6 +126,15 @@ def __getattr__(name: str) -> Any:
         value = importlib.import_module(f"pullback.{name}")
     globals()[name] = value
     return value
+
+
+def _load_ufuncs_of_scipy(ufunc: Any) -> None:
+    scipy_special = sys.modules.get("scipy.special")
+    if scipy_special is not None and getattr(scipy_special, ufunc.__name__, None) is ufunc:
+        importlib.import_module("pullback.scipy.ufuncs")
+
+
+loaders.append(_load_ufuncs_of_scipy)
 
 
 def __dir__() -> list[str]:

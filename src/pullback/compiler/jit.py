@@ -7,6 +7,7 @@ compiled functions can be differentiated, batched and compiled again.
 
 from __future__ import annotations
 
+import importlib
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -318,6 +319,7 @@ def compile(
     donate_argnums: int | Sequence[int] = (),
     deterministic: bool = True,
     check_stages: bool = False,
+    nonfinite: bool = False,
 ) -> Compiled:
     """``fun`` as native code, compiled at the first call with each signature.
 
@@ -342,6 +344,8 @@ def compile(
         check_stages: whether to verify what each stage of the compiler makes, which helps to find
             a mistake of it. Programs are then compiled anew, not read from the disk.
             ``$PULLBACK_CHECK_STAGES`` has the same checked in all that a process compiles.
+        nonfinite: whether every call looks at its results, and explains the first NaN or infinity
+            as :func:`pullback.debug_nonfinite` does. Without it nothing is looked at.
 
     Returns:
         A function with the same results up to rounding. Inputs are copied only if they are not
@@ -378,4 +382,8 @@ def compile(
         (given,) if isinstance(given, int) else tuple(given)
         for given in (static_argnums, donate_argnums)
     )
-    return Compiled(fun, static, donated, Native(callbacks, threads, check_stages=check_stages))
+    compiled = Compiled(fun, static, donated, Native(callbacks, threads, check_stages=check_stages))
+    if nonfinite:  # a floor above, loaded only on request
+        checked: Compiled = importlib.import_module("pullback.flow.nonfinite").Checked(compiled)
+        return checked
+    return compiled

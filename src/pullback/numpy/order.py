@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pullback.core.alias import write
-from pullback.core.array import operand
+from pullback.core.array import Array, operand
 from pullback.core.types import is_differentiable
 from pullback.numpy.arguments import (
     concrete,
@@ -17,6 +17,7 @@ from pullback.numpy.arguments import (
     line,
     normalize_axes,
     normalize_axis,
+    stand_in,
     unsupported,
 )
 from pullback.numpy.elements import as_float
@@ -171,7 +172,8 @@ def sort(
     a = operand(a)
     if axis is None:
         a, axis = np.ravel(a), 0
-    return take_along_axis(a, _argsort(a, axis), axis)
+    axis = normalize_axis(axis, a.ndim)
+    return index.tied(take_along_axis(a, _argsort(a, axis), axis), axis=axis)
 
 
 @implements(np.partition)
@@ -240,7 +242,39 @@ _unique_family("unique_inverse", return_inverse=True)
 
 @implements(np.unique_values)
 def unique_values(x: Any) -> Any:
-    return unique(x, equal_nan=False)
+    x = np.ravel(operand(x))
+    plain = concrete(x, "np.unique_values")
+    values, first = np.unique(plain, return_index=True, equal_nan=False)
+    # NumPy may give them in another order than sorted.
+    found = np.unique_values(plain)
+    return x[first[np.clip(np.searchsorted(values, found), 0, max(len(first) - 1, 0))]]
+
+
+@implements(np.histogram_bin_edges)
+def histogram_bin_edges(a: Any, bins: Any = 10, range: Any = None, weights: Any = None) -> Any:
+    """Edges follow the smallest and the largest element, or the bounds of ``range``."""
+    a, bins = operand(a), bins if isinstance(bins, str) else operand(bins)
+    if np.ndim(bins):
+        np.histogram_bin_edges([], concrete(bins, "the order of the bins"))
+        return np.copy(bins)
+    purpose = "the number of bins"
+    n = concrete(bins, purpose)
+    if isinstance(n, str):
+        n = len(np.histogram_bin_edges(concrete(a, purpose), n, concrete(range, purpose))) - 1
+    np.histogram_bin_edges([], n)  # refuses what NumPy refuses
+    if range is not None:
+        low, high = range
+        np.histogram_bin_edges([], n, concrete(range, "the range of the bins"))
+    elif not a.size:
+        low, high = 0.0, 1.0
+    else:
+        low, high = np.min(a), np.max(a)
+    is_one = np.equal(low, high)
+    dtype = np.histogram_bin_edges(
+        np.zeros(0, a.dtype), 1, (stand_in(low), stand_in(high) + 1)
+    ).dtype
+    low, high = np.where(is_one, low - 0.5, low), np.where(is_one, high + 0.5, high)
+    return np.linspace(low, high, n + 1, dtype=dtype)
 
 
 # -- quantiles ------------------------------------------------------------------------------------
@@ -255,6 +289,13 @@ PLOTTING = {
 ROUNDED = {"lower": np.floor, "higher": np.ceil, "nearest": np.rint}
 
 
+def _rows_first(a: Any, axes: tuple[int, ...]) -> Any:
+    """``a`` with ``axes`` in front, as one."""
+    kept = [i for i in range(a.ndim) if i not in axes]
+    length = math.prod(a.shape[i] for i in axes)
+    return np.reshape(np.transpose(a, (*axes, *kept)), (length, *(a.shape[i] for i in kept)))
+
+
 def _in_order(
     a: Any, axis: Any, keepdims: Any, skip_nan: bool, choose: Callable[[Any, Any], Any]
 ) -> Any:
@@ -266,10 +307,8 @@ def _in_order(
     a = a if is_differentiable(a.dtype) else a.astype(np.float64)
     axes = normalize_axes(axis, a.ndim)
     kept = [i for i in range(a.ndim) if i not in axes]
-    length = math.prod(a.shape[i] for i in axes)
-    ordered = sort(
-        np.reshape(np.transpose(a, (*axes, *kept)), (length, *(a.shape[i] for i in kept))), 0
-    )
+    ordered = sort(_rows_first(a, axes), 0)
+    length = ordered.shape[0]
     n = np.sum(np.logical_not(np.isnan(ordered)), axis=0) if skip_nan and length else length
     result = choose(ordered, n)
     if length and not skip_nan:
@@ -283,6 +322,7 @@ def _in_order(
 def _quantile(ordered: Any, n: Any, q: Any, method: str) -> Any:
     """Quantile along the first axis; shape of ``q`` in front, as in NumPy."""
     q = np.reshape(q, (*np.shape(q), *(1,) * (ordered.ndim - 1)))
+    n = n if isinstance(n, int) else n.astype(q.dtype)
     last = np.maximum(n - 1, 0)
     if method in ROUNDED:
         return _rows(ordered, np.clip(ROUNDED[method](q * (n - 1)), 0, last).astype(int))
@@ -291,15 +331,39 @@ def _quantile(ordered: Any, n: Any, q: Any, method: str) -> Any:
     elif method in PLOTTING:
         alpha, beta = PLOTTING[method]
         place = q * n + (alpha + q * (1 - alpha - beta)) - 1
+    elif method in STEPS:
+        return _step(ordered, n, q, method)
     elif method == "midpoint":
         place = 0.5 * (np.floor(q * (n - 1)) + np.ceil(q * (n - 1)))
     else:
         raise unsupported(f"quantile with method={method!r}", "use method='linear'")
     low = np.floor(place)
     below, above = (_rows(ordered, np.clip(i, 0, last).astype(int)) for i in (low, low + 1))
-    share, gap = (place - low).astype(ordered.dtype), above - below
+    share, gap = place - low, above - below
     # From the nearer one, as NumPy does: it decides which infinities give NaN.
     return np.where(share < 0.5, below + gap * share, above - gap * (1 - share))
+
+
+# The definitions that jump from one element to the next: the shift of ``n q``.
+STEPS = {"inverted_cdf": 0.0, "averaged_inverted_cdf": 0.0, "closest_observation": -0.5}
+
+
+def _step(ordered: Any, n: Any, q: Any, method: str) -> Any:
+    """Element ``ceil(n q + shift)``, or at a jump the mean with the next, or the even one."""
+    last = np.maximum(n - 1, 0)
+    place = n * q + STEPS[method]
+    before = np.floor(place)
+    is_jump = np.equal(place, before)
+    if method == "closest_observation":
+        stays = np.logical_and(is_jump, np.equal(np.remainder(before, 2), 0))
+        before = np.where(stays, before - 1, before)
+    elif method == "inverted_cdf":
+        before = np.where(is_jump, before - 1, before)
+    else:
+        low, high = (np.where(is_jump, before - 1, before), before)
+        low, high = (_rows(ordered, np.clip(i, 0, last).astype(int)) for i in (low, high))
+        return low + (high - low) * 0.5
+    return _rows(ordered, np.clip(before, 0, last).astype(int))
 
 
 def _middle(ordered: Any, n: Any) -> Any:
@@ -317,6 +381,34 @@ def _rows(ordered: Any, at: Any) -> Any:
     return getitem(ordered, (at, *np.ogrid[tuple(slice(m) for m in rest)]) if rest else at)
 
 
+def _weighted(a: Any, q: Any, axis: Any, keepdims: Any, skip_nan: bool, weights: Any) -> Any:
+    """The first element whose share of the running sum of the weights reaches ``q``."""
+    a, weights = as_float(a), as_float(weights)
+    axes = normalize_axes(axis, a.ndim)
+    if a.shape != weights.shape:
+        if axis is None:
+            raise TypeError("Axis must be specified when shapes of a and weights differ.")
+        if weights.shape != tuple(a.shape[i] for i in axes):
+            raise ValueError(
+                "Shape of weights must be consistent with shape of a along specified axis."
+            )
+        shape = [n if i in axes else 1 for i, n in enumerate(a.shape)]
+        weights = np.broadcast_to(np.reshape(weights, shape), a.shape)
+    if skip_nan:
+        weights = np.where(np.isnan(a), 0, weights)
+    turn = _argsort(_rows_first(a, axes), 0)
+    shares = np.cumsum(np.take_along_axis(_rows_first(weights, axes), turn, 0), axis=0)
+    shares = shares / shares[-1]
+
+    def choose(ordered: Any, n: Any) -> Any:
+        level = np.reshape(q, (*np.shape(q), *(1,) * ordered.ndim))
+        reached = np.where(np.equal(shares, 0), -1.0, shares)  # a weight of zero counts for nothing
+        place = np.sum(np.less(reached, level), axis=np.ndim(q))
+        return _rows(ordered, np.minimum(place, ordered.shape[0] - 1))
+
+    return _in_order(a, axis, keepdims, skip_nan, choose)
+
+
 def _quantile_function(scale: float, skip_nan: bool) -> Any:
     def quantile(
         a: Any,
@@ -329,9 +421,18 @@ def _quantile_function(scale: float, skip_nan: bool) -> Any:
         *,
         weights: Any = None,
     ) -> Any:
-        if weights is not None:
-            raise unsupported("quantile with weights", "sort, and interpolate the running sum")
+        a = operand(a)
+        if isinstance(q, (int, float)) and a.dtype.kind == "f":  # a number does not widen
+            q = np.asarray(q, a.dtype)
         q = np.divide(operand(q), scale)
+        plain = np.asarray(0 if type(q) is Array else q)
+        if not np.all((plain >= 0) & (plain <= 1)):
+            what = "Quantiles must be in the range [0, 1]"
+            raise ValueError(what if scale == 1 else "Percentiles must be in the range [0, 100]")
+        if weights is not None:
+            if method != "inverted_cdf":
+                raise ValueError(f"Only method 'inverted_cdf' supports weights. Got: {method}.")
+            return finish(_weighted(a, q, axis, keepdims, skip_nan, weights), None, out)
         result = _in_order(
             a, axis, keepdims, skip_nan, lambda ordered, n: _quantile(ordered, n, q, method)
         )
@@ -386,6 +487,13 @@ def interp(
 ) -> Any:
     """Piecewise linear interpolation; differentiable in ``x``, ``xp`` and ``fp``."""
     x, xp, fp = (operand(v) for v in (x, xp, fp))
+    x, xp, fp = (v if not hasattr(v, "dtype") else v.astype(np.float64) for v in (x, xp, fp))
+    if np.ndim(xp) != 1 or np.ndim(fp) != 1:
+        raise ValueError("Data points must be 1-D sequences")
+    if xp.size != fp.size:
+        raise ValueError("fp and xp are not of the same length.")
+    if not xp.size:
+        raise ValueError("array of sample points is empty")
     if period is not None:
         x, xp = np.remainder(x, period), np.remainder(xp, period)
         turn = np.argsort(xp)
@@ -407,8 +515,11 @@ def bincount(x: Any, /, weights: Any = None, minlength: int = 0) -> Any:
     x = np.asarray(concrete(x, "np.bincount"))
     if weights is None:
         return np.bincount(x, None, minlength)
-    n = max(minlength, int(x.max(initial=-1)) + 1)
-    return index.scatter_add(as_float(weights), x, shape=(n,))
+    n = np.bincount(x, None, minlength).size  # refuses what NumPy refuses
+    weights = operand(weights).astype(np.float64)
+    if np.shape(weights) != x.shape:
+        raise ValueError("The weights and list don't have the same length.")
+    return index.scatter_add(weights, x, shape=(n,))
 
 
 # -- answers that are integers, truth values or text: they have no derivative ---------------------
@@ -420,7 +531,17 @@ def _on_values(function: Any) -> Any:
     return answer
 
 
-ON_VALUES = (
+ON_VALUES: tuple[Any, ...] = (
+    np.bitwise_count,
+    np.gcd,
+    np.lcm,
+    np.packbits,
+    np.save,
+    np.savetxt,
+    np.savez,
+    np.savez_compressed,
+    np.spacing,
+    np.unpackbits,
     np.nonzero,
     np.flatnonzero,
     np.argwhere,

@@ -62,7 +62,7 @@ def compiled(
                 case[:3],
                 in_place(*case),
                 blocks(case[:3], tiles),
-                tiles.dtype.itemsize,
+                item,
             ),
         )
         for case in shapes
