@@ -12,6 +12,7 @@ code rebinds the handle; views remember their base, so aliases see each other's 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -40,6 +41,7 @@ __all__ = [
     "current_trace",
     "functions",
     "methods",
+    "outermost",
     "ufunc_methods",
     "ufuncs",
     "view",
@@ -93,12 +95,21 @@ class Trace:
     def type_of(self, array: Array) -> ArrayType:
         return type_of(array.value)
 
+    def sample(self, array: Array) -> Any:
+        """A plain value that ``array`` may have, to learn from what an opaque function returns."""
+        value = array.value
+        return value.trace.sample(value) if type(value) is Array else value
+
     def dtype_of(self, array: Array) -> np.dtype[Any]:
         return self.type_of(array).dtype
 
     def shape_of(self, array: Array) -> Shape:
         shape: Shape = array.value.shape
         return shape
+
+    def known(self, array: Array) -> Any:
+        """The plain value of ``array`` where it depends on no argument; else ``None``."""
+        return None
 
     def concrete(self, array: Array, purpose: str) -> Any:
         """The plain value behind ``array``, for control flow and printing; or an error."""
@@ -122,6 +133,16 @@ EVALUATE = EvaluateTrace()
 EVALUATE.alive = True
 _current: ContextVar[Trace] = ContextVar("current_trace", default=EVALUATE)
 current_trace = _current.get
+
+
+@contextmanager
+def outermost() -> Iterator[None]:
+    """Run code of the user that is given plain arrays as if no transform were active."""
+    token = _current.set(EVALUATE)
+    try:
+        yield
+    finally:
+        _current.reset(token)
 
 
 def bind(primitive: Primitive, args: Any, params: dict[str, Any]) -> Any:
@@ -383,6 +404,9 @@ class Array:
         if self.alias is not None:
             self.alias.refresh(self)
         if self.trace is not EVALUATE:
+            known = self.trace.known(self)
+            if known is not None:
+                return known
             source = here()
             text = source.text if source else ""
             effect = "would cut its gradient"

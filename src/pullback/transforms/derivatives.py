@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from pullback import tree
 from pullback.core.array import EVALUATE, Array
 from pullback.core.source import here
 from pullback.core.types import ArrayType, type_of
+from pullback.core.wrapper import Wrapper
 from pullback.errors import ArgumentError, DTypeError, NotDifferentiableError, ShapeError
 from pullback.ops import identity
 from pullback.random import advance
@@ -208,20 +208,34 @@ def value_and_grad(
     >>> float(value), grads
     (5.0, array([2., 4.]))
     """
+    return Differentiated(fun, argnums, has_aux, True)
 
-    @wraps(fun)
-    def transformed(*args: Any, **kwargs: Any) -> Any:
+
+class Differentiated(Wrapper):
+    """What :func:`value_and_grad` and :func:`grad` return."""
+
+    def __init__(
+        self, fun: Function, argnums: int | Sequence[int], has_aux: bool, with_value: bool
+    ) -> None:
+        super().__init__(fun)
+        self.argnums = argnums
+        self.has_aux = has_aux
+        self.with_value = with_value
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        fun, argnums = self.fun, self.argnums
         numbers = pick(args, argnums)
         leaves, structure = as_leaves(tuple([args[n] for n in numbers]), "args")
-        run = Reverse(bound(fun, args, numbers, kwargs), leaves, structure, has_aux)
+        run = Reverse(bound(fun, args, numbers, kwargs), leaves, structure, self.has_aux)
         value = scalar_output(run, fun)
         one = None if run.nodes[0] is None else np.array(1, run.nodes[0].dtype)
         grads = tree.unflatten(structure, run.sweep([one], is_last=True))
         value = released(value)
-        answer = (value, run.aux) if has_aux else value
-        return answer, grads[0] if isinstance(argnums, int) else grads
-
-    return transformed
+        if isinstance(argnums, int):
+            grads = grads[0]
+        if not self.with_value:
+            return (grads, run.aux) if self.has_aux else grads
+        return (value, run.aux) if self.has_aux else value, grads
 
 
 def scalar_output(run: Reverse, fun: Function) -> Any:
@@ -256,14 +270,7 @@ def grad(fun: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False)
     >>> pb.grad(lambda w, x: np.tanh(w @ x))(np.array([0.5, -0.5]), np.array([1.0, 1.0]))
     array([1., 1.])
     """
-    both = value_and_grad(fun, argnums, has_aux)
-
-    @wraps(fun)
-    def transformed(*args: Any, **kwargs: Any) -> Any:
-        answer, grads = both(*args, **kwargs)
-        return (grads, answer[1]) if has_aux else grads
-
-    return transformed
+    return Differentiated(fun, argnums, has_aux, False)
 
 
 def match(given: Any, types: Sequence[ArrayType], structure: tree.TreeDef, what: str) -> list[Any]:
@@ -416,11 +423,20 @@ def vmap(fun: Function, in_axes: Any = 0, out_axes: Any = 0) -> Function:
     >>> pb.vmap(np.dot, in_axes=(0, None))(np.eye(2), np.array([3.0, 4.0]))
     array([3., 4.])
     """
+    return Batched(fun, in_axes, out_axes)
 
-    @wraps(fun)
-    def batched(*args: Any, **kwargs: Any) -> Any:
+
+class Batched(Wrapper):
+    """What :func:`vmap` returns."""
+
+    def __init__(self, fun: Function, in_axes: Any, out_axes: Any) -> None:
+        super().__init__(fun)
+        self.in_axes = in_axes
+        self.out_axes = out_axes
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         leaves, structure = tree.flatten(args)
-        axes = spread(in_axes, args, "in_axes")
+        axes = spread(self.in_axes, args, "in_axes")
         leaves = [leaf if hasattr(leaf, "dtype") else np.asarray(leaf) for leaf in leaves]
         axes = [
             axis if axis is None else axis_in(axis, np.ndim(leaf))
@@ -447,13 +463,13 @@ def vmap(fun: Function, in_axes: Any = 0, out_axes: Any = 0) -> Function:
         size = sizes.pop()
 
         def run(*inner: Any) -> Any:
-            result = fun(*inner, **kwargs)
+            result = self.fun(*inner, **kwargs)
             advance(args, inner, lambda state: state.value if type(state) is Array else state)
             return result
 
         outputs, found = batch_flat(flat(run, structure, shape), leaves, axes, size)
         placeholder = tree.unflatten(shape[0], outputs)
-        wanted = spread(out_axes, placeholder, "out_axes")
+        wanted = spread(self.out_axes, placeholder, "out_axes")
         return release(
             tree.unflatten(
                 shape[0],
@@ -463,8 +479,6 @@ def vmap(fun: Function, in_axes: Any = 0, out_axes: Any = 0) -> Function:
                 ],
             )
         )
-
-    return batched
 
 
 def axis_in(axis: int, ndim: int) -> int:
