@@ -24,12 +24,14 @@ from pullback.transforms.derivatives import (
 )
 
 if TYPE_CHECKING:
-    from pullback import nn, optim
+    from pullback import curvature, flow, nn, optim, optimize
     from pullback.control.checkpoint import checkpoint
     from pullback.control.cond import cond, while_loop
     from pullback.control.custom import custom_jvp, custom_vjp
     from pullback.control.scan import scan
+    from pullback.curvature.operators import linear_operator
     from pullback.testing.grads import check_grads
+    from pullback.transforms.jet import jet
     from pullback.transforms.mode import hessian, hvp, jacobian
 
 __version__ = "0.1.0"
@@ -39,19 +41,24 @@ __all__ = [
     "checkpoint",
     "compile",
     "cond",
+    "curvature",
     "custom_jvp",
     "custom_vjp",
     "errors",
     "explain",
+    "flow",
     "grad",
     "hessian",
     "hvp",
     "jacobian",
+    "jet",
     "jvp",
+    "linear_operator",
     "linearize",
     "nn",
     "numpy",
     "optim",
+    "optimize",
     "random",
     "scan",
     "stop_gradient",
@@ -68,12 +75,17 @@ _LATER = {
     "checkpoint": "pullback.control.checkpoint",
     "cond": "pullback.control.cond",
     "custom_jvp": "pullback.control.custom",
+    "curvature": "",
     "custom_vjp": "pullback.control.custom",
+    "flow": "",
     "hessian": "pullback.transforms.mode",
     "hvp": "pullback.transforms.mode",
     "jacobian": "pullback.transforms.mode",
+    "jet": "pullback.transforms.jet",
+    "linear_operator": "pullback.curvature.operators",
     "nn": "",
     "optim": "",
+    "optimize": "",
     "scan": "pullback.control.scan",
     "while_loop": "pullback.control.cond",
 }

@@ -4,6 +4,7 @@
     ├── ArgumentError (ValueError)            an argument of a Pullback function makes no sense
     ├── ShapeError (ValueError)               shapes that do not fit an operation
     ├── DTypeError (TypeError)                a dtype that cannot be differentiated or mixed
+    ├── ForeignArrayError (TypeError)         an array with its own rules: masked, sparse, ...
     ├── TracedValueError (TypeError)          a traced value forced into a plain one
     │   └── StagingError (TypeError)          a value needed while only shapes are known
     ├── MutationError (RuntimeError)          an array changed where its gradient would be lost
@@ -29,6 +30,7 @@ __all__ = [
     "CompileError",
     "DTypeError",
     "DataError",
+    "ForeignArrayError",
     "LeakedTracerError",
     "MissingRuleError",
     "MutationError",
@@ -84,6 +86,10 @@ class ShapeError(PullbackError, ValueError):
 
 class DTypeError(PullbackError, TypeError):
     """A dtype that cannot be differentiated, or that two operands cannot share."""
+
+
+class ForeignArrayError(PullbackError, TypeError):
+    """An array with rules of its own meets a traced one, or is given to a transform."""
 
 
 class TracedValueError(PullbackError, TypeError):

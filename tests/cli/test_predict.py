@@ -1,13 +1,19 @@
 """A saved network answers as it did when it was trained."""
 
 import csv
+import importlib
+import json
+import os
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from pullback import io
 from pullback.cli.main import main
+
+predict = importlib.import_module("pullback.cli.predict")
 
 TREES = ["height,rings,kind"]
 TREES += [f"{height},{int(7 * height)},{'oak' if height > 5 else 'ash'}" for height in range(1, 41)]
@@ -84,6 +90,43 @@ def test_answers_go_to_a_file(
     assert printed.endswith(Path("answers.csv").read_text())
     assert capsys.readouterr().out == "saved answers.csv: 40 rows\n"
     assert run(monkeypatch, *arguments, "--out", "none/answers.csv") == 2
+
+
+def test_a_file_of_answers_is_whole_or_absent(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("answers.csv").write_text("old")
+    original = predict.softmax
+    monkeypatch.setattr(predict, "softmax", lambda x: original(x)[:30])  # fails at the 31st row
+    monkeypatch.setattr(
+        sys,
+        "argv",
+        ["pullback", "predict", "model.safetensors", "--data", "trees.csv", "--out", "answers.csv"],
+    )
+    with pytest.raises(IndexError):
+        main()
+    assert Path("answers.csv").read_text() == "old"
+    assert sorted(os.listdir()) == ["answers.csv", "model.safetensors", "trees.csv"]
+
+
+def test_a_damaged_model_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("predict", "model.safetensors", "--data", "trees.csv")
+    good = Path("model.safetensors").read_bytes()
+    for place in range(0, len(good), len(good) // 20):
+        damaged = good[:place] + bytes([good[place] ^ 1]) + good[place + 1 :]
+        Path("model.safetensors").write_bytes(damaged)
+        assert run(monkeypatch, *arguments) == 1
+        assert "model.safetensors is damaged" in capsys.readouterr().err
+    Path("model.safetensors").write_bytes(good)
+    text = io.metadata("model.safetensors")
+    fields = {**json.loads(text["spec"]), "hidden": [100_000, 100_000]}
+    io.save("model.safetensors", {"w": np.ones(1)}, {**text, "spec": json.dumps(fields)})
+    assert run(monkeypatch, *arguments) == 1
+    printed = capsys.readouterr().err
+    assert "the description of the model is damaged" in printed
+    assert "parameters, the file has" in printed
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """The main job: train on the digits; train on a user's table."""
 
 import re
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -79,3 +81,20 @@ def test_divergence_fails_and_writes_nothing(
     assert ended.value.code == 1
     assert "error: training left the finite numbers in epoch 1" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_saves_what_is_trained(tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text("a,b\n" + "".join(f"{i},{3.5 * i}\n" for i in range(50)))
+    command = [sys.executable, "-c", "from pullback.cli.main import main; main()", "train"]
+    command += ["--data", "table.csv", "--target", "b", "--epochs", "1000000"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("epoch 2/"):
+                break
+        process.send_signal(signal.SIGINT)
+        rest = process.stdout.read()
+    assert process.returncode == 130
+    assert re.search(r"^interrupted in epoch \d+ of 1000000: saving what is trained$", rest, re.M)
+    assert "saved model.safetensors" in rest
+    assert io.metadata(tmp_path / "model.safetensors")["pullback"] == "1"

@@ -94,10 +94,10 @@ def test_a_damaged_entry_is_compiled_again(name, stored, compiled):
 
 
 def test_an_entry_of_another_program_is_not_taken(stored, compiled, folder):
-    assert cache.load(stored.name) is not None
-    other = folder / ("0" * 64)
+    assert cache.load(stored.stem) is not None
+    other = folder / ("0" * 64 + cache.SUFFIX)
     stored.rename(other)
-    assert cache.load(other.name) is None
+    assert cache.load(other.stem) is None
 
 
 @pytest.mark.parametrize(
@@ -143,12 +143,13 @@ def test_a_folder_that_cannot_be_written_is_done_without(tmp_path, monkeypatch, 
 
 
 def test_a_full_disk_is_done_without(folder, monkeypatch, compiled):
-    def full(*args):
+    def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", full)
     run()
     assert len(compiled) == 1
+    assert list(folder.iterdir()) == []  # nor is there half a file
 
 
 def test_an_empty_name_switches_it_off(tmp_path, monkeypatch, compiled):
@@ -169,17 +170,213 @@ def test_the_default_folder_follows_xdg(tmp_path, monkeypatch):
     assert cache.folder() == str(tmp_path / "home" / ".cache" / "pullback")
 
 
-def test_the_least_recently_used_go_first(folder, monkeypatch):
+KEYS = ["a" * 64, "b" * 64, "c" * 64, "d" * 64]
+
+
+def fill(folder, monkeypatch):
+    """Three entries, which are as much as fits, and what a killed writer has left."""
     monkeypatch.setattr(cache, "MAX_BYTES", 3 * (100 + cache.DIGEST_BYTES))
-    folder.mkdir()
-    (folder / "tmp-of-a-killed-writer").write_bytes(b"half")
-    os.utime(folder / "tmp-of-a-killed-writer", (1, 1))
-    for age, key in enumerate("abc"):
+    folder.mkdir(mode=0o700)
+    half = folder / f"tmp-{'0' * 16}{cache.SUFFIX}"
+    half.write_bytes(b"half")
+    os.utime(half, (1, 1))
+    for age, key in enumerate(KEYS[:3]):
         cache.store(key, b"x" * 100)
-        os.utime(folder / key, (10 + age, 10 + age))
-    assert cache.load("a") == b"x" * 100  # now b is the oldest
-    cache.store("d", b"x" * 100)
-    assert sorted(path.name for path in folder.iterdir()) == ["a", "c", "d"]
+        os.utime(folder / (key + cache.SUFFIX), (10 + age, 10 + age))
+
+
+def test_the_least_recently_used_go_first(folder, monkeypatch):
+    fill(folder, monkeypatch)
+    assert cache.load(KEYS[0]) == b"x" * 100  # now the second is the oldest
+    cache.store(KEYS[3], b"x" * 100)
+    assert sorted(path.stem for path in folder.iterdir()) == [KEYS[0], KEYS[2], KEYS[3]]
+
+
+def test_only_our_own_files_are_deleted(folder, tmp_path, monkeypatch):
+    fill(folder, monkeypatch)
+    foreign = ["notes.txt", "c" * 63, "tmp-of-others", "d" * 64]
+    for name in foreign:
+        (folder / name).write_bytes(b"y" * 1000)
+        os.utime(folder / name, (5, 5))
+    outside = tmp_path / "outside"
+    outside.write_bytes(b"z" * 1000)
+    (folder / ("e" * 64 + cache.SUFFIX)).symlink_to(outside)
+    (folder / ("f" * 64 + cache.SUFFIX)).mkdir()
+    cache.store(KEYS[3], b"x" * 100)
+    left = {path.name for path in folder.iterdir()}
+    assert left.issuperset(foreign)
+    assert {path.stem for path in folder.iterdir() if path.stem in KEYS} == set(KEYS[1:])
+    assert outside.read_bytes() == b"z" * 1000
+
+
+# -- what is trusted --------------------------------------------------------------------------
+@pytest.fixture
+def alone():
+    """A process that has not yet warned, or made a folder of its own."""
+    cache.own_folder.cache_clear()
+    yield
+    cache.own_folder.cache_clear()
+
+
+def other_owner(monkeypatch, path, uid=12345):
+    """Let a file or a folder seem to belong to somebody else."""
+    number = os.stat(path).st_ino
+
+    def seen(ask):
+        def answer(*args, **kwargs):
+            state = ask(*args, **kwargs)
+            fields = list(state)
+            if state.st_ino == number:
+                fields[4] = uid
+            return os.stat_result(fields)
+
+        return answer
+
+    monkeypatch.setattr(os, "fstat", seen(os.fstat))
+    monkeypatch.setattr(os, "lstat", seen(os.lstat))
+
+
+def open_to_all(monkeypatch, path):
+    os.chmod(path, 0o777)
+
+
+def open_to_a_group(monkeypatch, path):
+    os.chmod(path, 0o770)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (open_to_all, r"others may write the folder .* \(mode 777\)"),
+        (open_to_a_group, r"others may write the folder .* \(mode 770\)"),
+        (other_owner, r"the folder .* belongs to user 12345"),
+    ],
+)
+@pytest.mark.parametrize("above", [False, True])
+def test_a_folder_that_others_can_write_is_not_read(
+    spoil, message, above, stored, compiled, monkeypatch, alone
+):
+    before = stored.read_bytes()
+    spoil(monkeypatch, stored.parent.parent if above else stored.parent)
+    with pytest.warns(RuntimeWarning, match=message) as notices:
+        run()
+    run()  # warns no more, and finds the code in the private folder
+    assert len(compiled) == 1
+    assert len(notices) == 1
+    assert stored.read_bytes() == before
+    private = cache.own_folder()
+    assert os.stat(private).st_mode & 0o777 == 0o700
+    assert len(os.listdir(private)) == 1
+
+
+def test_the_remedy_of_the_warning_works(stored, compiled, monkeypatch, alone):
+    os.chmod(stored.parent, 0o777)
+    with pytest.warns(RuntimeWarning, match="Fix: chmod go-w") as notices:
+        run()
+    subprocess.run(str(notices[0].message).rpartition("Fix: ")[2].split(), check=True)
+    compiled.clear()
+    run()
+    assert compiled == []
+
+
+@pytest.mark.parametrize("spoil", [open_to_all, open_to_a_group, other_owner])
+def test_a_file_that_others_can_write_is_not_read(spoil, stored, compiled, monkeypatch):
+    spoil(monkeypatch, stored)
+    run()
+    assert len(compiled) == 1
+    assert stored.stat().st_mode & 0o777 == 0o600
+
+
+def test_links_and_pipes_are_not_followed(stored, compiled, tmp_path):
+    moved = stored.rename(tmp_path / "moved")
+    for make in (
+        lambda: stored.symlink_to(moved),
+        lambda: os.mkfifo(stored, 0o600),
+        lambda: os.symlink("/dev/zero", stored),
+    ):
+        make()
+        compiled.clear()
+        run()  # a pipe would wait for its writer
+        assert len(compiled) == 1
+        assert stored.is_file()
+        assert not stored.is_symlink()
+        stored.unlink()
+
+
+def test_an_entry_larger_than_the_cache_is_not_read(stored, compiled):
+    os.truncate(stored, cache.MAX_BYTES + 1)
+    run()
+    assert len(compiled) == 1
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"PULLBACK_CACHE_DIR": "below", "HOME": "/home/me"}, None),
+        ({"HOME": "here"}, None),
+        ({"XDG_CACHE_HOME": "below", "HOME": "/home/me"}, "/home/me/.cache/pullback"),
+        ({"XDG_CACHE_HOME": "/var/me", "HOME": "here"}, "/var/me/pullback"),
+        ({}, None),
+    ],
+)
+def test_nothing_is_kept_below_the_current_directory(
+    variables, expected, tmp_path, monkeypatch, alone
+):
+    monkeypatch.chdir(tmp_path)
+    for name in ("PULLBACK_CACHE_DIR", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    if not variables:  # a user without an entry in the list of users has no home
+        monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    if expected is not None:
+        assert cache.folder() == expected
+        return
+    with pytest.warns(RuntimeWarning, match="depends on the current directory"):
+        cache.store(KEYS[0], b"x")
+    assert cache.load(KEYS[0]) == b"x"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_link_to_a_folder_of_ones_own_is_followed(tmp_path, monkeypatch):
+    (tmp_path / "scratch").mkdir(mode=0o700)
+    (tmp_path / "link").symlink_to("scratch")
+    monkeypatch.setenv("PULLBACK_CACHE_DIR", str(tmp_path / "link" / "cache"))
+    cache.store(KEYS[0], b"x")
+    assert (tmp_path / "scratch" / "cache" / (KEYS[0] + cache.SUFFIX)).is_file()
+    assert cache.load(KEYS[0]) == b"x"
+
+
+def test_all_folders_that_are_made_are_private(tmp_path, monkeypatch):
+    mask = os.umask(0)
+    try:
+        monkeypatch.setenv("PULLBACK_CACHE_DIR", str(tmp_path / "a" / "b"))
+        cache.store(KEYS[0], b"x")
+    finally:
+        os.umask(mask)
+    assert {p.stat().st_mode & 0o777 for p in (tmp_path / "a", tmp_path / "a" / "b")} == {0o700}
+    assert cache.load(KEYS[0]) == b"x"
+
+
+PRIVATE = """
+import os, sys, warnings
+warnings.simplefilter("ignore")
+from pullback.compile import cache
+cache.store("a" * 64, b"x")
+if os.fork() == 0:
+    sys.exit()  # a child that ends leaves the folder alone
+os.wait()
+assert cache.load("a" * 64) == b"x"
+print(cache.own_folder())
+"""
+
+
+def test_the_private_folder_is_gone_when_the_process_ends():
+    environment = {**os.environ, "PULLBACK_CACHE_DIR": "relative"}
+    command = [sys.executable, "-c", PRIVATE]
+    place = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert place.stdout.strip()
+    assert not os.path.exists(place.stdout.strip())
 
 
 # -- keys -------------------------------------------------------------------------------------

@@ -1,8 +1,10 @@
 """Snapshots: what comes back, what is refused, and that a file is whole or absent."""
 
+import json
 import os
 import stat
 import struct
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +109,75 @@ def test_another_model_is_refused(tmp_path: Path, like: Any, message: str) -> No
     valid(path)
     with pytest.raises(SnapshotError, match=message):
         io.load(path, like)
+
+
+def raw(path: Path, dtype: str, shape: list[int], n_bytes: int) -> None:
+    """A file with one array ``w`` of any dtype and shape that the format allows."""
+    header = json.dumps({"w": {"dtype": dtype, "shape": shape, "data_offsets": [0, n_bytes]}})
+    path.write_bytes(struct.pack("<Q", len(header)) + header.encode() + bytes(n_bytes))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shape", "n_bytes", "message"),
+    [
+        ("BF16", [6], 12, r"w in the file: BF16 \(6,\)"),
+        ("F8_E4M3", [6], 6, r"w in the file: F8_E4M3 \(6,\)"),
+        ("F64", [1] * 101, 8, r"w in the file: float64 \(1, 1, 1"),
+        ("F64", [2**62, 2**62], 8, "is damaged"),
+        ("F99", [6], 8, "is damaged"),
+    ],
+)
+def test_what_numpy_does_not_have_is_refused(
+    tmp_path: Path, dtype: str, shape: list[int], n_bytes: int, message: str
+) -> None:
+    path = tmp_path / "net.safetensors"
+    raw(path, dtype, shape, n_bytes)
+    with pytest.raises(SnapshotError, match=message):
+        io.load(path, {"w": np.zeros(6)})
+
+
+def test_an_array_is_not_read_before_its_shape_is_compared(tmp_path: Path) -> None:
+    path = tmp_path / "net.safetensors"
+    raw(path, "F64", [1 << 22], 1 << 25)
+    like = {"w": np.zeros(6)}
+    tracemalloc.start()
+    with pytest.raises(SnapshotError, match="holds another model"):
+        io.load(path, like)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 24
+
+
+def test_a_pipe_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "net")
+    with pytest.raises(SnapshotError, match="cannot be read: it is no plain file"):
+        io.metadata(tmp_path / "net")
+
+
+def test_every_changed_byte_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "net.safetensors"
+    params = {"w": np.array([np.nan, 1.0]), "b": np.array([True])}
+    io.save(path, params, {"color": 'light "green"', "made": "pullback"})
+    good = path.read_bytes()
+    assert io.load(path, params)["w"][1] == 1
+    assert sorted(load_file(path)) == ["b", "w"]  # others read it, too
+    for place in range(len(good)):
+        for bits in (1, 0x20, 0x80):
+            path.write_bytes(good[:place] + bytes([good[place] ^ bits]) + good[place + 1 :])
+            with pytest.raises(SnapshotError, match="is damaged"):
+                io.load(path, params)
+            with pytest.raises(SnapshotError, match="is damaged"):
+                io.metadata(path)
+
+
+def test_dtypes_that_no_file_holds_are_refused(tmp_path: Path) -> None:
+    for array in (np.array(["a"]), np.zeros(2, np.longdouble)):
+        with pytest.raises(SnapshotError, match=r"a\.0 has dtype .* cannot hold"):
+            io.save(tmp_path / "net", {"a": [array]})
+    for dtype in "?bBhHiIlLefdF":
+        params = {"w": np.ones(3, dtype)}
+        io.save(tmp_path / "net", params)
+        assert io.load(tmp_path / "net", params)["w"].dtype == params["w"].dtype
 
 
 def test_paths_that_lead_nowhere(tmp_path: Path) -> None:

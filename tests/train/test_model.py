@@ -2,10 +2,12 @@
 
 import dataclasses
 import json
+from typing import Any
 
 import numpy as np
 import pytest
 
+from pullback import tree
 from pullback.errors import ArgumentError, DataError, SnapshotError
 from pullback.train.model import Model, Spec, describe, empty_model
 from pullback.train.table import Table
@@ -138,6 +140,14 @@ def test_a_description_survives_its_text(spec: Spec) -> None:
         {"activation": "step"},
         {"color": "green"},
         {"target": 3},
+        {"columns": "xy"},
+        {"columns": ["x", "x"]},
+        {"classes": ["ash", "ash"]},
+        {"classes": ["ash", 3]},
+        {"classes": ["ash", None]},
+        {"classes": [["ash"], ["oak"]]},
+        {"hidden": [True]},
+        {"hidden": [10**400]},
     ],
     ids=str,
 )
@@ -145,7 +155,58 @@ def test_a_damaged_description_is_refused(change: dict[str, object]) -> None:
     metadata = spec_of("kind").metadata()
     fields = {**json.loads(metadata["spec"]), **change}
     with pytest.raises(SnapshotError, match="file: the description of the model is damaged"):
-        Spec.from_metadata({**metadata, "spec": json.dumps(fields)}, "file")
+        Spec.from_metadata({**metadata, "spec": json.dumps(fields)}, "file", 10_000)
+
+
+def test_a_network_larger_than_its_file_is_refused_before_it_takes_memory() -> None:
+    metadata = spec_of("kind").metadata()
+    fields = {**json.loads(metadata["spec"]), "hidden": [100_000, 100_000]}
+    with pytest.raises(SnapshotError, match="describes 10,000,600,002 parameters, the file has 9"):
+        Spec.from_metadata({**metadata, "spec": json.dumps(fields)}, "file", 9)
+
+
+def test_deeply_nested_text_is_refused() -> None:
+    text = "[" * 100_000 + "]" * 100_000
+    with pytest.raises(SnapshotError, match="the description of the model is damaged"):
+        Spec.from_metadata({"pullback": "1", "spec": text}, "file")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("mean", np.array([np.nan, 0.0]), "mean holds NaN or an infinity"),
+        ("std", np.array([1.0, np.inf]), "std holds NaN or an infinity"),
+        ("std", np.array([1.0, 0.0]), "std holds 0.0, and divides by it"),
+        ("target_std", np.asarray(-1.0), "target_std holds -1.0, and divides by it"),
+    ],
+)
+def test_numbers_that_cannot_answer_are_refused(field: str, value: Any, message: str) -> None:
+    model = make_model("kind")
+    model.check("file")
+    with pytest.raises(SnapshotError, match=f"file: this model cannot answer\n  {message}"):
+        dataclasses.replace(model, **{field: value}).check("file")
+    network = tree.map(lambda leaf: np.full_like(leaf, np.nan), model.network)
+    with pytest.raises(SnapshotError, match=r"network\.layers\[0\]\.\S+ holds NaN"):
+        dataclasses.replace(model, network=network).check("file")
+
+
+def test_rows_too_far_away_are_refused_with_their_place() -> None:
+    model = make_model("kind")
+    far = Table("new", {"height": np.array([1.0, 1e100]), "rings": np.array([3, 3])})
+    with pytest.raises(DataError, match=r"row 2, column 'height': 1e\+100 is too far from what"):
+        model.outputs(far)
+    network = tree.map(lambda leaf: np.full_like(leaf, 1e38), model.network)
+    with pytest.raises(DataError, match="new, row 1: the network's answer is no finite number"):
+        dataclasses.replace(model, network=network).outputs(
+            Table("new", {"height": np.ones(1), "rings": np.ones(1)})
+        )
+
+
+def test_values_whose_squares_vanish_are_refused() -> None:
+    tiny = Table("t", {"x": np.arange(3.0), "y": np.array([1e-200, 2e-200, 3.5e-200])})
+    for target in ("x", "y"):
+        with pytest.raises(DataError, match=r"column 'y' differ by 2\.5e-200 at most"):
+            spec_of(target, tiny, "regression")
 
 
 def test_foreign_text_is_refused() -> None:

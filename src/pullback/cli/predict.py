@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, TextIO
 
@@ -12,6 +13,7 @@ import typer
 
 from pullback import io
 from pullback.errors import ArgumentError
+from pullback.files import replacing
 from pullback.nn.functional import softmax
 from pullback.train.loop import score
 from pullback.train.model import Model, Spec, empty_model
@@ -24,12 +26,18 @@ def predict(
     snapshot: Annotated[Path, typer.Argument(help="File written by 'pullback train'.")],
     data: Annotated[str, typer.Option(help="'digits', a .csv file or an .npz file.")],
     out: Annotated[
-        Path | None, typer.Option(help="CSV file for the answers; by default they are printed.")
+        Path | None,
+        typer.Option(
+            help="CSV file for the answers, which appears complete or not at all; by default they "
+            "are printed."
+        ),
     ] = None,
 ) -> None:
     """Answer for every row of a table; score the answers if it has the target, too."""
-    spec = Spec.from_metadata(io.metadata(snapshot), str(snapshot))
+    text = io.metadata(snapshot)
+    spec = Spec.from_metadata(text, str(snapshot), snapshot.stat().st_size)
     model = io.load(snapshot, empty_model(spec))
+    model.check(str(snapshot))
     table = read_table(data)
     outputs = model.outputs(table)
     answers = model.answers(outputs)
@@ -40,8 +48,10 @@ def predict(
         _write(model, outputs, answers, sys.stdout)
     else:
         try:
-            with out.open("w", newline="", encoding="utf-8") as file:
+            with replacing(out) as content:
+                file = TextIOWrapper(content, encoding="utf-8", newline="")
                 _write(model, outputs, answers, file)
+                file.detach()
         except OSError as error:
             raise ArgumentError(
                 f"--out {out} cannot be written: {error.strerror}", fix="name another file"

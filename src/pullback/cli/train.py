@@ -52,6 +52,7 @@ Compile = Annotated[
 ]
 Out = Annotated[Path, typer.Option(help="File for the weights.")]
 
+INTERRUPTED = 130  # the exit code of what Ctrl-C ends, as shells have it
 # As the option is written.
 HIDDEN = ",".join(map(str, DEFAULT_HIDDEN))
 
@@ -73,7 +74,10 @@ def train(
     compile: Compile = False,
     out: Out = Path("model.safetensors"),
 ) -> None:
-    """Train a network on a table, score it on rows it has not seen, and save it."""
+    """Train a network on a table, score it on rows it has not seen, and save it.
+
+    Ctrl-C ends the training: what is trained by then is scored and saved.
+    """
     settings = Settings(optimizer, lr, init, epochs, batch_size, clip, seed)
     if not out.parent.is_dir():
         raise ArgumentError(f"--out {out}: there is no folder {out.parent}", fix="make it first")
@@ -92,8 +96,10 @@ def train(
 
     start = time.perf_counter()
     training = fit(spec, settings, table, train_rows, is_compiled=compile)
-    last = follow(training, sys.stdout)
+    last, is_interrupted = follow(training, sys.stdout)
     seconds = time.perf_counter() - start
+    if is_interrupted:
+        print(f"interrupted in epoch {last.epoch} of {last.n_epochs}: saving what is trained")
 
     answers = last.model.answers(last.model.outputs(table))
     io.save(out, last.model, spec.metadata())
@@ -101,15 +107,17 @@ def train(
     print(f"training {score(last.model, answers, table, train_rows)}")
     print(f"test {score(last.model, answers, table, test_rows)}")
     print(f"saved {out}")
+    if is_interrupted:
+        raise typer.Exit(INTERRUPTED)
 
 
 def _announce(spec: Spec, n_train: int, n_test: int) -> None:
     kind = f"{len(spec.classes)} classes" if spec.classes else "numbers"
-    n_weights = sum((a + 1) * b for a, b in zip(spec.widths, spec.widths[1:], strict=False))
     print(f"{spec.task}: {spec.target!r} ({kind}) from {listed(spec.columns, 4)}")
     print(f"{n_train} rows for training, {n_test} for test")
     print(
-        f"network {' > '.join(map(str, spec.widths))}, {spec.activation}, {n_weights:,} parameters",
+        f"network {' > '.join(map(str, spec.widths))}, {spec.activation}, "
+        f"{spec.n_parameters:,} parameters",
         flush=True,
     )
 

@@ -19,7 +19,8 @@ import numpy as np
 from pullback import tree
 from pullback.compile.garbage import uncollected
 from pullback.control.call import call
-from pullback.core.array import Array, current_trace
+from pullback.core.array import Array, as_array, current_trace
+from pullback.core.foreign import refuse_foreign
 from pullback.core.graph import Graph
 from pullback.core.source import here
 from pullback.core.types import ArrayType, type_of
@@ -237,6 +238,7 @@ class Compiled(Wrapper):
     @staticmethod
     def kind(leaf: Any) -> Any:
         """Shape and dtype of an array; the class of a Python scalar, which promotes weakly."""
+        refuse_foreign(type(leaf), "compile: an argument")
         if isinstance(leaf, (np.ndarray, np.generic, Array)):
             return leaf.shape, leaf.dtype
         if isinstance(leaf, (bool, int, float)):
@@ -269,7 +271,7 @@ class Compiled(Wrapper):
             shape[:] = [out_structure]
             n_outputs[:] = [len(outputs)]
             states = [generator.state for generator in generators((args, kwargs))]
-            return [y if hasattr(y, "dtype") else np.asarray(y) for y in (*outputs, *states)]
+            return list(map(as_array, (*outputs, *states)))
 
         try:
             staged = prune(stage(flat, types, "compile", examples))

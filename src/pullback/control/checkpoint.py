@@ -16,7 +16,7 @@ from pullback import tree
 from pullback.analysis.cost import graph_flops
 from pullback.control.call import float_cotangents, front_batch
 from pullback.control.graphs import batch_graph, jvp_graph, vjp_graphs
-from pullback.core.array import Array
+from pullback.core.array import Array, as_array
 from pullback.core.graph import Graph, GraphBuilder
 from pullback.core.primitive import ForwardRule, Primitive, Sample, registry
 from pullback.core.types import ArrayType, type_of
@@ -89,7 +89,7 @@ class Checkpointed(Wrapper):
             pos, named = tree.unflatten(structure, full)
             outputs, out_structure = tree.flatten(self.fun(*pos, **named))
             shapes[:] = [out_structure]
-            return [y if hasattr(y, "dtype") else np.asarray(y) for y in outputs]
+            return list(map(as_array, outputs))
 
         try:
             with ConcreteTrace("checkpoint") as trace:

@@ -11,6 +11,7 @@ from pullback import tree
 from pullback.analysis.cost import graph_flops
 from pullback.control.call import float_cotangents, front_batch
 from pullback.control.graphs import batch_graph, jvp_graph, vjp_graphs
+from pullback.core.array import as_array
 from pullback.core.graph import Graph, Variable
 from pullback.core.primitive import ForwardRule, Primitive, Sample
 from pullback.core.source import here
@@ -21,10 +22,6 @@ from pullback.transforms.jvp import zeros
 from pullback.transforms.stage import Staged, stage
 
 __all__ = ["cond", "while_loop"]
-
-
-def as_array(value: Any) -> Any:
-    return value if hasattr(value, "dtype") else np.asarray(value)
 
 
 def cond(

@@ -10,7 +10,7 @@ import numpy as np
 
 from pullback import tree
 from pullback.control.call import front_batch
-from pullback.core.array import Array
+from pullback.core.array import Array, as_array
 from pullback.core.primitive import ForwardRule, Primitive, Sample
 from pullback.core.source import here
 from pullback.core.types import ArrayType, type_of
@@ -21,10 +21,6 @@ from pullback.transforms.stage import Staged, stage
 from pullback.transforms.vjp import VJPTrace, backward
 
 __all__ = ["custom_jvp", "custom_vjp"]
-
-
-def as_array(value: Any) -> Any:
-    return value if hasattr(value, "dtype") else np.asarray(value)
 
 
 class FlatRules:

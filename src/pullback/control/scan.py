@@ -15,6 +15,7 @@ from pullback import tree
 from pullback.analysis.cost import graph_flops
 from pullback.control.call import float_cotangents, front_batch
 from pullback.control.graphs import batch_graph, jvp_graph, vjp_graphs
+from pullback.core.array import as_array
 from pullback.core.graph import Graph
 from pullback.core.primitive import ForwardRule, Primitive, Sample
 from pullback.core.source import here
@@ -58,8 +59,8 @@ def scan(
     >>> float(last), sums
     (6.0, array([1., 3., 6.]))
     """
-    carry, carry_structure = tree.flatten(tree.map(_as_array, init))
-    rows, row_structure = tree.flatten(tree.map(_as_array, xs))
+    carry, carry_structure = tree.flatten(tree.map(as_array, init))
+    rows, row_structure = tree.flatten(tree.map(as_array, xs))
     n = _length(rows, length)
     out_structure: list[tree.TreeDef] = []
 
@@ -83,7 +84,7 @@ def scan(
             )
         outputs, structure = tree.flatten(result[1])
         out_structure[:] = [structure]
-        return [*map(_as_array, next_carry), *map(_as_array, outputs)]
+        return [*map(as_array, next_carry), *map(as_array, outputs)]
 
     carry_types = [type_of(c) for c in carry]
     row_types = [ArrayType(type_of(x).shape[1:], type_of(x).dtype) for x in rows]
@@ -110,10 +111,6 @@ def scan(
         tree.unflatten(carry_structure, results[: len(carry)]),
         tree.unflatten(out_structure[0], results[len(carry) :]),
     )
-
-
-def _as_array(value: Any) -> Any:
-    return value if hasattr(value, "dtype") else np.asarray(value)
 
 
 def _length(rows: Sequence[Any], length: int | None) -> int:

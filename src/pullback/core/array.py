@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
+from pullback.core.foreign import plain_array, refuse_foreign_in, refuse_reading
 from pullback.core.source import here
 from pullback.core.types import ArrayType, Shape, type_of
 from pullback.errors import (
@@ -37,6 +38,7 @@ __all__ = [
     "EVALUATE",
     "Array",
     "Trace",
+    "as_array",
     "bind",
     "current_trace",
     "functions",
@@ -274,6 +276,7 @@ class Array:
 
     __slots__ = ("__weakref__", "alias", "aux", "scope", "trace", "value")
     __array_priority__ = 1000.0
+    __pullback_plain__ = True
 
     def __init__(self, trace: Trace, value: Any, aux: Any = None) -> None:
         self.trace = trace
@@ -389,6 +392,9 @@ class Array:
         return ufunc_methods[method](ufunc, *inputs, **kwargs)
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        for value in (*args, *kwargs.values()):
+            if type(value) not in PLAIN:
+                refuse_foreign_in(value)
         traced = functions.get(function)
         if traced is None:
             name = f"{getattr(function, '__module__', 'numpy')}.{function.__name__}"
@@ -407,6 +413,7 @@ class Array:
             known = self.trace.known(self)
             if known is not None:
                 return known
+            refuse_reading()
             source = here()
             text = source.text if source else ""
             effect = "would cut its gradient"
@@ -485,13 +492,18 @@ def operand(value: Any) -> Any:
     """``value`` as an operand: arrays and scalars as they are, nested sequences as arrays."""
     if isinstance(value, (Array, np.generic, bool, int, float)):
         return value
-    if isinstance(value, np.ndarray):
-        return np.asarray(value)
     if any(type(part) is Array for part in _parts(value)):
         return functions[np.array](value)
-    converted = np.asarray(value)
+    converted = plain_array(value)
     type_of(converted)
     return converted
+
+
+def as_array(value: Any, path: str = "an operand") -> Any:
+    """``value`` with a shape and a dtype: arrays and NumPy's scalars stay as they are."""
+    if type(value) is Array or isinstance(value, np.generic):
+        return value
+    return plain_array(value, path)
 
 
 def _parts(value: Any) -> Iterator[Any]:

@@ -12,9 +12,18 @@ import numpy as np
 
 __all__ = ["Origin", "Source", "here", "is_own", "origin"]
 
+_HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_NUMPY = os.path.dirname(os.path.abspath(np.__file__))
+# Libraries that call the user's functions, or NumPy on the user's behalf. Found by the folder in
+# which NumPy is installed, so that none is imported for its address.
+_LIBRARIES = ("joblib", "matplotlib", "pandas", "scipy", "sklearn", "xarray")
 _OWN_FOLDERS = tuple(
-    os.path.dirname(os.path.abspath(path)) + os.sep
-    for path in (os.path.dirname(__file__), np.__file__)
+    folder + os.sep
+    for folder in (
+        _HERE,
+        _NUMPY,
+        *(os.path.join(os.path.dirname(_NUMPY), name) for name in _LIBRARIES),
+    )
 )
 _is_own: dict[str, bool] = {}
 
@@ -62,14 +71,14 @@ Origin = tuple[CodeType, int]
 
 
 def is_own(code: CodeType) -> bool:
-    """Whether ``code`` belongs to Pullback, NumPy or the import machinery, not to the user."""
+    """Whether ``code`` belongs to Pullback, to a library around NumPy or to Python's imports."""
     file = code.co_filename
     own = _is_own[file] = file.startswith((*_OWN_FOLDERS, "<frozen"))
     return own
 
 
 def origin(depth: int = 1) -> Origin | None:
-    """The innermost line outside Pullback and NumPy that led to this call, unread.
+    """The innermost line of the user that led to this call, unread.
 
     ``depth`` frames, this one included, are known to be inside and are not looked at.
     """
@@ -86,7 +95,7 @@ def origin(depth: int = 1) -> Origin | None:
 
 
 def here(inside: int = 0) -> Source | None:
-    """The innermost line outside Pullback and NumPy that led to this call.
+    """The innermost line of the user that led to this call: outside Pullback, NumPy and SciPy.
 
     The last ``inside`` callers are known to be Pullback's, and are not looked at.
     """

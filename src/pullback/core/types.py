@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from pullback.core.foreign import refuse_foreign
 from pullback.errors import DTypeError
 
 __all__ = ["ArrayType", "Shape", "is_differentiable", "type_of"]
@@ -71,6 +72,7 @@ def type_of(value: Any) -> ArrayType:
             else (np.int64 if isinstance(value, int) else np.float64)
         )
         return ArrayType((), weak_dtype, weak=True)
+    refuse_foreign(type(value))
     dtype = getattr(value, "dtype", None)
     if not isinstance(dtype, np.dtype) or dtype.kind not in "biuf":
         raise DTypeError(

@@ -60,7 +60,7 @@ def _normalize(key: Any, shape: tuple[int, ...]) -> tuple[list[Any], bool]:
 
 
 def _index_array(item: Any) -> Any:
-    if not isinstance(item, (np.ndarray, Array)):
+    if type(item) not in (np.ndarray, Array):
         item = operand(item)
         item = item if hasattr(item, "dtype") else np.asarray(item)
     if item.size == 0 and item.dtype.kind == "f" and not isinstance(item, Array):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import TextIO
 
@@ -21,17 +20,25 @@ def describe(progress: Progress, digits: int = 2) -> str:
     )
 
 
-def follow(training: Iterable[Progress], stream: TextIO) -> Progress:
-    """Run a training to its end, show it on ``stream``, and return where it stands then.
+def follow(training: Iterable[Progress], stream: TextIO) -> tuple[Progress, bool]:
+    """Run a training, show it on ``stream``; where it stands then, and whether Ctrl-C ended it.
 
     Raises:
         ArgumentError: if there is nothing to run.
+        KeyboardInterrupt: if it is interrupted before its first step is done.
     """
     show = _live if stream.isatty() else _lines
-    ended = deque(show(training, stream), maxlen=1)
-    if not ended:
+    last, is_interrupted = None, False
+    try:
+        for progress in show(training, stream):
+            last = progress
+    except KeyboardInterrupt:
+        if last is None:
+            raise
+        is_interrupted = True
+    if last is None:
         raise ArgumentError("the training has no steps", fix="give it rows and epochs")
-    return ended[0]
+    return last, is_interrupted
 
 
 def _epoch(progress: Progress) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -13,7 +15,7 @@ from pullback import tree
 from pullback.errors import ArgumentError, DataError, SnapshotError
 from pullback.nn import functional, init
 from pullback.nn.layers import Sequential, mlp
-from pullback.train.table import Table, listed
+from pullback.train.table import LARGEST, Table, listed
 
 __all__ = [
     "ACTIVATIONS",
@@ -70,6 +72,11 @@ class Spec:
         """Of the network: inputs, hidden layers, outputs."""
         return (len(self.columns), *self.hidden, len(self.classes) or 1)
 
+    @property
+    def n_parameters(self) -> int:
+        """Weights and biases of the network."""
+        return sum((a + 1) * b for a, b in pairwise(self.widths))
+
     def network(self, rng: np.random.Generator, initializer: str) -> Sequential:
         """A network with random weights."""
         return mlp(
@@ -104,11 +111,14 @@ class Spec:
         return {"pullback": FORMAT, "spec": json.dumps(dataclasses.asdict(self))}
 
     @classmethod
-    def from_metadata(cls, metadata: Mapping[str, str], path: str) -> Spec:
-        """Undo :meth:`metadata`; ``path`` is for messages.
+    def from_metadata(
+        cls, metadata: Mapping[str, str], path: str, n_bytes: float = math.inf
+    ) -> Spec:
+        """Undo :meth:`metadata`; ``path`` is for messages, ``n_bytes`` the size of the file.
 
         Raises:
-            SnapshotError: if the text was not written by :meth:`metadata`.
+            SnapshotError: if the text was not written by :meth:`metadata`, or if the network that
+                it describes has more weights than ``n_bytes`` can hold.
         """
         if metadata.get("pullback") != FORMAT:
             raise SnapshotError(
@@ -117,8 +127,13 @@ class Spec:
                 fix="train the model again",
             )
         try:
-            return cls(**_checked(json.loads(metadata["spec"])))
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            spec = cls(**_checked(json.loads(metadata["spec"])))
+            if spec.n_parameters * np.dtype(DTYPE).itemsize > n_bytes:
+                raise ValueError(
+                    f"it describes {spec.n_parameters:,} parameters, the file has {n_bytes:,} bytes"
+                )
+            return spec
+        except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
             raise SnapshotError(
                 f"{path}: the description of the model is damaged",
                 details=[str(error)],
@@ -128,13 +143,20 @@ class Spec:
 
 def _checked(fields: dict[str, Any]) -> dict[str, Any]:
     """Fields of a Spec from JSON; a TypeError, ValueError or KeyError if they cannot be."""
-    for words in ([fields["target"]], fields["columns"], fields["ignored"]):
-        if not all(isinstance(word, str) for word in words):
-            raise TypeError("names of columns are text")
-    if not all(isinstance(width, int) and width > 0 for width in fields["hidden"]):
+    lists = {name: fields[name] for name in ("columns", "ignored", "classes", "hidden")}
+    for name, values in lists.items():
+        if not isinstance(values, list) or (len(set(values)) < len(values) and name != "hidden"):
+            raise TypeError(f"{name} is a list of different values")
+    if not all(
+        type(word) is str for word in (fields["target"], *lists["columns"], *lists["ignored"])
+    ):
+        raise TypeError("names of columns are text")
+    if not all(type(width) is int and width > 0 for width in lists["hidden"]):
         raise TypeError("widths are positive whole numbers")
+    if {*map(type, lists["classes"])} not in (set(), {int}, {str}):
+        raise TypeError("classes are whole numbers or text")
     choice("activation", fields["activation"], ACTIVATIONS)
-    n_classes = len(fields["classes"])
+    n_classes = len(lists["classes"])
     if n_classes == 1 or fields["task"] != ("classification" if n_classes else "regression"):
         raise ValueError("a classification has two classes or more, a regression none")
     return {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
@@ -177,8 +199,45 @@ class Model:
                 details=[f"the model knows: {listed(self.spec.columns)}"],
                 fix="remove the column, or train with it",
             )
-        result: Array = self.network(self.inputs(table.features(self.spec.columns)))
+        features = table.features(self.spec.columns)
+        with np.errstate(over="ignore", invalid="ignore"):  # refused below, with their place
+            inputs = self.inputs(features)
+            result: Array = self.network(inputs)
+        self._check_finite(table, features, inputs, result)
         return result
+
+    def _check_finite(self, table: Table, features: Array, inputs: Array, outputs: Array) -> None:
+        for row, column in np.argwhere(~np.isfinite(inputs))[:1]:
+            raise DataError(
+                f"{table.place(int(row), self.spec.columns[column])}: {features[row, column]} is "
+                "too far from what the model was trained on",
+                details=[f"there: {self.mean[column]:g}, give or take {self.std[column]:g}"],
+                fix="correct the value, or train again with such rows",
+            )
+        for row in np.flatnonzero(~np.isfinite(outputs).all(axis=1))[:1]:
+            raise DataError(
+                f"{table.source}, row {row + 1}: the network's answer is no finite number",
+                fix="leave the row out, or train again with such rows",
+            )
+
+    def check(self, path: str) -> None:
+        """Look at the numbers of a model that was read; ``path`` is for messages.
+
+        Raises:
+            SnapshotError: if one is not finite, or a scale is not positive.
+        """
+        for name, leaf in zip(tree.paths(self), tree.leaves(self), strict=True):
+            if not np.isfinite(leaf).all():
+                reason = f"{name.lstrip('.')} holds NaN or an infinity"
+            elif name.endswith("std") and not (leaf > 0).all():
+                reason = f"{name.lstrip('.')} holds {leaf.min()}, and divides by it"
+            else:
+                continue
+            raise SnapshotError(
+                f"{path}: this model cannot answer",
+                details=[reason],
+                fix="train the model again, or restore the file from a copy",
+            )
 
     def answers(self, outputs: Array) -> Array:
         """Outputs as values of the target: numbers, or positions in ``spec.classes``."""
@@ -231,6 +290,7 @@ def describe(
             fix="give the table at least one feature",
         )
     table.features(columns)
+    _check_spread(table, columns)
     if task == "auto":
         task = "regression" if values.dtype.kind == "f" else "classification"
     classes: tuple[int | str, ...] = ()
@@ -238,6 +298,7 @@ def describe(
         classes = _classes(table, target, values)
     else:
         table.numbers(target)
+        _check_spread(table, [target])
     return Spec(
         columns=columns,
         target=target,
@@ -247,6 +308,17 @@ def describe(
         hidden=hidden,
         activation=activation,
     )
+
+
+def _check_spread(table: Table, names: Sequence[str]) -> None:
+    for name in names:
+        spread = float(np.ptp(table.numbers(name)))
+        if 0 < spread < 1 / LARGEST:
+            raise DataError(
+                f"{table.source}: the values of column {name!r} differ by {spread:g} at most, and "
+                "the squares of such differences are 0",
+                fix="multiply the column by a large number",
+            )
 
 
 def _classes(table: Table, target: str, values: Array) -> tuple[int | str, ...]:

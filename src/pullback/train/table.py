@@ -8,20 +8,27 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import io
 import math
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from pullback.errors import DataError
+from pullback.files import TooLargeError, opened
 
 __all__ = ["Table", "read_table"]
 
 Cells = np.ndarray[Any, Any]
 MISSING = {"", "?", "na", "n/a", "nan", "null", "none"}
+MOST_BYTES = 2 << 30  # of a file, of what an npz file unpacks to, and of a column of text
+MOST_COLUMNS = 100_000
+LARGEST = 1e150  # numbers whose squares, which training sums up, are finite
+MEMBER = ".npy"  # ends the name of an array in an npz file
 DIGITS = "digits"
 DIGITS_TARGET = "digit"
 
@@ -97,7 +104,8 @@ def read_table(source: str) -> Table:
 
     A CSV file is comma-separated UTF-8 text whose first line names the columns. In an npz file
     every array has one entry per row; an array with more axes becomes the columns ``name[0]``,
-    ``name[1]``, ...
+    ``name[1]``, ... Limits are checked before memory is taken: 2 GiB of a file and of what it
+    unpacks to, 100,000 columns, and numbers of at most 1e150, whose squares are finite.
 
     Raises:
         DataError: naming the row and the column of a missing value, or what is wrong with the
@@ -117,7 +125,10 @@ def read_table(source: str) -> Table:
             f"{source}: unknown kind of data", fix="give 'digits', a .csv file or an .npz file"
         )
     try:
-        return readers[path.suffix.lower()](path)
+        with opened(path, MOST_BYTES) as file:
+            return readers[path.suffix.lower()](path, file)
+    except TooLargeError as error:
+        raise DataError(f"{source}: {error}", fix="train on a part of the rows") from error
     except FileNotFoundError as error:
         raise DataError(f"{source}: there is no such file", fix="check the path") from error
     except OSError as error:
@@ -143,15 +154,17 @@ def _digits() -> Table:
 
 
 # -- CSV ------------------------------------------------------------------------------------------
-def _read_csv(path: Path) -> Table:
+def _read_csv(path: Path, file: BinaryIO) -> Table:
     header: list[str] = []
     rows: list[list[str]] = []
     lines: list[int] = []
+    line = 1
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file, strict=True)
-            line = 1
+        with io.TextIOWrapper(file, newline="", encoding="utf-8-sig") as text:
+            reader = csv.reader(text, strict=True)
             for cells in reader:
+                if any("\0" in cell for cell in cells):
+                    raise csv.Error("a NUL byte, which no text has")
                 if not header:
                     header = _header(path, cells)
                 elif cells:
@@ -162,7 +175,9 @@ def _read_csv(path: Path) -> Table:
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 text", fix="save it as UTF-8") from error
     except csv.Error as error:
-        raise DataError(f"{path}, line {line}: {error}", fix="repair the quotes") from error
+        raise DataError(
+            f"{path}, line {line}: {error}", fix="repair the line: look at its quotes first"
+        ) from error
     if not rows:
         raise DataError(
             f"{path} has no rows" if header else f"{path} is empty",
@@ -186,13 +201,23 @@ def _header(path: Path, cells: list[str]) -> list[str]:
         raise DataError(
             f"{path}: the columns are not separated by commas", fix="save it with commas"
         )
+    _check_columns(str(path), len(names))
+    seen: set[str] = set()
     for j, name in enumerate(names):
-        if not name or name in names[:j]:
+        if not name or name in seen:
             reason = f"is named {name!r}, as another is" if name else "has no name"
             raise DataError(
                 f"{path}: column {j + 1} {reason}", fix="give every column its own name"
             )
+        seen.add(name)
     return names
+
+
+def _check_columns(source: str, n: int) -> None:
+    if n > MOST_COLUMNS:
+        raise DataError(
+            f"{source}: {n} columns, more than {MOST_COLUMNS}", fix="leave some of them out"
+        )
 
 
 def _check_width(path: Path, row: int, line: int, cells: list[str], header: list[str]) -> None:
@@ -216,6 +241,12 @@ def _parsed(table: Table, name: str, cells: Sequence[str]) -> Cells:
             raise _missing(table.place(row, name), cell)
     numbers = [_number(cell) for cell in cells]
     if any(number is None for number in numbers):
+        row = max(range(len(cells)), key=lambda i: len(cells[i]))
+        if len(cells) * len(cells[row]) * np.dtype("U1").itemsize > MOST_BYTES:
+            raise DataError(  # since all of them take as much memory as the longest
+                f"{table.place(row, name)}: a text of {len(cells[row])} characters is too long",
+                fix="shorten it, or leave the column out",
+            )
         return np.array(cells, dtype=str)
     if all(isinstance(number, int) for number in numbers):
         return np.array(numbers, dtype=np.int64)
@@ -230,16 +261,18 @@ def _number(cell: str) -> int | float | None:
             continue
         # Python also reads 1_000; a whole number beyond 64 bits is kept as a float.
         if "_" not in cell:
-            return number if isinstance(number, float) or abs(number) < 2**63 else float(number)
+            return number if isinstance(number, float) or abs(number) < 2**63 else float(cell)
     return None
 
 
 def _finite(table: Table, name: str, values: Cells) -> Cells:
-    for row in np.flatnonzero(~np.isfinite(values)):
+    for row in np.flatnonzero(~(np.abs(values) <= LARGEST)):
         if math.isnan(values[row]):
             raise _missing(table.place(int(row), name), "nan")
+        is_finite = math.isfinite(values[row])
+        reason = f"is larger than {LARGEST:g}" if is_finite else "is not a finite number"
         raise DataError(
-            f"{table.place(int(row), name)}: {values[row]} is not a finite number",
+            f"{table.place(int(row), name)}: {values[row]} {reason}",
             fix="replace it, or leave the row out",
         )
     return values
@@ -253,14 +286,20 @@ def _missing(place: str, cell: str) -> DataError:
 
 
 # -- npz ------------------------------------------------------------------------------------------
-def _read_npz(path: Path) -> Table:
+def _read_npz(path: Path, file: BinaryIO) -> Table:
     try:
-        with path.open("rb") as stream:
-            file = np.load(stream, allow_pickle=False)
-            if isinstance(file, np.ndarray):
-                raise ValueError("it holds one array without a name")
-            arrays = {name: file[name] for name in file.files}
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        if file.read(len(np.lib.format.MAGIC_PREFIX)) == np.lib.format.MAGIC_PREFIX:
+            raise ValueError("it holds one array without a name")
+        with zipfile.ZipFile(file) as archive:
+            _check_members(path, archive.infolist())
+            arrays = {
+                info.filename.removesuffix(MEMBER): _member(path, archive, info)
+                for info in archive.infolist()
+            }
+    except (ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        # RuntimeError, and NotImplementedError which is one: encrypted, an unknown compression.
+        if isinstance(error, DataError):
+            raise
         raise DataError(
             f"{path} is damaged, or no npz file of plain arrays",
             details=[str(error)],
@@ -273,10 +312,55 @@ def _read_npz(path: Path) -> Table:
             details=[f"{name}: {array.dtype} {array.shape}" for name, array in arrays.items()],
             fix="save arrays whose first axis counts the examples",
         )
+    _check_columns(str(path), sum(math.prod(array.shape[1:]) for array in arrays.values()))
     table = Table(str(path), {})
     for name, array in arrays.items():
         _add_columns(table, name, array)
     return table
+
+
+def _check_members(path: Path, members: Sequence[zipfile.ZipInfo]) -> None:
+    names = [info.filename for info in members]
+    if foreign := [name for name in names if not name.endswith(MEMBER)]:
+        raise DataError(
+            f"{path}: {foreign[0]!r} in it is no array",
+            fix="write the file with numpy.savez(path, x=..., y=...)",
+        )
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DataError(
+            f"{path}: two arrays in it are named {twice.removesuffix(MEMBER)!r}",
+            fix="give every array its own name",
+        )
+    if (n_bytes := sum(info.file_size for info in members)) > MOST_BYTES:
+        raise DataError(
+            f"{path} unpacks to {n_bytes} bytes, the most that is read is {MOST_BYTES}",
+            fix="train on a part of the rows",
+        )
+
+
+def _member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Cells:
+    """An array of an npz file, whose header must fit its bytes."""
+    lib = np.lib.format
+    with archive.open(info) as member:
+        version = lib.read_magic(member)
+        if version > (2, 0):
+            raise ValueError(f"an array of the version {version} of the format")
+        read_header = lib.read_array_header_1_0 if version == (1, 0) else lib.read_array_header_2_0
+        shape, _, dtype = read_header(member)
+        n_bytes = math.prod(shape) * dtype.itemsize
+        n_left = info.file_size - member.tell()
+        if dtype.hasobject:
+            raise ValueError(f"{info.filename} holds Python objects")
+        if min(shape, default=0) < 0 or n_bytes != n_left or not dtype.itemsize:
+            raise DataError(
+                f"{path}: array {info.filename.removesuffix(MEMBER)!r} is said to be {dtype} "
+                f"{shape}, and has {n_left} bytes",
+                fix="write the file with numpy.savez(path, x=..., y=...)",
+            )
+    with archive.open(info) as member:
+        array: Cells = lib.read_array(member, allow_pickle=False)
+    return array
 
 
 def _add_columns(table: Table, name: str, array: Cells) -> None:
@@ -286,7 +370,6 @@ def _add_columns(table: Table, name: str, array: Cells) -> None:
             f"{table.source}: array {name!r} has dtype {array.dtype}",
             fix="save numbers, or text for a target",
         )
-    array = array.astype(kinds[array.dtype.kind], copy=False)
     if array.ndim == 1:
         entries = {name: array}
     else:
@@ -295,6 +378,19 @@ def _add_columns(table: Table, name: str, array: Cells) -> None:
             f"{name}[{','.join(map(str, place))}]": array[(slice(None), *place)] for place in places
         }
     for column, values in entries.items():
+        if column in table.columns:
+            raise DataError(
+                f"{table.source}: two columns are named {column!r}",
+                details=[f"an array of this name, and a column of the array {name!r}"],
+                fix="rename one of the arrays",
+            )
+        if values.dtype.kind == "u" and values.dtype.itemsize == 8 and values.max() >= 2**63:
+            row = int(np.argmax(values))
+            raise DataError(
+                f"{table.place(row, column)}: {values[row]} needs more than 63 bits",
+                fix="save the array as float64",
+            )
+        values = values.astype(kinds[values.dtype.kind], copy=False)
         table.columns[column] = (
             _finite(table, column, values) if values.dtype.kind == "f" else values
         )

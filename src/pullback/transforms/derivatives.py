@@ -9,11 +9,17 @@ import numpy as np
 import optree
 
 from pullback import tree
-from pullback.core.array import EVALUATE, Array
+from pullback.core.array import EVALUATE, Array, as_array
 from pullback.core.source import here
 from pullback.core.types import ArrayType, type_of
 from pullback.core.wrapper import Wrapper
-from pullback.errors import ArgumentError, DTypeError, NotDifferentiableError, ShapeError
+from pullback.errors import (
+    ArgumentError,
+    DTypeError,
+    ForeignArrayError,
+    NotDifferentiableError,
+    ShapeError,
+)
 from pullback.ops import identity
 from pullback.random import advance
 from pullback.transforms.batch import batch_flat
@@ -28,14 +34,14 @@ Function = Callable[..., Any]
 LEAF = tree.flatten(0.0)[1]
 
 
-def as_array(value: Any, path: str) -> Any:
+def as_leaf(value: Any, path: str) -> Any:
     """One leaf of a differentiated argument as a floating array; refuses the rest."""
     if type(value) is Array:
         if value.alias is not None:
             value.alias.refresh(value)
         result: Any = value.value if value.trace is EVALUATE else value
     else:
-        result = value if isinstance(value, (np.ndarray, np.generic)) else np.asarray(value)
+        result = as_array(value, path)
     if result.dtype.kind != "f":
         if result.dtype.kind not in "biu":
             raise DTypeError(
@@ -54,12 +60,12 @@ def as_leaves(args: Any, names: str) -> tuple[list[Any], tree.TreeDef]:
     leaves, structure = tree.flatten(args)
     try:
         return [
-            leaf if type(leaf) is np.ndarray and leaf.dtype.kind == "f" else as_array(leaf, "")
+            leaf if type(leaf) is np.ndarray and leaf.dtype.kind == "f" else as_leaf(leaf, "")
             for leaf in leaves
         ], structure
-    except (DTypeError, NotDifferentiableError):
+    except (DTypeError, ForeignArrayError, NotDifferentiableError):
         paths = tree.paths(args, names)
-        return [as_array(leaf, path) for leaf, path in zip(leaves, paths, strict=True)], structure
+        return [as_leaf(leaf, path) for leaf, path in zip(leaves, paths, strict=True)], structure
 
 
 def released(value: Any) -> Any:
@@ -284,7 +290,7 @@ def match(given: Any, types: Sequence[ArrayType], structure: tree.TreeDef, what:
         )
     arrays = []
     for leaf, type in zip(leaves, types, strict=True):
-        leaf = leaf if hasattr(leaf, "dtype") else np.asarray(leaf, type.dtype)
+        leaf = as_array(leaf, f"a {what}")
         if np.shape(leaf) != type.shape:
             raise ShapeError(
                 f"a {what} of shape {np.shape(leaf)} does not fit {type}",
@@ -437,7 +443,7 @@ class Batched(Wrapper):
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         leaves, structure = tree.flatten(args)
         axes = spread(self.in_axes, args, "in_axes")
-        leaves = [leaf if hasattr(leaf, "dtype") else np.asarray(leaf) for leaf in leaves]
+        leaves = list(map(as_array, leaves))
         axes = [
             axis if axis is None else axis_in(axis, np.ndim(leaf))
             for axis, leaf in zip(axes, leaves, strict=True)
