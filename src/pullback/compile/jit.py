@@ -28,7 +28,8 @@ from pullback.core.wrapper import Wrapper
 from pullback.errors import ArgumentError, CompileError, DTypeError
 from pullback.random import generators
 from pullback.transforms.evaluate import evaluate
-from pullback.transforms.outside import Outside, Readings
+from pullback.transforms.outside import Outside
+from pullback.transforms.readings import Readings
 from pullback.transforms.stage import StageTrace, prune, stage
 
 __all__ = ["Compiled"]

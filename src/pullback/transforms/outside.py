@@ -21,6 +21,7 @@ import site
 import sys
 import sysconfig
 from collections.abc import Callable
+from operator import itemgetter
 from types import (
     BuiltinFunctionType,
     CellType,
@@ -35,16 +36,16 @@ import numpy as np
 
 from pullback import tree
 from pullback.core.array import Array, current_trace
-from pullback.core.guard import fingerprint
+from pullback.core.foreign import has_own_rules
 from pullback.core.source import here, is_own
 from pullback.core.wrapper import Wrapper
 from pullback.errors import StagingError
 from pullback.random import Generator
-from pullback.transforms.stage import Staged, StageTrace, lying
+from pullback.transforms.readings import NUMBERS, Readings, Watch, are_numbers, contents, through
+from pullback.transforms.stage import Staged, StageTrace
 
-__all__ = ["Outside", "Readings"]
+__all__ = ["Outside"]
 
-NUMBERS = (bool, int, float, complex, str, bytes, type(None), np.generic)
 GENERATORS = (
     np.random.Generator,
     np.random.RandomState,
@@ -60,6 +61,8 @@ LIBRARIES = tuple(
         site.getusersitepackages(),
     }
 )
+STORES = (MemberDescriptorType, functools.cached_property)  # descriptors that compute nothing anew
+PLAIN_OBJECTS = ("types.SimpleNamespace", "argparse.Namespace")  # hold what users put into them
 # Special methods that Python itself calls to make or to look into objects.
 LEFT_ALONE = frozenset(
     {f"__{name}__" for name in ("class", "new", "init", "del", "getattribute", "getattr")}
@@ -77,6 +80,8 @@ def is_library(file: str | None) -> bool:
 
 def is_users(cls: type) -> bool:
     """Whether a class is written in Python by the user."""
+    if f"{cls.__module__}.{cls.__name__}" in PLAIN_OBJECTS:
+        return True
     module = sys.modules.get(cls.__module__)
     file = getattr(module, "__file__", None)
     if cls.__module__ in sys.builtin_module_names or not cls.__flags__ & (1 << 9):
@@ -86,97 +91,6 @@ def is_users(cls: type) -> bool:
 
 def is_own_file(file: str) -> bool:
     return is_own(compile("", file, "exec"))
-
-
-class Watch:
-    """A place outside, and what was found there."""
-
-    __slots__ = ("found", "look")
-
-    def __init__(self, look: Callable[[], Any], found: Any) -> None:
-        self.look = look
-        self.found = found
-
-    def is_same(self) -> bool:
-        """Whether the same is found there now; equal numbers of one type are the same."""
-        try:
-            now = self.look()
-        except (AttributeError, LookupError, ValueError):
-            return False
-        if now is self.found:
-            return True
-        same_type = type(now) is type(self.found) and isinstance(now, NUMBERS)
-        return same_type and bool(now == self.found)
-
-
-class Readings:
-    """What a staged function has read from outside, and whether it holds still."""
-
-    def __init__(
-        self,
-        staged: Staged,
-        watches: list[Watch],
-        pinned: list[tuple[Any, Any]],
-        slots: dict[int, list[int]],
-    ) -> None:
-        self.staged = staged
-        self.watches = watches
-        self.pinned = pinned
-        self.slots = slots
-        self.scattered = [
-            i
-            for i, value in enumerate(staged.captured)
-            if type(value) is np.ndarray and not is_in_a_row(value)
-        ]
-
-    def are_current(self) -> bool:
-        """Whether what was staged is what would be staged now. Arrays are replaced by new ones."""
-        for watch in self.watches:
-            if not (watch.is_same() or self.follow(watch)):
-                return False
-        return all(fingerprint(array) == content for array, content in self.pinned)
-
-    def follow(self, watch: Watch) -> bool:
-        """Take the new array that was put in a place in the stead of the old one, if it fits."""
-        old = watch.found
-        if id(old) not in self.slots:
-            return False
-        new = watch.look()
-        if type(new) is not np.ndarray:
-            return False
-        is_shared = sum(other.found is old for other in self.watches) > 1
-        if is_shared or any(array is old for array, _ in self.pinned):
-            return False
-        if (old.shape, old.strides, old.dtype) != (new.shape, new.strides, new.dtype):
-            return False
-        for i in self.slots[id(old)]:
-            self.staged.captured[i] = lying(new)[0]
-        self.slots[id(new)] = self.slots.pop(id(old))
-        watch.found = new
-        return True
-
-    def in_a_row(self) -> list[Any]:
-        """The captured values, arrays that native code cannot read in place as copies."""
-        if not self.scattered:
-            return self.staged.captured
-        values = list(self.staged.captured)
-        for i in self.scattered:
-            values[i] = np.array(values[i], dtype=values[i].dtype.newbyteorder("="), order="C")
-        return values
-
-    def seen_by(self, trace: Any) -> None:
-        """Let what is being staged further out hold only as long as this does."""
-        while trace is not None:
-            reader = getattr(trace, "reader", None)
-            if reader is not None:
-                for watch in self.watches:
-                    reader.watches[id(watch), watch.look] = Watch(watch.look, watch.found)
-                reader.trace.pinned.update({id(array): (array, was) for array, was in self.pinned})
-            trace = trace.outer
-
-
-def is_in_a_row(array: np.ndarray[Any, Any]) -> bool:
-    return array.flags.c_contiguous and array.flags.aligned and array.dtype.isnative
 
 
 class Globals(dict[str, Any]):
@@ -265,7 +179,7 @@ class Class(Proxy):
 
 
 @functools.lru_cache(maxsize=1024)
-def proxy_class(cls: type) -> type[Proxy]:
+def proxy_class(cls: Any) -> type[Proxy]:
     """A proxy with the special methods that ``cls`` has."""
 
     def forwarded(name: str) -> Callable[..., Any]:
@@ -299,7 +213,7 @@ def refuse_draw(trace: StageTrace, what: str) -> Callable[..., Any]:
 
 
 class Drawing:
-    """A random generator that refuses to draw."""
+    """A random generator that refuses to draw, or what makes one, and refuses to without a seed."""
 
     def __init__(self, trace: StageTrace, generator: Any) -> None:
         vars(self).update(_trace=trace, _generator=generator)
@@ -307,6 +221,11 @@ class Drawing:
     @property  # type: ignore[misc]
     def __class__(self) -> Any:
         return type(self._generator)
+
+    def __call__(self, seed: Any = None) -> Any:
+        if seed is None:
+            refuse_draw(self._trace, "default_rng without a seed")()
+        return self._generator(seed)
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._generator, name)
@@ -321,6 +240,7 @@ class Outside:
         trace.reader = self
         self.watches: dict[Any, Watch] = {}
         self.handed: dict[int, tuple[Any, Any]] = {}  # by identity: the thing, what stands for it
+        self.places: dict[int, Any] = {}  # where it was found first
         self.contents: dict[int, Any] = {}  # what was put into copied cells, lists, dictionaries
 
     def is_active(self) -> bool:
@@ -339,7 +259,7 @@ class Outside:
         """What stands for ``value``, which ``look()`` has found at the place named by ``key``."""
         if not self.is_active():
             return value
-        kind = type(value)
+        kind: Any = type(value)
         if kind is np.ndarray and value.dtype.kind in "fiubc":
             if look is not None:
                 self.watch(key, look, value)
@@ -348,19 +268,31 @@ class Outside:
             if look is not None:
                 self.watch(key, look, value)
             return value
-        if isinstance(value, np.ndarray):
+        if isinstance(value, np.ndarray) and (kind is np.ndarray or has_own_rules(kind)):
             self.trace.pin(value)
             return value
         if id(value) not in self.handed:
             self.handed[id(value)] = value, value  # what it holds may lead back here
-            self.handed[id(value)] = value, self.stand_in(value)
+            self.handed[id(value)] = value, self.stand_in(value, look or (lambda: value))
+            self.places[id(value)] = key
         stands = self.handed[id(value)][1]
-        if look is not None and stands is not value and issubclass(type(stands), Proxy):
+        is_held = issubclass(type(stands), Proxy) or isinstance(value, tuple)
+        if look is not None and (is_held or self.is_second_place(value, key)):
             self.watch(key, look, value)
         return stands
 
-    def stand_in(self, value: Any) -> Any:
-        kind = type(value)
+    def is_second_place(self, value: Any, key: Any) -> bool:
+        """Whether a container was found at another place before, by which it is looked at."""
+        first = self.places[id(value)]
+        is_same = first is not None and first[0] is key[0] and first[1] == key[1]
+        return not is_same and tree.is_container(value)
+
+    def stand_in(self, value: Any, look: Callable[[], Any]) -> Any:
+        kind: Any = type(value)
+        if isinstance(value, GENERATORS) or value is np.random.default_rng:
+            return Drawing(self.trace, value)
+        if isinstance(value, np.ndarray):
+            return self.trace.handle(np.asarray(value))
         if kind is FunctionType:
             return self.function(value)
         if kind is MethodType:
@@ -372,20 +304,16 @@ class Outside:
             return refuse_draw(self.trace, value.__name__) if is_draw else value
         if kind is ModuleType:
             return Module(self, value) if self.is_followed(value) else value
-        if isinstance(value, GENERATORS):
-            return Drawing(self.trace, value)
         if kind is functools.partial:
             fun, *args = (self.hand(part) for part in (value.func, *value.args))
             named = {name: self.hand(part) for name, part in value.keywords.items()}
             return functools.partial(fun, *args, **named)
-        if isinstance(value, functools._lru_cache_wrapper):
-            return self.hand(value.__wrapped__)
-        return self.container(value)
+        return self.container(value, look)
 
-    def container(self, value: Any) -> Any:
+    def container(self, value: Any, look: Callable[[], Any]) -> Any:
         """A container or an object, with what it holds handed out."""
-        kind = type(value)
-        if isinstance(value, (Generator, Array, enum.Enum, BaseException)):
+        kind: Any = type(value)
+        if isinstance(value, (Generator, Array, enum.Enum, BaseException)) or has_own_rules(kind):
             return value
         if isinstance(value, type):
             is_plain = type(value) is type and is_users(value) and not tree.is_registered(value)
@@ -395,7 +323,7 @@ class Outside:
         if isinstance(value, Wrapper):
             return value.with_parts(self.hand)
         if kind in (list, dict):
-            return self.copied(value)
+            return self.copied(value, look)
         if isinstance(value, tuple):
             parts = [self.hand(part) for part in value]
             if all(a is b for a, b in zip(parts, value, strict=True)):
@@ -405,19 +333,22 @@ class Outside:
             accessors = tree.accessors(value)
             leaves, structure = tree.flatten(value)
             parts = [
-                self.hand(leaf, (value, place.path), functools.partial(place, value))
+                self.hand(leaf, (value, place.path), functools.partial(through, look, place))
                 for leaf, place in zip(leaves, accessors, strict=True)
             ]
             changed = any(a is not b for a, b in zip(parts, leaves, strict=True))
             return tree.unflatten(structure, parts) if changed else value
-        is_followed = is_users(kind)
-        return proxy_class(kind)(self, value) if is_followed else value  # type: ignore[arg-type]
+        return proxy_class(kind)(self, value) if is_users(kind) else value
 
-    def copied(self, value: Any) -> Any:
+    def copied(self, value: Any, look: Callable[[], Any]) -> Any:
         """A list or dictionary with what it holds handed out; itself if that is all the same."""
         items = list(value.items() if type(value) is dict else enumerate(value))
+        if are_numbers(part for _, part in items):
+            self.watch((value, "all"), functools.partial(through, look, contents), contents(value))
+            return value
+        self.watch((value, "length"), functools.partial(through, look, len), len(value))
         parts = {
-            key: self.hand(part, (value, key), functools.partial(value.__getitem__, key))
+            key: self.hand(part, (value, key), functools.partial(through, look, itemgetter(key)))
             for key, part in items
         }
         if all(parts[key] is part for key, part in items):
@@ -442,7 +373,7 @@ class Outside:
         value = getattr(obj, name)
         if type(value) is MethodType and value.__self__ is obj:
             return MethodType(self.hand(value.__func__), proxy)
-        if value is not found and not isinstance(found, MemberDescriptorType):
+        if value is not found and not isinstance(found, STORES):
             return value if isinstance(value, np.ndarray) else self.hand(value)
         return self.hand(value, (obj, name), functools.partial(getattr, obj, name))
 
@@ -463,7 +394,10 @@ class Outside:
         if not is_users and not function.__closure__:
             return function
         later: list[tuple[CellType, CellType]] = []
-        cells = [self.cell(cell, later) for cell in function.__closure__ or ()]
+        cells = [
+            cell if name == "__class__" else self.cell(cell, later)
+            for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True)
+        ]
         space = self.globals(function.__globals__) if is_users else function.__globals__
         defaults = function.__defaults__
         copied = FunctionType(
