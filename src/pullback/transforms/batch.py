@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from pullback.core.array import Array, Trace
+from pullback.core.array import Array
 from pullback.core.primitive import Primitive
 from pullback.core.source import here
+from pullback.core.trace import Trace
 from pullback.core.types import ArrayType, Shape, type_of
 from pullback.errors import TracedValueError
 

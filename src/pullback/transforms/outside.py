@@ -35,9 +35,10 @@ from typing import Any
 import numpy as np
 
 from pullback import tree
-from pullback.core.array import Array, current_trace
+from pullback.core.array import Array
 from pullback.core.foreign import has_own_rules
 from pullback.core.source import here, is_own
+from pullback.core.trace import current_trace
 from pullback.core.wrapper import Wrapper
 from pullback.errors import StagingError
 from pullback.random import Generator

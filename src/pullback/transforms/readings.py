@@ -41,6 +41,7 @@ class Watch:
 
 
 def are_numbers(values: Any) -> bool:
+    """Whether all are numbers or other plain values of Python."""
     return all(isinstance(value, NUMBERS) for value in values)
 
 
