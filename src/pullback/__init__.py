@@ -18,8 +18,8 @@ from pullback.transforms.derivatives import (
     stop_gradient,
     value_and_grad,
     vjp,
-    vmap,
 )
+from pullback.transforms.vmap import vmap
 
 if TYPE_CHECKING:
     from pullback import curvature, flow, nn, optim, optimize, sparse

@@ -26,10 +26,10 @@ from pullback.transforms.derivatives import (
     jvp,
     linearize,
     pick,
-    place_axis,
     release,
     require_complex,
 )
+from pullback.transforms.vmap import place_axis
 
 __all__ = ["hessian", "hvp", "jacobian"]
 
