@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pullback.control.checkpoint import checkpoint
     from pullback.control.cond import cond, while_loop
     from pullback.control.custom import custom_jvp, custom_vjp
+    from pullback.control.numerical import numerical_derivative
     from pullback.control.scan import scan
     from pullback.curvature.operators import linear_operator
     from pullback.explanation.table import explain
@@ -61,6 +62,7 @@ __all__ = [
     "linear_operator",
     "linearize",
     "nn",
+    "numerical_derivative",
     "numpy",
     "optim",
     "optimize",
@@ -87,6 +89,7 @@ _LATER = {
     "custom_jvp": "pullback.control.custom",
     "curvature": "",
     "custom_vjp": "pullback.control.custom",
+    "numerical_derivative": "pullback.control.numerical",
     "explain": "pullback.explanation.table",
     "flow": "",
     "fixed_point": "pullback.optimize.implicit",

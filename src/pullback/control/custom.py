@@ -1,9 +1,14 @@
-"""Derivative rules given by the user: ``custom_vjp`` for reverse, ``custom_jvp`` for both modes."""
+"""Derivative rules given by the user: ``custom_vjp`` for reverse, ``custom_jvp`` for both modes.
+
+The function and its rules may be *opaque*: code that takes plain arrays only, such as an integrator
+of SciPy or a C extension. Where values are known they are called on plain arrays. Where they are
+not (while staging), or there are many (under ``vmap``), they are tried on traced values first; if
+that raises, the call becomes one operation, which runs them on plain arrays each time.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import update_wrapper
 from typing import Any
 
 import numpy as np
@@ -13,19 +18,24 @@ from pullback.control.call import front_batch
 from pullback.core.array import Array, as_array
 from pullback.core.primitive import ForwardRule, Primitive, Sample
 from pullback.core.source import here
+from pullback.core.trace import Trace, current_trace, outermost
 from pullback.core.types import ArrayType, is_differentiable, type_of
+from pullback.core.wrapper import Wrapper
 from pullback.errors import ArgumentError, NotDifferentiableError, ShapeError, TracedValueError
 from pullback.ops.families import cast
 from pullback.transforms.batch import batch_flat
 from pullback.transforms.jvp import zeros
-from pullback.transforms.stage import Staged, stage
+from pullback.transforms.stage import stage
 from pullback.transforms.vjp import VJPTrace, backward
 
 __all__ = ["custom_jvp", "custom_vjp"]
 
 
 class FlatRules:
-    """A function with its rules on flat lists of arrays; hashable by identity."""
+    """A function with its rules on flat lists of arrays; hashable by identity.
+
+    ``plain`` is the function as plain arrays are given to it.
+    """
 
     def __init__(
         self,
@@ -34,46 +44,132 @@ class FlatRules:
         forward: Callable[..., tuple[list[Any], list[Any]]] | None = None,
         backward: Callable[..., list[Any]] | None = None,
         push: Callable[..., tuple[list[Any], list[Any]]] | None = None,
+        plain: Callable[..., list[Any]] | None = None,
     ) -> None:
         self.name = name
         self.function = function
         self.forward = forward
         self.backward = backward
         self.push = push
-        self.staged: dict[tuple[ArrayType, ...], Staged] = {}
+        self.plain = plain or function
+        self.found: dict[tuple[ArrayType, ...], tuple[ArrayType, ...]] = {}
 
-    def types(self, types: tuple[ArrayType, ...]) -> tuple[ArrayType, ...]:
-        if types not in self.staged:
-            self.staged[types] = stage(self.function, types, self.name)
-            if any(type(value) is Array for value in self.staged[types].captured):
+    def types(
+        self, types: tuple[ArrayType, ...], samples: Callable[[], Sequence[Any]] | None = None
+    ) -> tuple[ArrayType, ...]:
+        """Types of the outputs: by staging the function, or from a run on ``samples``."""
+        if types not in self.found:
+            level = current_trace().level
+            with outermost():
+                try:
+                    staged = stage(self.plain, types, self.name, above=level)
+                    outputs = staged.graph.output_types
+                    parts = [value for value in staged.captured if not is_handle(value)]
+                except Exception:  # noqa: BLE001 - opaque code raises what it likes
+                    ones = [np.ones(t.shape, t.dtype) for t in types]
+                    parts = self.plain(*(ones if samples is None else samples()))
+                    outputs = list(map(type_of, parts))
+            if any(type(value) is Array for value in parts):
                 raise TracedValueError(
                     f"{self.name} reads a traced value from outside, which its rule cannot see",
                     where=str(here()),
                     fix="pass the value as an argument",
                 )
-        return tuple(self.staged[types].graph.output_types)
+            self.found[types] = tuple(outputs)
+        return self.found[types]
+
+    def run(self, *args: Any) -> list[Any]:
+        """The function on plain arrays; the types of its outputs may not change between runs."""
+        with outermost():
+            outputs = self.plain(*args)
+        types = tuple(map(type_of, args))
+        given = tuple(map(type_of, outputs))
+        if self.found.setdefault(types, given) != given:
+            raise ShapeError(
+                f"{self.name} returned {given} where it has returned {self.found[types]}",
+                fix="return arrays of one shape and dtype for arguments of the same types",
+            )
+        return outputs
 
     def __repr__(self) -> str:
         return self.name
 
 
-class CustomRule:
+def is_staging() -> bool:
+    trace: Trace | None = current_trace()
+    while trace is not None and not trace.abstract:
+        trace = trace.outer
+    return trace is not None
+
+
+def is_handle(value: Any) -> bool:
+    """Whether a traced value stands for an array from outside, which is read when it is used."""
+    return type(value) is Array and value.trace.outside(value) is not None
+
+
+def opaque(name: str, plain: Callable[..., list[Any]], args: Sequence[Any]) -> list[Any]:
+    """``plain(*args)`` as one operation that has no derivative."""
+    rules = FlatRules(name, plain)
+    rules.types(tuple(map(type_of, args)), lambda: [sample(a) for a in args])
+    return list(custom_primitive(*args, rules=rules))
+
+
+def sample(value: Any) -> Any:
+    return value.trace.sample(value) if type(value) is Array else value
+
+
+def attempt(
+    name: str,
+    function: Callable[..., list[Any]],
+    plain: Callable[..., list[Any]],
+    args: Sequence[Any],
+) -> list[Any]:
+    """``function(*args)`` on traced arrays where it can be traced; else ``plain`` on plain ones."""
+    if not any(type(a) is Array for a in args):
+        with outermost():
+            return plain(*args)
+    try:
+        return function(*args)
+    except Exception:  # noqa: BLE001 - opaque code raises what it likes
+        try:
+            return opaque(name, plain, args)
+        except NotDifferentiableError as refused:
+            raise refused from None
+
+
+class CustomRule(Wrapper):
     """A function whose derivative is given by hand; call it like the function."""
 
+    origin: CustomRule | None = None  # what this stands for while something is staged
+
     def __init__(self, fun: Callable[..., Any]) -> None:
-        update_wrapper(self, fun)
-        self.fun = fun
+        super().__init__(fun)
         self.name = getattr(fun, "__name__", "function")
 
-    def __call__(self, *args: Any) -> Any:
+    def with_parts(self, change: Callable[[Any], Any]) -> Wrapper:
+        other = super().with_parts(change)
+        vars(other)["origin"] = self
+        return other
+
+    def __call__(self, /, *args: Any) -> Any:
         leaves, structure = tree.flatten(tree.map(as_array, args))
         shapes: list[tree.TreeDef] = []
         rules = self.flat_rules(structure, shapes)
+        if is_staging() and any(type(leaf) is Array for leaf in leaves):
+            rules.types(tuple(map(type_of, leaves)), lambda: [sample(x) for x in leaves])
         results = custom_primitive(*leaves, rules=rules)
         return tree.unflatten(shapes[0], results)
 
     def flat_rules(self, structure: tree.TreeDef, shapes: list[tree.TreeDef]) -> FlatRules:
         raise NotImplementedError
+
+    def flat_function(
+        self, structure: tree.TreeDef, shapes: list[tree.TreeDef]
+    ) -> Callable[..., list[Any]]:
+        def function(*leaves: Any) -> list[Any]:
+            return self.flatten_output(self.fun(*tree.unflatten(structure, leaves)), shapes)
+
+        return function
 
     def flatten_output(self, result: Any, shapes: list[tree.TreeDef]) -> list[Any]:
         outputs, out_structure = tree.flatten(result)
@@ -114,26 +210,50 @@ class custom_vjp(CustomRule):
                 where=str(here()),
                 fix=f"call {self.name}.defvjp(forward, backward)",
             )
-        user_forward, user_backward = self.rules
+        own = self.origin or self
+        assert isinstance(own, custom_vjp)
+        assert own.rules is not None
         residual_structure: list[tree.TreeDef] = []
+        n_out: list[int] = []
+        missing: list[bool] = []
 
-        def function(*leaves: Any) -> list[Any]:
-            return self.flatten_output(self.fun(*tree.unflatten(structure, leaves)), shapes)
+        def forward_by(rule: Callable[..., Any]) -> Callable[..., list[Any]]:
+            def joined(*leaves: Any) -> list[Any]:
+                result, kept = rule(*tree.unflatten(structure, leaves))
+                residuals, kept_structure = tree.flatten(kept)
+                residual_structure[:] = [kept_structure]
+                outputs = self.flatten_output(result, shapes)
+                n_out[:] = [len(outputs)]
+                return [*outputs, *map(as_array, residuals)]
+
+            return joined
 
         def forward(*leaves: Any) -> tuple[list[Any], list[Any]]:
-            result, kept = user_forward(*tree.unflatten(structure, leaves))
-            residuals, kept_structure = tree.flatten(kept)
-            residual_structure[:] = [kept_structure]
-            return self.flatten_output(result, shapes), [as_array(r) for r in residuals]
+            forwards = forward_by(self.rules[0]), forward_by(own.rules[0])  # type: ignore[index]
+            both = attempt(f"the forward rule of {self.name}", *forwards, leaves)
+            return both[: n_out[0]], both[n_out[0] :]
 
         def pull(
             residuals: Sequence[Any], cts: Sequence[Any], types: Sequence[ArrayType]
         ) -> list[Any]:
-            kept = tree.unflatten(residual_structure[0], residuals)
-            answer = user_backward(kept, tree.unflatten(shapes[0], cts))
-            return spread_cotangents(self.name, answer, structure, types)
+            def backward_by(rule: Callable[..., Any]) -> Callable[..., list[Any]]:
+                def joined(*values: Any) -> list[Any]:
+                    kept = tree.unflatten(residual_structure[0], values[: len(residuals)])
+                    answer = rule(kept, tree.unflatten(shapes[0], values[len(residuals) :]))
+                    found = spread_cotangents(self.name, answer, structure, types)
+                    missing[:] = [ct is None for ct in found]
+                    return [ct for ct in found if ct is not None]
 
-        return FlatRules(self.name, function, forward, pull)
+                return joined
+
+            backwards = backward_by(self.rules[1]), backward_by(own.rules[1])  # type: ignore[index]
+            name = f"the backward rule of {self.name}"
+            found = iter(attempt(name, *backwards, [*residuals, *cts]))
+            return [None if flag else next(found) for flag in missing]
+
+        function = self.flat_function(structure, shapes)
+        plain = own.flat_function(structure, shapes)
+        return FlatRules(self.name, function, forward, pull, plain=plain)
 
 
 def spread_cotangents(
@@ -205,29 +325,47 @@ class custom_jvp(CustomRule):
                 where=str(here()),
                 fix=f"call {self.name}.defjvp(rule)",
             )
-        rule = self.rule
+        own = self.origin or self
+        assert isinstance(own, custom_jvp)
+        function = self.flat_function(structure, shapes)
+        plain = own.flat_function(structure, shapes)
 
-        def function(*leaves: Any) -> list[Any]:
-            return self.flatten_output(self.fun(*tree.unflatten(structure, leaves)), shapes)
+        def pushed_by(rule: Any) -> Callable[..., list[Any]]:
+            def joined(*values: Any) -> list[Any]:
+                n = len(values) // 2
+                primals, tangents = values[:n], values[n:]
+                y, y_dot = rule(
+                    tree.unflatten(structure, primals), tree.unflatten(structure, tangents)
+                )
+                outputs = self.flatten_output(y, shapes)
+                return [*outputs, *self.fitting(tree.leaves(y_dot), outputs)]
+
+            return joined
 
         def push(primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[list[Any], list[Any]]:
-            y, y_dot = rule(tree.unflatten(structure, primals), tree.unflatten(structure, tangents))
-            outputs = self.flatten_output(y, shapes)
-            dots = [as_array(dot) for dot in tree.leaves(y_dot)]
-            if [np.shape(d) for d in dots] != [np.shape(y) for y in outputs]:
-                raise ShapeError(
-                    f"custom_jvp: the rule of {self.name} returned tangents of shapes "
-                    f"{[np.shape(d) for d in dots]} for outputs {[np.shape(y) for y in outputs]}",
-                    where=str(here()),
-                    fix="return a tangent shaped like the output",
-                )
-            return outputs, [cast(d, y.dtype) for d, y in zip(dots, outputs, strict=True)]
+            rules = pushed_by(self.rule), pushed_by(own.rule)
+            both = attempt(f"the rule of {self.name}", *rules, [*primals, *tangents])
+            return both[: len(both) // 2], both[len(both) // 2 :]
 
-        return FlatRules(self.name, function, push=push)
+        return FlatRules(self.name, function, push=push, plain=plain)
+
+    def fitting(self, tangents: Sequence[Any], outputs: Sequence[Any]) -> list[Any]:
+        """The tangents of the outputs, which must have their shapes."""
+        dots = list(map(as_array, tangents))
+        if [np.shape(d) for d in dots] != [np.shape(y) for y in outputs]:
+            raise ShapeError(
+                f"custom_jvp: the rule of {self.name} returned tangents of shapes "
+                f"{[np.shape(d) for d in dots]} for outputs {[np.shape(y) for y in outputs]}",
+                where=str(here()),
+                fix="return a tangent shaped like the output",
+            )
+        return [cast(d, y.dtype) for d, y in zip(dots, outputs, strict=True)]
 
 
 def _jvp(primals: Any, tangents: Any, y: Any, params: Any) -> Any:
     rules: FlatRules = params["rules"]
+    if rules.push is None and rules.forward is None:
+        raise no_second(rules)
     if rules.push is None:
         raise NotDifferentiableError(
             f"{rules.name} has a reverse rule only, and is used in forward mode",
@@ -238,10 +376,24 @@ def _jvp(primals: Any, tangents: Any, y: Any, params: Any) -> Any:
     return rules.push(primals, dots)[1]
 
 
+def no_second(rules: FlatRules) -> NotDifferentiableError:
+    """The refusal of a derivative of opaque code."""
+    return NotDifferentiableError(
+        f"{rules.name} is differentiated, but takes plain arrays only",
+        where=str(here()),
+        fix="write the rule with NumPy functions, or call functions in it that have rules "
+        "themselves",
+    )
+
+
 def _forward(primals: Any, needs: Any, params: Any) -> Any:
     rules: FlatRules = params["rules"]
     if rules.forward is not None:
-        return rules.forward(*primals)
+        outputs, residuals = rules.forward(*primals)
+        rules.found[tuple(map(type_of, primals))] = tuple(map(type_of, outputs))
+        return outputs, residuals
+    if rules.push is None:
+        raise no_second(rules)
     return custom_primitive(*primals, rules=rules), list(primals)
 
 
@@ -251,20 +403,77 @@ def _backward(saved: Any, cts: Any, needs: Any, types: Any, params: Any) -> Any:
         out_types = rules.types(tuple(types))
         full = [zeros(t) if ct is None else ct for ct, t in zip(cts, out_types, strict=True)]
         return rules.backward(saved, full, types)
-    assert rules.push is not None
-    with VJPTrace() as trace:  # transpose of the linear map tangents -> output tangents, at zero
-        dots = [
-            trace.input(zeros(t)) if need else zeros(t)
-            for t, need in zip(types, needs, strict=True)
-        ]
-        outputs = rules.push(saved, dots)[1]
-        seeds = [
-            (y.aux, ct)
-            for y, ct in zip(outputs, cts, strict=True)
-            if ct is not None and type(y) is Array and y.trace is trace
-        ]
-    found = iter(backward(seeds, trace.leaves))
+    is_given = [ct is not None for ct in cts]
+
+    def by(method: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
+        return lambda *values: method(rules, values, is_given, needs, types)
+
+    given = [ct for ct in cts if ct is not None]
+    found = iter(_transposed(rules, [*saved, *given], is_given, needs, types, by(_by_units)))
     return [next(found) if need else None for need in needs]
+
+
+def _transposed(
+    rules: FlatRules,
+    values: Sequence[Any],
+    is_given: Sequence[bool],
+    needs: Sequence[bool],
+    types: Sequence[ArrayType],
+    by_units: Callable[..., list[Any]],
+) -> list[Any]:
+    """The rule, a linear map of tangents, transposed; by unit tangents where it is opaque."""
+    assert rules.push is not None
+    saved, given = values[: len(types)], iter(values[len(types) :])
+    cts = [next(given) if flag else None for flag in is_given]
+    try:
+        with VJPTrace() as trace:
+            dots = [
+                trace.input(zeros(t)) if need else zeros(t)
+                for t, need in zip(types, needs, strict=True)
+            ]
+            outputs = rules.push(saved, dots)[1]
+            seeds = [
+                (y.aux, ct)
+                for y, ct in zip(outputs, cts, strict=True)
+                if ct is not None and type(y) is Array and y.trace is trace
+            ]
+        found = backward(seeds, trace.leaves)
+        return [
+            zeros(node) if ct is None else ct for ct, node in zip(found, trace.leaves, strict=True)
+        ]
+    except Exception:  # noqa: BLE001 - opaque code raises what it likes
+        if not any(type(value) is Array for value in values):
+            return by_units(*values)
+        return opaque(f"the rule of {rules.name}", by_units, values)
+
+
+def _by_units(
+    rules: FlatRules,
+    values: Sequence[Any],
+    is_given: Sequence[bool],
+    needs: Sequence[bool],
+    types: Sequence[ArrayType],
+) -> list[Any]:
+    """``J^T ct``, an element of an argument at a time: one tangent each."""
+    assert rules.push is not None
+    saved, given = values[: len(types)], iter(values[len(types) :])
+    cts = [next(given) if flag else None for flag in is_given]
+    found = []
+    for i, need in enumerate(needs):
+        if not need:
+            continue
+        ct = np.zeros(types[i].shape, types[i].dtype)
+        for place in np.ndindex(types[i].shape):
+            dots = [np.zeros(t.shape, t.dtype) for t in types]
+            dots[i][place] = 1
+            pushed = rules.push(saved, dots)[1]
+            ct[place] = sum(
+                np.sum(np.multiply(dot, c))
+                for dot, c in zip(pushed, cts, strict=True)
+                if c is not None
+            )
+        found.append(ct)
+    return found
 
 
 def _front_batched(size: int) -> Callable[..., list[Any]]:
@@ -273,7 +482,19 @@ def _front_batched(size: int) -> Callable[..., list[Any]]:
     def batched(
         function: Callable[..., Any], args: Sequence[Any], axes: Sequence[int | None]
     ) -> list[Any]:
-        outputs, out_axes = batch_flat(function, args, axes, size)
+        def one_by_one(*xs: Any) -> list[Any]:
+            rows = [
+                function(*[x if axis is None else x[i] for x, axis in zip(xs, axes, strict=True)])
+                for i in range(size)
+            ]
+            return [np.stack(column) for column in zip(*rows, strict=True)]
+
+        try:
+            outputs, out_axes = batch_flat(function, args, axes, size)
+        except Exception:  # noqa: BLE001 - opaque code raises what it likes
+            if any(type(a) is Array for a in args):
+                return opaque("a batch", one_by_one, args)
+            return one_by_one(*args)
         return [
             np.broadcast_to(y, (size, *np.shape(y)))
             if axis is None
@@ -374,10 +595,10 @@ custom_primitive = Primitive(
     name="custom",
     doc="a function with derivative rules given by the user",
     multiple=True,
-    numpy=lambda *args, rules: rules.function(*args),
+    numpy=lambda *args, rules: rules.run(*args),
     type_rule=lambda *types, rules: rules.types(types),
     jvp=_jvp,
-    vjp=ForwardRule(_forward, _backward),
+    vjp=ForwardRule(_forward, _backward, is_foreign=True),
     batch=_batch,
     family="control",
     flops=lambda types, out_types, params: 0,

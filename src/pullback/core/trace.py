@@ -78,6 +78,10 @@ class Trace:
         value = array.value
         return value.trace.sample(value) if isinstance(value, Handle) else value
 
+    def outside(self, array: Any) -> Any:
+        """The array from outside that ``array`` stands for; ``None`` where it stands for none."""
+        return None
+
     def known(self, array: Any) -> Any:
         """The plain value of ``array`` where it depends on no argument; else ``None``."""
         return None

@@ -16,8 +16,9 @@ from pullback import tree
 from pullback.errors import ArgumentError, PullbackError
 from pullback.testing.tolerances import DIFFERENCE, DUALITY
 from pullback.transforms.derivatives import jvp, vjp
+from pullback.transforms.differences import directional_difference, leaves_of
 
-__all__ = ["GradientError", "check_grads", "directional_difference"]
+__all__ = ["GradientError", "check_grads"]
 
 MODES: Final = ("forward", "reverse")
 DERIVATIVE: Final = {1: "derivative", 2: "second derivative"}
@@ -25,10 +26,6 @@ DERIVATIVE: Final = {1: "derivative", 2: "second derivative"}
 
 class GradientError(PullbackError, AssertionError):
     """A derivative disagrees with its witness."""
-
-
-def leaves_of(x: Any) -> list[np.ndarray[Any, Any]]:
-    return [np.asarray(leaf) for leaf in tree.leaves(x)]
 
 
 def parts_of(x: Any) -> np.ndarray[Any, Any]:
@@ -56,19 +53,6 @@ def random_like(rng: np.random.Generator, x: Any) -> Any:
         return drawn.astype(leaf.dtype)
 
     return tree.map(draw, x)
-
-
-def directional_difference(
-    fun: Callable[..., Any], args: Sequence[Any], directions: Sequence[Any], step: float
-) -> list[Any]:
-    """5-point central difference of ``fun`` along ``directions``; one array per output leaf."""
-
-    def at(t: float) -> list[Any]:
-        moved = tree.map(lambda x, u: x + t * u, tuple(args), tuple(directions))
-        return leaves_of(fun(*moved))
-
-    terms = zip(at(2 * step), at(step), at(-step), at(-2 * step), strict=True)
-    return [(-a + 8 * b - 8 * c + d) / (12 * step) for a, b, c, d in terms]
 
 
 def check_grads(

@@ -274,8 +274,8 @@ class Outside:
             return value
         if id(value) not in self.handed:
             self.handed[id(value)] = value, value  # what it holds may lead back here
-            self.handed[id(value)] = value, self.stand_in(value, look or (lambda: value))
             self.places[id(value)] = key
+            self.handed[id(value)] = value, self.stand_in(value, look or (lambda: value))
         stands = self.handed[id(value)][1]
         is_held = issubclass(type(stands), Proxy) or isinstance(value, tuple)
         if look is not None and (is_held or self.is_second_place(value, key)):

@@ -61,6 +61,10 @@ class StageTrace(Trace):
             self.handles[id(array)] = array, handle
         return self.handles[id(array)][1]
 
+    def outside(self, array: Array) -> Any:
+        held = self.handles.values()
+        return next((own for own, handle in held if handle.aux is array.aux), None)
+
     def capture(self, key: Any, value: Any) -> Variable:
         """The variable of a value from outside, which becomes an input."""
         if key not in self.captured:
@@ -290,12 +294,15 @@ def stage(
     types: Sequence[ArrayType],
     name: str = "compile",
     examples: Callable[[], Sequence[Any]] | None = None,
+    above: int = 0,
 ) -> Staged:
     """Stage a function of flat arrays that returns a flat sequence, knowing only ``types``.
 
     ``examples`` gives values that the arrays may have, should an opaque function have to be tried.
+    The level of the trace is raised by ``above``.
     """
     with StageTrace(name) as trace:
+        trace.level += above
         trace.examples = examples
         return close(trace, function(*[trace.input(type) for type in types]))
 
