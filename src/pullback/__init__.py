@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pullback.control.scan import scan
     from pullback.curvature.operators import linear_operator
     from pullback.explanation.table import explain
+    from pullback.flow.why import why_zero
     from pullback.optimize.implicit import argmin, fixed_point, implicit_root
     from pullback.sparse.derivatives import sparse_hessian, sparse_jacobian
     from pullback.testing.grads import check_grads
@@ -77,6 +78,7 @@ __all__ = [
     "vjp",
     "vmap",
     "while_loop",
+    "why_zero",
 ]
 
 # What is imported when it is first used, so that `import pullback` costs little.
@@ -107,6 +109,7 @@ _LATER = {
     "sparse_hessian": "pullback.sparse.derivatives",
     "sparse_jacobian": "pullback.sparse.derivatives",
     "while_loop": "pullback.control.cond",
+    "why_zero": "pullback.flow.why",
 }
 
 
