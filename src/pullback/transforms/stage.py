@@ -61,6 +61,11 @@ class StageTrace(Trace):
             self.handles[id(array)] = array, handle
         return self.handles[id(array)][1]
 
+    def lift(self, value: Any) -> Array:
+        """A constant as a traced value."""
+        array = np.asarray(value)
+        return Array(self, None, self.capture(id(array), array))
+
     def outside(self, array: Array) -> Any:
         held = self.handles.values()
         return next((own for own, handle in held if handle.aux is array.aux), None)
