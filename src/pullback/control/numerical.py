@@ -32,8 +32,8 @@ def numerical_derivative(fun: Callable[..., Any], step: float | None = None) -> 
             3e-6 in float32.
 
     Returns:
-        A function for both modes, batches and ``compile``. A tangent costs 4 runs of ``fun``; a
-        gradient 4 for *each element* of the arguments, unlike that of traced code. It has no second
+        A function for both modes, batches and ``compile``. A tangent costs 7 runs of ``fun``; a
+        gradient 7 for *each element* of the arguments, unlike that of traced code. It has no second
         derivative.
 
     Raises:

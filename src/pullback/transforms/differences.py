@@ -9,7 +9,7 @@ import numpy as np
 
 from pullback import tree
 
-__all__ = ["directional_difference", "leaves_of"]
+__all__ = ["differences", "directional_difference", "leaves_of"]
 
 
 def leaves_of(x: Any) -> list[np.ndarray[Any, Any]]:
@@ -21,10 +21,22 @@ def directional_difference(
     fun: Callable[..., Any], args: Sequence[Any], directions: Sequence[Any], step: float
 ) -> list[Any]:
     """5-point central difference of ``fun`` along ``directions``; one array per output leaf."""
+    return differences(fun, args, directions, step)[0]
+
+
+def differences(
+    fun: Callable[..., Any], args: Sequence[Any], directions: Sequence[Any], step: float
+) -> tuple[list[Any], list[Any]]:
+    """5-point central differences with the given step, and with twice that: two opinions."""
 
     def at(t: float) -> list[Any]:
         moved = tree.map(lambda x, u: x + t * u, tuple(args), tuple(directions))
         return leaves_of(fun(*moved))
 
-    terms = zip(at(2 * step), at(step), at(-step), at(-2 * step), strict=True)
-    return [(-a + 8 * b - 8 * c + d) / (12 * step) for a, b, c, d in terms]
+    ahead, behind = ([at(sign * k * step) for k in (1, 2, 4)] for sign in (1, -1))
+    one, two, four = (
+        [a - b for a, b in zip(*pair, strict=True)] for pair in zip(ahead, behind, strict=True)
+    )
+    fine = [(8 * a - b) / (12 * step) for a, b in zip(one, two, strict=True)]
+    coarse = [(8 * a - b) / (24 * step) for a, b in zip(two, four, strict=True)]
+    return fine, coarse
