@@ -20,6 +20,7 @@ import numpy as np
 
 from pullback.core.foreign import plain_array, refuse_foreign_in, refuse_reading
 from pullback.core.source import here
+from pullback.core.strides import Strides, contiguous, stand_in
 from pullback.core.types import ArrayType, Shape, type_of
 from pullback.errors import (
     DTypeError,
@@ -38,9 +39,12 @@ __all__ = [
     "Array",
     "Trace",
     "as_array",
+    "as_memory",
     "bind",
     "current_trace",
     "functions",
+    "is_scalar",
+    "memory",
     "methods",
     "ufunc_methods",
     "ufuncs",
@@ -101,6 +105,12 @@ class Trace:
     def shape_of(self, array: Array) -> Shape:
         shape: Shape = array.value.shape
         return shape
+
+    def strides_of(self, array: Array) -> Strides:
+        """Where NumPy would put the elements of an array that is no view."""
+        value = array.value
+        strides: Strides = memory(value).strides if type(value) is Array else value.strides
+        return strides
 
     def concrete(self, array: Array, purpose: str) -> Any:
         """The plain value behind ``array``, for control flow and printing; or an error."""
@@ -163,12 +173,24 @@ def _refuse_leaked(trace: Trace, args: Any) -> NoReturn:
 
 
 class Alias:
-    """Link of a view to its base: how to read it from there and how to write it back."""
+    """What is known of the memory of an array.
 
-    __slots__ = ("get", "key", "parent", "put", "seen", "version")
+    Of a view: its base, how to read it from there and how to write it back. Of an array with memory
+    of its own: the ``strides`` it was made with, if writes may have changed those of its value; and
+    how many writes there were.
+    """
 
-    def __init__(self, parent: Array | None = None, get: Any = None, put: Any = None) -> None:
+    __slots__ = ("get", "key", "parent", "put", "seen", "strides", "version")
+
+    def __init__(
+        self,
+        parent: Array | None = None,
+        get: Any = None,
+        put: Any = None,
+        strides: Strides | Callable[[], Strides] | None = None,
+    ) -> None:
         self.parent, self.get, self.put = parent, get, put
+        self.strides = strides
         self.key: Any = None
         self.version = 0
         self.seen = self.root().version
@@ -201,10 +223,44 @@ def view(parent: Any, get: Callable[[Any], Any], put: Callable[[Any, Any], Any] 
     """
     result = get(parent)
     if type(result) is Array and type(parent) is Array:
+        if is_scalar(parent):  # immutable: what comes of it has memory of its own
+            return as_memory(result)
         if parent.alias is None:
             parent.alias = Alias()
         result.alias = Alias(parent, get, put)
     return result
+
+
+def is_scalar(array: Array) -> bool:
+    """Whether NumPy would have a scalar here: immutable, and shared with nothing.
+
+    An array without axes has an alias, be it of itself only; a result of an operation has none.
+    """
+    return array.alias is None and not array.trace.shape_of(array)
+
+
+def as_memory(array: Any) -> Any:
+    """``array`` as one that can be written to even without axes, where NumPy has no scalar."""
+    if type(array) is Array and array.alias is None and not array.shape:
+        array.alias = Alias()
+    return array
+
+
+def memory(array: Array) -> Any:
+    """A plain array of zeros that lies as NumPy would have ``array`` lie in memory."""
+    alias, type = array.alias, array.trace.type_of(array)
+    if alias is not None and alias.parent is not None:
+        return alias.get(memory(alias.parent))
+    if alias is not None and alias.strides is not None:
+        strides = alias.strides
+    elif type.ndim > 1:
+        strides = array.trace.strides_of(array)
+    else:
+        strides = contiguous(type)
+    if callable(strides):
+        assert alias is not None
+        strides = alias.strides = strides()
+    return stand_in(type, strides)
 
 
 def write(array: Array, new: Any) -> None:
@@ -221,18 +277,27 @@ def write(array: Array, new: Any) -> None:
         require_same_kind(new.dtype, array.dtype)
         new = new.astype(array.dtype)
     alias = array.alias
-    if alias is None:
+    if alias is None or alias.parent is None:
+        if array.ndim > 1 and (alias is None or alias.strides is None):
+            alias = array.alias = alias or Alias()
+            alias.strides = lasting_strides(array)
         array.rebind(new)
-        return
-    if alias.parent is None:
-        array.rebind(new)
-        alias.version += 1
+        if alias is not None:
+            alias.version += 1
         return
     if alias.put is None:
         raise ValueError("assignment destination is read-only")
     write(alias.parent, alias.put(alias.parent, new))
     array.rebind(new)
     alias.seen = alias.root().version
+
+
+def lasting_strides(array: Array) -> Any:
+    """The strides of the present value, which are those of the array whatever it will hold."""
+    if array.trace.abstract:  # they take some work, and may never be asked for
+        before = Array(array.trace, array.value, array.aux)
+        return lambda: before.trace.strides_of(before)
+    return array.trace.strides_of(array)
 
 
 def require_same_kind(new: np.dtype[Any], old: np.dtype[Any]) -> None:
@@ -507,7 +572,7 @@ def _reflected(ufunc: np.ufunc) -> Callable[..., Any]:
 def _in_place(ufunc: np.ufunc) -> Callable[..., Any]:
     def operator(self: Array, other: Any) -> Any:
         new = ufuncs[ufunc](self, other if type(other) in PLAIN else operand(other))
-        if not self.shape:  # NumPy scalars are immutable: the name is rebound, not the value
+        if is_scalar(self):  # the name is rebound, not the value
             return new
         if new.shape != self.shape:
             raise ValueError(

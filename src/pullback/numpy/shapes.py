@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import accumulate
-from operator import mul
+from operator import index
 from typing import Any
 
 import numpy as np
 
-from pullback.core.array import EVALUATE, Array, operand, view
+from pullback.core.array import EVALUATE, Array, as_memory, is_scalar, memory, operand, view
 from pullback.core.types import type_of
 from pullback.numpy.arguments import folded_axes, normalize_axis, unsupported
 from pullback.numpy.registry import implements
@@ -38,54 +37,77 @@ def size(a: Any, axis: int | None = None) -> int:
     return n
 
 
-def _is_viewable(x: Any, new: tuple[int, ...]) -> bool:
-    """Whether NumPy's reshape of an array with the layout of ``x`` would be a view."""
-    if x.alias is None or x.alias.parent is None:
-        return True
-    layout = _layout(x)
-    return layout is not None and _fits(layout, new)
-
-
-def _layout(x: Any) -> Any:
-    """An array of one byte that has the shape and strides of ``x``, computed through its views."""
-    if x.alias is None or x.alias.parent is None:
-        strides = tuple(accumulate((1, *x.shape[:0:-1]), mul))[::-1] if x.shape else ()
-        return np.lib.stride_tricks.as_strided(np.zeros(1, np.int8), x.shape, strides)
-    return x.alias.get(_layout(x.alias.parent))
-
-
-def _fits(layout: Any, new: tuple[int, ...]) -> bool:
-    try:
-        np.reshape(layout, new, copy=False)
-    except ValueError:
-        return False
-    return True
-
-
 @implements(np.reshape)
 def reshape(a: Any, /, shape: Any = None, order: str = "C", *, copy: bool | None = None) -> Any:
     a = operand(a)
-    if order == "F":
-        new = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
-        return transpose(reshape(transpose(a), new[::-1], copy=copy))
-    if order not in ("C", "A"):
-        raise unsupported(f"reshape with order={order!r}", "use order='C' or order='F'")
-    new = (int(shape),) if isinstance(shape, (int, np.integer)) else tuple(int(n) for n in shape)
-    if -1 in new:
+    new = _lengths(a, shape)
+    if copy is not True and (type(a) is not Array or is_scalar(a) or _is_view(a, new, order)):
+        return reordered(a, new, _order_of(a, order), as_view=True)
+    if copy is False:
+        raise ValueError("Unable to avoid creating a copy while reshaping.")
+    return as_memory(reordered(a, new, _order_of(a, order), as_view=False))
+
+
+def _lengths(a: Any, shape: Any) -> tuple[int, ...]:
+    """The shape that is asked for, with -1 filled in."""
+    new = (
+        (int(shape),) if isinstance(shape, (int, np.integer)) else tuple(index(n) for n in shape)
+    )
+    if new.count(-1) == 1:
         known = math.prod([n for n in new if n != -1])
         new = tuple(a.size // known if n == -1 and known else n for n in new)
-    if math.prod(new) != a.size:
+    if math.prod(new) != a.size or min(new, default=0) < 0:
         raise ValueError(f"cannot reshape array of size {a.size} into shape {new}")
-    old = a.shape
-    if old == new and copy is not True:
-        return view(a, lambda base: shape_op(base, new), lambda base, value: value)
-    if copy is True or (type(a) is Array and not _is_viewable(a, new)):
-        return shape_op(a, new)
-    return view(a, lambda base: shape_op(base, new), lambda base, value: shape_op(value, old))
+    return new
 
 
-def shape_op(a: Any, new: tuple[int, ...]) -> Any:
-    return shape_ops.reshape(a, shape=new)
+def _order_of(a: Any, order: str) -> tuple[int, ...]:
+    """The axes of ``a`` from the slowest to the fastest, in the order in which they are read."""
+    axes = tuple(range(a.ndim))
+    if order in ("A", "K") and a.ndim > 1:
+        plain = memory(a) if type(a) is Array else a
+        if plain.flags.f_contiguous and not plain.flags.c_contiguous:
+            return axes[::-1]
+        if order == "K" and not plain.flags.c_contiguous:
+            steps = np.abs(plain.strides)
+            return tuple(sorted(axes, key=lambda i: -steps[i]))
+    if order not in ("C", "A", "K", "F"):
+        raise ValueError(f"order must be one of 'C', 'F', 'A', or 'K' (got {order!r})")
+    return axes[::-1] if order == "F" else axes
+
+
+def reordered(a: Any, new: tuple[int, ...], axes: tuple[int, ...], as_view: bool) -> Any:
+    """The elements of ``a``, read along ``axes``, in the shape ``new`` read the same way."""
+    backwards = axes != tuple(range(len(axes)))
+    lengths = tuple(a.shape[i] for i in axes)
+
+    def read(base: Any) -> Any:
+        if not backwards:
+            return shape_ops.reshape(base, shape=new)
+        turned = shape_ops.transpose(base, axes=axes)
+        if len(new) == 1:
+            return shape_ops.reshape(turned, shape=new)
+        found = shape_ops.reshape(turned, shape=new[::-1])
+        return shape_ops.transpose(found, axes=tuple(range(len(new)))[::-1])
+
+    def put(base: Any, value: Any) -> Any:
+        if not backwards:
+            return shape_ops.reshape(value, shape=a.shape)
+        if len(new) > 1:
+            value = shape_ops.transpose(value, axes=tuple(range(len(new)))[::-1])
+        turned = shape_ops.reshape(value, shape=lengths)
+        return shape_ops.transpose(turned, axes=shape_ops.inverse(axes))
+
+    return view(a, read, put) if as_view else read(a)
+
+
+def _is_view(a: Array, new: tuple[int, ...], order: str) -> bool:
+    """Whether NumPy's reshape of an array that lies in memory as ``a`` would be a view."""
+    try:
+        np.reshape(memory(a), new, order, copy=False)  # type: ignore[call-overload]
+    except ValueError:
+        return False
+    return True
 
 
 @implements(method="reshape")
@@ -95,12 +117,16 @@ def reshape_method(a: Any, *new: Any, order: str = "C", copy: bool | None = None
 
 @implements(np.ravel, method="ravel")
 def ravel(a: Any, order: str = "C") -> Any:
-    return reshape(a, (-1,) if a.size else (0,), order)
+    """A view if the elements lie in a row in that order, else a copy: stricter than ``reshape``."""
+    a = operand(a)
+    axes = _order_of(a, order)
+    as_view = type(a) is not Array or np.ravel(memory(a), order).base is not None  # type: ignore[arg-type]
+    return reordered(a, (a.size,), axes, as_view)
 
 
 @implements(method="flatten")
 def flatten(a: Any, order: str = "C") -> Any:
-    return reshape(a, (-1,) if a.size else (0,), order, copy=True)
+    return reordered(a, (a.size,), _order_of(a, order), as_view=False)
 
 
 def permute(a: Any, axes: tuple[int, ...]) -> Any:
@@ -167,7 +193,9 @@ def squeeze(a: Any, axis: Any = None) -> Any:
     )
     if any(a.shape[i] != 1 for i in axes):
         raise ValueError("cannot select an axis to squeeze out which has size not equal to one")
-    return a[tuple(0 if i in axes else slice(None) for i in range(a.ndim)) or Ellipsis]
+    return reordered(
+        a, tuple(n for i, n in enumerate(a.shape) if i not in axes), tuple(range(a.ndim)), True
+    )
 
 
 @implements(np.broadcast_to)
@@ -206,7 +234,7 @@ def astype(
 
 @implements(np.copy, method="copy")
 def copy(a: Any, order: str = "K", subok: bool = False) -> Any:
-    return a.frozen()
+    return as_memory(a.frozen())
 
 
 @implements(np.broadcast_arrays)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pullback.core.array import Array, Trace
+from pullback.core.array import Array, Trace, memory
 from pullback.core.primitive import Primitive
 from pullback.core.source import here
+from pullback.core.strides import Strides
 from pullback.core.types import ArrayType, Shape, type_of
 from pullback.errors import TracedValueError
 
@@ -43,6 +44,11 @@ class BatchTrace(Trace):
 
     def shape_of(self, array: Array) -> Shape:
         return self.type_of(array).shape
+
+    def strides_of(self, array: Array) -> Strides:
+        value = array.value
+        of_all: Strides = memory(value).strides if type(value) is Array else value.strides
+        return of_all[: array.aux] + of_all[array.aux + 1 :]
 
     def show(self, array: Array) -> str:
         return f"{self.type_of(array)} x {self.size}"

@@ -16,10 +16,12 @@ from pullback.core.graph import Graph, GraphBuilder, Literal, Variable
 from pullback.core.guard import Guard
 from pullback.core.primitive import Primitive, refusal
 from pullback.core.source import here
+from pullback.core.strides import Strides
 from pullback.core.types import ArrayType, Shape, type_of
 from pullback.errors import PullbackError, StagingError
 from pullback.ops.shape import broadcast_to
 from pullback.transforms.passes.dce import dce, operands
+from pullback.transforms.strides import Derived
 
 __all__ = ["StageTrace", "Staged", "prune", "record", "stage"]
 
@@ -39,6 +41,7 @@ class StageTrace(Trace):
         self.builder = GraphBuilder()
         self.captured: dict[int, tuple[Variable, Any]] = {}
         self.guard = Guard()
+        self.derived = Derived(self.builder)
 
     def input(self, type: ArrayType, value: Any = None) -> Array:
         return Array(self, value, self.builder.input(type))
@@ -61,6 +64,7 @@ class StageTrace(Trace):
         )
         if key not in self.captured:
             self.captured[key] = (Variable(type_of(value)), value)  # type: ignore[index]
+            self.derived.outside[self.captured[key][0]] = value
             if isinstance(value, np.ndarray):
                 self.guard.foreign(value)
                 self.guard.keep(value)
@@ -89,6 +93,9 @@ class StageTrace(Trace):
     def shape_of(self, array: Array) -> Shape:
         shape: Shape = array.aux.type.shape
         return shape
+
+    def strides_of(self, array: Array) -> Strides:
+        return self.derived(array.aux)
 
     def show(self, array: Array) -> str:
         return str(array.aux.type)
