@@ -24,13 +24,14 @@ from pullback.transforms.derivatives import (
 )
 
 if TYPE_CHECKING:
-    from pullback import curvature, nn, optim, optimize
+    from pullback import curvature, flow, nn, optim, optimize
     from pullback.control.checkpoint import checkpoint
     from pullback.control.cond import cond, while_loop
     from pullback.control.custom import custom_jvp, custom_vjp
     from pullback.control.scan import scan
     from pullback.curvature.operators import linear_operator
     from pullback.testing.grads import check_grads
+    from pullback.transforms.jet import jet
     from pullback.transforms.mode import hessian, hvp, jacobian
 
 __version__ = "0.1.0"
@@ -45,10 +46,12 @@ __all__ = [
     "custom_vjp",
     "errors",
     "explain",
+    "flow",
     "grad",
     "hessian",
     "hvp",
     "jacobian",
+    "jet",
     "jvp",
     "linear_operator",
     "linearize",
@@ -74,9 +77,11 @@ _LATER = {
     "custom_jvp": "pullback.control.custom",
     "curvature": "",
     "custom_vjp": "pullback.control.custom",
+    "flow": "",
     "hessian": "pullback.transforms.mode",
     "hvp": "pullback.transforms.mode",
     "jacobian": "pullback.transforms.mode",
+    "jet": "pullback.transforms.jet",
     "linear_operator": "pullback.curvature.operators",
     "nn": "",
     "optim": "",

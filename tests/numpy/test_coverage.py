@@ -20,7 +20,7 @@ def test_every_refusal_has_a_reason_of_its_own() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["angle", "apply_along_axis", "packbits", "nextafter", "gcd", "histogram", "linalg.svd", "ix_"],
+    ["packbits", "nextafter", "gcd"],
 )
 def test_what_is_refused_raises(name: str) -> None:
     function = getattr(np.linalg, name[7:]) if name.startswith("linalg.") else getattr(np, name)
@@ -44,7 +44,6 @@ def test_some_entries() -> None:
     assert ENTRIES["gradient"].status == "NumPy's code"
     assert ENTRIES["zeros"].status == "recorded"
     assert ENTRIES["nonzero"].status == "values"
-    assert ENTRIES["arange"].status == "plain"
 
 
 def test_the_table_prints_as_markdown() -> None:

@@ -9,7 +9,6 @@ from tests.numpy.oracle import check, check_slopes, check_values
 
 import pullback as pb
 import pullback.numpy as pnp
-from pullback.errors import UnsupportedError
 
 RNG = np.random.default_rng(1)
 X = RNG.normal(size=(3, 4))
@@ -255,8 +254,3 @@ def test_what_numpy_refuses_of_a_number(fold: object, axis: int) -> None:
         fold(np.array(2.5), axis=axis)
     with pytest.raises(type(expected.value)):
         pb.vjp(lambda x: fold(x, axis=axis), np.array(2.5))
-
-
-def test_a_fold_without_a_rule_is_refused() -> None:
-    with pytest.raises(UnsupportedError, match=r"hypot\.reduce"):
-        pb.grad(lambda x: np.hypot.reduce(x))(np.ones(3))

@@ -303,13 +303,3 @@ def test_a_captured_buffer_may_not_be_written_inside_another_transform() -> None
 
     with pytest.raises(MutationError, match="made outside"):
         pb.grad(outer)(1.0)
-
-
-def test_what_has_no_traced_form_is_refused() -> None:
-    def program(x: Any) -> Any:
-        y = x * 1.0
-        np.multiply.at(y, [0, 0], x[1])
-        return np.sum(y)
-
-    with pytest.raises(UnsupportedError, match=r"multiply\.at"):
-        pb.grad(program)(V)

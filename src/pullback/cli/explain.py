@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any
@@ -13,6 +11,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from pullback.cli.target import find
 from pullback.errors import ArgumentError
 from pullback.explain import explain as explain_function
 
@@ -39,53 +38,11 @@ def explain(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown tables.")] = False,
 ) -> None:
     """Show how a function's gradient is computed, step by step: the backward table."""
-    path, function_name = _split(target)
-    module = _load(path)
-    function = _function(module, path, function_name)
+    function, module, path = find(target)
     names = list(inspect.signature(function).parameters)
     args = _drawn(names, shapes, seed) if shapes else _example(module, path)
     report = explain_function(function, *args, argnums=_argnums(names[: len(args)], wrt))
     print(report.to_markdown() if markdown else report)
-
-
-def _split(target: str) -> tuple[Path, str]:
-    file, colon, function = target.rpartition(":")
-    if not colon or not file.endswith(".py") or not function.isidentifier():
-        raise ArgumentError(
-            f"{target!r} names no function", fix="write FILE.py:FUNCTION, e.g. model.py:loss"
-        )
-    path = Path(file)
-    if not path.is_file():
-        raise ArgumentError(f"there is no file {file}", fix="check the path")
-    return path, function
-
-
-def _load(path: Path) -> ModuleType:
-    """Run the file as ``python FILE.py`` would, but not as the main program."""
-    sys.path.insert(0, str(path.parent.resolve()))
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules.setdefault(path.stem, module)
-    spec.loader.exec_module(module)
-    return module
-
-
-def _function(module: ModuleType, path: Path, name: str) -> Callable[..., Any]:
-    function = getattr(module, name, None)
-    if callable(function):
-        return function  # type: ignore[no-any-return]
-    own = [
-        key
-        for key, value in vars(module).items()
-        if inspect.isfunction(value) and value.__module__ == module.__name__
-    ]
-    raise ArgumentError(
-        f"{path} has no function {name}",
-        details=[f"functions: {', '.join(own) or 'none'}"],
-        fix="name one of these" if own else "define it with def",
-    )
 
 
 def _example(module: ModuleType, path: Path) -> Sequence[Any]:

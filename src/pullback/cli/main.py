@@ -13,6 +13,7 @@ try:
 except ModuleNotFoundError:
     sys.exit("error: the command line needs typer\n  Fix: pip install 'pullback[train]'")
 
+from pullback.cli.doctor import doctor
 from pullback.cli.explain import explain
 from pullback.cli.predict import predict
 from pullback.cli.train import train
@@ -32,6 +33,7 @@ app = typer.Typer(
 app.command()(train)
 app.command()(predict)
 app.command()(explain)
+app.command()(doctor)
 
 
 def _print_version(wanted: bool) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import FrameType
 from typing import Any
@@ -19,10 +19,11 @@ from pullback import tree
 from pullback.core.array import Array
 from pullback.core.graph import Equation, Graph, Literal, Variable
 from pullback.core.primitive import Primitive
-from pullback.core.source import Source, here, is_own
+from pullback.core.source import Source, here
 from pullback.core.types import type_of
 from pullback.errors import ArgumentError, NotDifferentiableError
 from pullback.transforms.derivatives import as_leaves, pick
+from pullback.transforms.naming import names_in_use
 from pullback.transforms.stage import RecordTrace, close
 from pullback.transforms.vjp import Node, VJPTrace, backward
 
@@ -69,23 +70,14 @@ class Recorder(RecordTrace):
     def look(self) -> None:
         """Note the names that the user's frames give to values now, the outermost first."""
         outside = {id(value): variable for variable, value in self.captured.values()}
-        for frame in reversed(list(self.user_frames())):
-            known = {name: frame.f_globals.get(name) for name in frame.f_code.co_names}
-            for name, value in (known | frame.f_locals).items():
-                variable = outside.get(id(value))
-                while variable is None and type(value) is Array:
-                    if value.trace is self:
-                        variable = value.aux
-                    value = value.value
-                if variable is not None and name.isidentifier():
-                    self.names.setdefault(variable, name)
-
-    def user_frames(self) -> Iterator[FrameType]:
-        frame: FrameType | None = sys._getframe(2)
-        while frame is not None and frame is not self.root:
-            if not is_own(frame.f_code):
-                yield frame
-            frame = frame.f_back
+        for name, value in names_in_use(self.root):
+            variable = outside.get(id(value))
+            while variable is None and type(value) is Array:
+                if value.trace is self:
+                    variable = value.aux
+                value = value.value
+            if variable is not None:
+                self.names.setdefault(variable, name)
 
 
 class Tape(VJPTrace):

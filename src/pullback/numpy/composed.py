@@ -1,19 +1,16 @@
 """Functions that NumPy writes in Python: NumPy's own code runs, on traced arrays.
 
-``np.gradient`` is a page of slices and arithmetic, all of which are traced; only its calls of
-``asarray`` and ``empty`` would refuse a traced value. So each of these functions runs as NumPy
-wrote it, with the array constructors of :mod:`pullback.numpy.creation` in the place of NumPy's.
+Their traced form is their twin, see :mod:`pullback.numpy.twins`.
 """
 
 from __future__ import annotations
 
-from types import FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
 
-from pullback.numpy import creation
 from pullback.numpy.registry import implements
+from pullback.numpy.twins import with_twins
 
 __all__ = ["COMPOSED"]
 
@@ -38,19 +35,33 @@ COMPOSED: tuple[Any, ...] = (
     np.hsplit,
     np.hstack,
     np.i0,
+    np.intersect1d,
+    np.ix_,
     np.linalg.cross,
     np.linalg.diagonal,
     np.linalg.matrix_power,
     np.linalg.matrix_transpose,
     np.linalg.multi_dot,
     np.linalg.trace,
+    np.poly,
+    np.polyadd,
+    np.polyder,
+    np.polydiv,
+    np.polyfit,
+    np.polyint,
+    np.polysub,
     np.polyval,
     np.resize,
+    np.roots,
     np.rot90,
+    np.setdiff1d,
+    np.setxor1d,
     np.split,
     np.trapezoid,
     np.tril,
+    np.trim_zeros,
     np.triu,
+    np.union1d,
     np.unstack,
     np.unwrap,
     np.vander,
@@ -58,46 +69,5 @@ COMPOSED: tuple[Any, ...] = (
     np.vstack,
 )
 
-CONSTRUCTORS = {name: getattr(creation, name) for name in creation.__all__}
-
-
-class _Namespace:
-    """A module of NumPy whose array constructors keep traced values."""
-
-    def __init__(self, module: ModuleType) -> None:
-        self.module = module
-
-    def __getattr__(self, name: str) -> Any:
-        return CONSTRUCTORS.get(name) or getattr(self.module, name)
-
-
-def rewired(names: dict[str, Any]) -> dict[str, Any]:
-    """The globals of a module of NumPy, with its constructors replaced in them and for them."""
-    new = {**names, **{k: v for k, v in CONSTRUCTORS.items() if k in names}}
-    for name, value in names.items():
-        if isinstance(value, ModuleType) and value.__name__.startswith("numpy"):
-            new[name] = _Namespace(value)
-        elif type(value) is FunctionType and value.__globals__ is names:
-            new[name] = with_globals(value, new)
-    return new
-
-
-def with_globals(function: FunctionType, names: dict[str, Any]) -> FunctionType:
-    """The same code looking up its names elsewhere."""
-    twin = FunctionType(
-        function.__code__, names, function.__name__, function.__defaults__, function.__closure__
-    )
-    twin.__kwdefaults__ = function.__kwdefaults__
-    return twin
-
-
-def _install() -> None:
-    modules: dict[str, dict[str, Any]] = {}
-    for function in COMPOSED:
-        code = function.__wrapped__
-        if code.__module__ not in modules:
-            modules[code.__module__] = rewired(code.__globals__)
-        implements(function)(with_globals(code, modules[code.__module__]))
-
-
-_install()
+for _function in COMPOSED:
+    implements(_function)(with_twins(_function.__wrapped__))

@@ -1,7 +1,12 @@
-"""Arrays made inside a traced function: buffers that may later hold traced values."""
+"""Arrays made inside a traced function: buffers that may later hold traced values.
+
+Outside of any transform each function is NumPy's, with every argument.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -10,16 +15,25 @@ from pullback.core.array import EVALUATE, Array, _parts, current_trace
 from pullback.numpy.registry import implements
 
 __all__ = [
+    "arange",
     "array",
     "asanyarray",
     "asarray",
     "ascontiguousarray",
+    "asfortranarray",
     "empty",
     "empty_like",
     "eye",
+    "frombuffer",
+    "fromfunction",
+    "fromiter",
     "full",
     "full_like",
+    "geomspace",
     "identity",
+    "indices",
+    "linspace",
+    "logspace",
     "ones",
     "ones_like",
     "tri",
@@ -30,15 +44,38 @@ __all__ = [
 
 def buffer(value: Any) -> Any:
     """``value`` as it is outside of any transform; inside, as an array that records writes."""
-    return value if current_trace() is EVALUATE else Array(EVALUATE, value)
+    if current_trace() is EVALUATE:
+        return value
+    if isinstance(value, tuple):
+        return tuple(map(buffer, value))
+    return Array(EVALUATE, value) if type(value) is np.ndarray else value
 
 
-def empty(shape: Any, dtype: Any = float, order: str = "C") -> Any:
-    """As ``numpy.empty``; inside a transform, assignments into it are recorded."""
-    return buffer(np.zeros(shape, dtype))
+def recorded(function: Callable[..., Any]) -> Callable[..., Any]:
+    """NumPy's ``function``; inside a transform, assignments into its result are recorded."""
+
+    @wraps(function)
+    def make(*args: Any, **kwargs: Any) -> Any:
+        return buffer(function(*args, **kwargs))
+
+    return make
 
 
-def zeros(shape: Any, dtype: Any = float, order: str = "C") -> Any:
+arange = recorded(np.arange)
+eye = recorded(np.eye)
+frombuffer = recorded(np.frombuffer)
+fromfunction = recorded(np.fromfunction)
+fromiter = recorded(np.fromiter)
+geomspace = recorded(np.geomspace)
+identity = recorded(np.identity)
+indices = recorded(np.indices)
+linspace = recorded(np.linspace)
+logspace = recorded(np.logspace)
+ones = recorded(np.ones)
+tri = recorded(np.tri)
+
+
+def zeros(shape: Any, dtype: Any = float, order: Any = "C", **options: Any) -> Any:
     """As ``numpy.zeros``; inside a transform, assignments into it are recorded.
 
     >>> import pullback as pb
@@ -50,68 +87,49 @@ def zeros(shape: Any, dtype: Any = float, order: str = "C") -> Any:
     >>> float(pb.grad(f)(3.0))
     6.0
     """
-    return buffer(np.zeros(shape, dtype))
+    return buffer(np.zeros(shape, dtype, order, **options))
 
 
-def ones(shape: Any, dtype: Any = float, order: str = "C") -> Any:
-    """As ``numpy.ones``; inside a transform, assignments into it are recorded."""
-    return buffer(np.ones(shape, dtype))
+def empty(shape: Any, dtype: Any = float, order: Any = "C", **options: Any) -> Any:
+    """As ``numpy.empty``; inside a transform it holds zeros, and assignments are recorded."""
+    inside = current_trace() is not EVALUATE
+    return (zeros if inside else np.empty)(shape, dtype, order, **options)
 
 
-def full(shape: Any, fill_value: Any, dtype: Any = None, order: str = "C") -> Any:
+def full(shape: Any, fill_value: Any, dtype: Any = None, order: Any = "C", **options: Any) -> Any:
     """As ``numpy.full``; the fill value may be traced."""
     if type(fill_value) is not Array:
-        return buffer(np.full(shape, fill_value, dtype))
+        return buffer(np.full(shape, fill_value, dtype, order, **options))
     filled = np.broadcast_to(fill_value, shape).copy()
     return filled if dtype is None else filled.astype(dtype)
 
 
-def eye(N: int, M: int | None = None, k: int = 0, dtype: Any = float, order: str = "C") -> Any:  # noqa: N803
-    """As ``numpy.eye``; inside a transform, assignments into it are recorded."""
-    return buffer(np.eye(N, M, k, dtype))
+def _like(function: Any, make: Callable[..., Any]) -> Callable[..., Any]:
+    """The form of ``zeros_like`` and its kin, with NumPy's arguments."""
+
+    @implements(function)
+    @wraps(function)
+    def like(
+        a: Any,
+        dtype: Any = None,
+        order: Any = "K",
+        subok: bool = True,
+        shape: Any = None,
+        *,
+        device: Any = None,
+    ) -> Any:
+        if not isinstance(a, Array):
+            a = asanyarray(a)
+        if not isinstance(a, Array):
+            return buffer(function(a, dtype, order, subok, shape, device=device))
+        return make(a.shape if shape is None else shape, a.dtype if dtype is None else dtype)
+
+    return like
 
 
-def identity(n: int, dtype: Any = float) -> Any:
-    """As ``numpy.identity``; inside a transform, assignments into it are recorded."""
-    return buffer(np.identity(n, dtype))
-
-
-def tri(N: int, M: int | None = None, k: int = 0, dtype: Any = float) -> Any:  # noqa: N803
-    """As ``numpy.tri``; inside a transform, assignments into it are recorded."""
-    return buffer(np.tri(N, M, k, dtype))
-
-
-@implements(np.empty_like, np.zeros_like)
-def zeros_like(
-    a: Any,
-    dtype: Any = None,
-    order: str = "K",
-    subok: bool = True,
-    shape: Any = None,
-    *,
-    device: Any = None,
-) -> Any:
-    """As ``numpy.zeros_like``; inside a transform, assignments into it are recorded."""
-    if not isinstance(a, Array):
-        a = np.asarray(a)
-    return buffer(np.zeros(a.shape if shape is None else shape, dtype or a.dtype))
-
-
-empty_like = zeros_like
-
-
-@implements(np.ones_like)
-def ones_like(
-    a: Any,
-    dtype: Any = None,
-    order: str = "K",
-    subok: bool = True,
-    shape: Any = None,
-    *,
-    device: Any = None,
-) -> Any:
-    """As ``numpy.ones_like``; inside a transform, assignments into it are recorded."""
-    return full_like(a, 1, dtype, shape=shape)
+zeros_like = _like(np.zeros_like, zeros)
+ones_like = _like(np.ones_like, ones)
+empty_like = _like(np.empty_like, empty)
 
 
 @implements(np.full_like)
@@ -119,7 +137,7 @@ def full_like(
     a: Any,
     fill_value: Any,
     dtype: Any = None,
-    order: str = "K",
+    order: Any = "K",
     subok: bool = True,
     shape: Any = None,
     *,
@@ -127,8 +145,16 @@ def full_like(
 ) -> Any:
     """As ``numpy.full_like``; the fill value may be traced."""
     if not isinstance(a, Array):
-        a = np.asarray(a)
-    return full(a.shape if shape is None else shape, fill_value, dtype or a.dtype)
+        a = asanyarray(a)
+    if not isinstance(a, Array) and type(fill_value) is not Array:
+        return buffer(np.full_like(a, fill_value, dtype, order, subok, shape, device=device))
+    return full(
+        a.shape if shape is None else shape, fill_value, a.dtype if dtype is None else dtype
+    )
+
+
+def _holds_traced(value: Any) -> bool:
+    return any(type(part) is Array for part in _parts(value))
 
 
 @implements(np.array)
@@ -137,7 +163,7 @@ def array(
     dtype: Any = None,
     *,
     copy: bool | None = True,
-    order: str = "K",
+    order: Any = "K",
     subok: bool = False,
     ndmin: int = 0,
     like: Any = None,
@@ -145,10 +171,13 @@ def array(
     """As ``numpy.array``; nested sequences may hold traced values."""
     if type(object) is Array:
         result = object.copy() if copy else object
-    elif any(type(part) is Array for part in _parts(object)):
+    elif _holds_traced(object):
         result = np.stack([array(part) if type(part) is not Array else part for part in object])
     else:
-        return buffer(np.array(object, dtype=dtype, ndmin=ndmin))
+        options = {} if like is None else {"like": like}
+        return buffer(
+            np.array(object, dtype, copy=copy, order=order, subok=subok, ndmin=ndmin, **options)
+        )
     if dtype is not None and result.dtype != dtype:
         result = result.astype(dtype)
     while result.ndim < ndmin:
@@ -156,20 +185,21 @@ def array(
     return result
 
 
-@implements(np.asarray, np.asanyarray, np.ascontiguousarray)
-def asarray(
-    a: Any,
-    dtype: Any = None,
-    order: Any = None,
-    *,
-    copy: bool | None = None,
-    device: Any = None,
-    like: Any = None,
-) -> Any:
-    """As ``numpy.asarray``; nested sequences may hold traced values."""
-    if isinstance(a, np.ndarray) and copy is not True and dtype in (None, a.dtype):
-        return a
-    return array(a, dtype, copy=copy)
+def _as_array(function: Any, ndmin: int = 0) -> Callable[..., Any]:
+    """The form of ``asarray`` and its kin: an array that is one already stays what it is."""
+
+    @implements(function)
+    @wraps(function)
+    def convert(a: Any, dtype: Any = None, *args: Any, **options: Any) -> Any:
+        if type(a) is Array or _holds_traced(a):
+            return array(a, dtype, copy=options.get("copy"), ndmin=ndmin)
+        plain = function(a, dtype, *args, **options)
+        return plain if isinstance(a, np.ndarray) else buffer(plain)
+
+    return convert
 
 
-asanyarray = ascontiguousarray = asarray
+asarray = _as_array(np.asarray)
+asanyarray = _as_array(np.asanyarray)
+ascontiguousarray = _as_array(np.ascontiguousarray, ndmin=1)
+asfortranarray = _as_array(np.asfortranarray)

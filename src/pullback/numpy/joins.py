@@ -186,6 +186,25 @@ def logspace(
     return finish(np.power(base, exponents), dtype, None)
 
 
+@implements(np.geomspace)
+def geomspace(
+    start: Any,
+    stop: Any,
+    num: int = 50,
+    endpoint: bool = True,
+    dtype: Any = None,
+    axis: int = 0,
+) -> Any:
+    """Steps of one ratio; both ends have the sign of ``start``, as NumPy has it."""
+    start, stop = operand(start) * 1.0, operand(stop) * 1.0
+    sign = np.sign(start)
+    start, stop = np.broadcast_arrays(start / sign, stop / sign)
+    inner = logspace(np.log10(start), np.log10(stop), num, endpoint)
+    parts = [start[None], inner[1:-1], stop[None]] if endpoint else [start[None], inner[1:]]
+    result = sign * concatenate(parts[:num] if num < 2 else parts)
+    return finish(np.moveaxis(result, 0, axis), dtype, None)
+
+
 @implements(np.ediff1d)
 def ediff1d(ary: Any, to_end: Any = None, to_begin: Any = None) -> Any:
     ends = [np.ravel(operand(e)) for e in (to_begin, to_end) if e is not None]

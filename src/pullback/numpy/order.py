@@ -219,6 +219,23 @@ def unique(
     return (values, *([first] if return_index else []), *rest)
 
 
+def _unique_family(name: str, **wanted: bool) -> None:
+    """One of the functions of the array API, whose answer is a tuple with names."""
+    original: Any = getattr(np, name)
+    answer: Any = type(original(np.zeros(1)))
+
+    def traced(x: Any) -> Any:
+        values, *rest = unique(x, **wanted, equal_nan=False)
+        return answer(values, *rest)
+
+    implements(original)(traced)
+
+
+_unique_family("unique_all", return_index=True, return_inverse=True, return_counts=True)
+_unique_family("unique_counts", return_counts=True)
+_unique_family("unique_inverse", return_inverse=True)
+
+
 @implements(np.unique_values)
 def unique_values(x: Any) -> Any:
     return unique(x, equal_nan=False)
@@ -410,10 +427,6 @@ ON_VALUES = (
     np.array_equal,
     np.array_equiv,
     np.allclose,
-    np.unique_counts,
-    np.unique_inverse,
-    np.unique_all,
-    np.histogram_bin_edges,
     np.array_repr,
     np.array_str,
     np.array2string,

@@ -11,6 +11,7 @@ import numpy as np
 from pullback.core.array import operand
 from pullback.numpy.arguments import finish, normalize_axis, unsupported
 from pullback.numpy.registry import implements
+from pullback.numpy.twins import twin
 from pullback.ops import contract
 
 __all__: list[str] = []
@@ -128,6 +129,15 @@ def convolve(a: Any, v: Any, mode: Any = "full") -> Any:
         if np.size(a) >= np.size(v)
         else convolve(v, a, mode)
     )
+
+
+@implements(np.polymul)
+def polymul(a1: Any, a2: Any) -> Any:
+    """Product of two polynomials given by coefficients, the highest power first."""
+    old: Any = twin(np.poly1d)
+    factors = [a if isinstance(a, np.poly1d) else old(a) for a in (a1, a2)]
+    product = convolve(factors[0].coeffs, factors[1].coeffs)
+    return old(product) if factors[0] is a1 or factors[1] is a2 else product
 
 
 @implements(np.correlate)

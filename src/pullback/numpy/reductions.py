@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pullback.core.array import Array, operand
+from pullback.core.array import operand
 from pullback.numpy.arguments import (
     finish,
     folded_axes,
@@ -16,13 +16,11 @@ from pullback.numpy.arguments import (
     line,
     normalize_axes,
     normalize_axis,
-    unsupported,
 )
 from pullback.numpy.registry import implements
 from pullback.ops import cumulative, reduce
-from pullback.ops.index import scatter_add
 
-__all__ = ["logsumexp"]
+__all__ = ["logsumexp", "running"]
 
 
 def reduced(primitive: Any, a: Any, axes: tuple[int, ...], keepdims: Any, **params: Any) -> Any:
@@ -270,7 +268,8 @@ def accumulate(ufunc: np.ufunc, a: Any, axis: int) -> Any:
     return cumulative.doubling(lambda x, y: (ufunc(x, y),), (a,), axis)[0]
 
 
-def _running(ufunc: np.ufunc, a: Any, axis: Any, dtype: Any, out: Any) -> Any:
+def running(ufunc: np.ufunc, a: Any, axis: Any, dtype: Any, out: Any) -> Any:
+    """``ufunc.accumulate`` with NumPy's ``axis=None``, result dtype and ``out``."""
     a, axis = line(operand(a), axis)
     wanted = dtype or ufunc.reduce(np.ones(1, a.dtype)).dtype
     a = a if a.dtype == wanted else a.astype(wanted)
@@ -279,12 +278,12 @@ def _running(ufunc: np.ufunc, a: Any, axis: Any, dtype: Any, out: Any) -> Any:
 
 @implements(np.cumsum, method="cumsum")
 def cumsum(a: Any, axis: Any = None, dtype: Any = None, out: Any = None) -> Any:
-    return _running(np.add, a, axis, dtype, out)
+    return running(np.add, a, axis, dtype, out)
 
 
 @implements(np.cumprod, method="cumprod")
 def cumprod(a: Any, axis: Any = None, dtype: Any = None, out: Any = None) -> Any:
-    return _running(np.multiply, a, axis, dtype, out)
+    return running(np.multiply, a, axis, dtype, out)
 
 
 def _with_start(ufunc: np.ufunc, x: Any, axis: Any, dtype: Any, out: Any, start: bool) -> Any:
@@ -295,7 +294,7 @@ def _with_start(ufunc: np.ufunc, x: Any, axis: Any, dtype: Any, out: Any, start:
                 "For arrays which have more than one dimension ``axis`` argument is required."
             )
         axis = 0
-    result = _running(ufunc, x, axis, dtype, None)
+    result = running(ufunc, x, axis, dtype, None)
     if start:
         axis = normalize_axis(axis, x.ndim)
         shape = tuple(1 if i == axis else n for i, n in enumerate(x.shape))
@@ -378,66 +377,3 @@ def _over_numbers(function: Any) -> Any:
 implements(np.nanmean)(_over_numbers(mean))
 implements(np.nanvar)(_over_numbers(var))
 implements(np.nanstd)(_over_numbers(std))
-
-# ufunc.reduce -> the fold of the same meaning
-FOLDS: dict[Any, Any] = {
-    np.add: sum,
-    np.multiply: prod,
-    np.maximum: max,
-    np.minimum: min,
-    np.logical_and: all,
-    np.logical_or: any,
-    np.logaddexp: lambda a, axis, dtype, out, keepdims: finish(
-        logsumexp(a, axis, keepdims), dtype, out
-    ),
-}
-
-
-@implements(ufunc_method="reduce")
-def ufunc_reduce(
-    ufunc: np.ufunc,
-    array: Any,
-    axis: Any = 0,
-    dtype: Any = None,
-    out: Any = None,
-    keepdims: bool = False,
-    **options: Any,
-) -> Any:
-    fold = FOLDS.get(ufunc)
-    if fold is None:
-        raise unsupported(f"{ufunc.__name__}.reduce", "use a loop, or pullback.scan")
-    if fold in (max, min, all, any):
-        return finish(fold(array, axis, None, keepdims, **options), dtype, out)
-    return fold(array, axis, dtype, out, keepdims, **options)
-
-
-@implements(ufunc_method="accumulate")
-def ufunc_accumulate(
-    ufunc: np.ufunc, array: Any, axis: int = 0, dtype: Any = None, out: Any = None
-) -> Any:
-    if ufunc not in FOLDS:
-        raise unsupported(f"{ufunc.__name__}.accumulate", "use a loop, or pullback.scan")
-    if not np.ndim(array):
-        raise TypeError("cannot accumulate on a scalar")
-    return _running(ufunc, array, axis, dtype, out)
-
-
-@implements(ufunc_method="outer")
-def ufunc_outer(ufunc: np.ufunc, a: Any, b: Any, /, **options: Any) -> Any:
-    a, b = operand(a), operand(b)
-    return ufunc(np.reshape(a, (*np.shape(a), *(1,) * np.ndim(b))), b, **options)
-
-
-@implements(ufunc_method="at")
-def ufunc_at(ufunc: np.ufunc, a: Any, indices: Any, b: Any = None, /) -> None:
-    if type(a) is not Array:
-        raise unsupported(
-            f"{ufunc.__name__}.at of a traced value on a plain NumPy array",
-            "create the array with 'import pullback.numpy as np'",
-        )
-    if ufunc not in (np.add, np.subtract):
-        raise unsupported(f"{ufunc.__name__}.at", "np.add.at and np.subtract.at have one")
-    b = np.broadcast_to(operand(b), np.shape(a[indices])).astype(a.dtype)
-    places = np.reshape(np.arange(a.size), a.shape)[indices]
-    gathered = scatter_add(b, places, shape=(a.size,))
-    a[...] = ufunc(a, np.reshape(gathered, a.shape))
