@@ -202,7 +202,6 @@ WRITES = [
     "np.ravel({a}, order='{o}')[0] = 10.0",
     "{a}[...] += {b}",
     "{a}[..., 0, 0] += 7.0",
-    "{a}.shape = (-1,)",
 ]
 KINDS = [FRESH, VIEWS, WRITES]
 

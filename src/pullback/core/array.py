@@ -36,16 +36,21 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EVALUATE",
+    "Alias",
     "Array",
     "Trace",
+    "attributes",
     "as_array",
     "as_memory",
+    "base_of",
     "bind",
     "current_trace",
     "functions",
     "is_scalar",
+    "is_writeable",
     "memory",
     "methods",
+    "remedies",
     "ufunc_methods",
     "ufuncs",
     "view",
@@ -55,8 +60,12 @@ __all__ = [
 # NumPy's names -> traced functions; filled by the floors above while they are imported.
 ufuncs: dict[Any, Callable[..., Any]] = {}
 ufunc_methods: dict[str, Callable[..., Any]] = {}
+attributes: dict[str, Callable[..., Any]] = {}
+remedies: dict[str, str] = {}  # for what ndarray has and traced arrays have not
 functions: dict[Any, Callable[..., Any]] = {}
 methods: dict[str, Callable[..., Any]] = {}
+attributes: dict[str, Callable[..., Any]] = {}
+remedies: dict[str, str] = {}  # for what ndarray has and traced arrays have not
 
 
 class Trace:
@@ -111,6 +120,17 @@ class Trace:
         value = array.value
         strides: Strides = memory(value).strides if type(value) is Array else value.strides
         return strides
+
+    def lay(self, array: Array, like: Strides | Array) -> None:
+        """Let a value that was just made lie in memory so, or as the earlier value ``like``."""
+        value = array.value
+        if type(value) is Array:
+            value.trace.lay(value, like.value if type(like) is Array else like)
+        elif type(value) is np.ndarray:
+            strides = like if type(like) is tuple else like.value.strides  # type: ignore[union-attr]
+            if value.strides != strides and value.ndim > 1:
+                array.value = moved = stand_in(type_of(value), strides)
+                moved[...] = value
 
     def concrete(self, array: Array, purpose: str) -> Any:
         """The plain value behind ``array``, for control flow and printing; or an error."""
@@ -224,7 +244,7 @@ def view(parent: Any, get: Callable[[Any], Any], put: Callable[[Any, Any], Any] 
     result = get(parent)
     if type(result) is Array and type(parent) is Array:
         if is_scalar(parent):  # immutable: what comes of it has memory of its own
-            return as_memory(result)
+            return result
         if parent.alias is None:
             parent.alias = Alias()
         result.alias = Alias(parent, get, put)
@@ -246,11 +266,35 @@ def as_memory(array: Any) -> Any:
     return array
 
 
-def memory(array: Array) -> Any:
-    """A plain array of zeros that lies as NumPy would have ``array`` lie in memory."""
+def base_of(array: Array) -> Array | None:
+    """The array that owns the memory of a view; ``None`` for one that has its own."""
+    base = None
+    while array.alias is not None and array.alias.parent is not None:
+        base = array = array.alias.parent
+    return base
+
+
+def is_writeable(array: Array) -> bool:
+    """Whether NumPy would write to ``array``: no scalar, nor a view that is read-only."""
+    if is_scalar(array):
+        return False
+    while array.alias is not None and array.alias.parent is not None:
+        if array.alias.put is None:
+            return False
+        array = array.alias.parent
+    return True
+
+
+def memory(array: Array, roots: dict[int, Any] | None = None) -> Any:
+    """A plain array of zeros that lies as NumPy would have ``array`` lie in memory.
+
+    Views of one array share memory with one another if they are asked for with the same ``roots``.
+    """
     alias, type = array.alias, array.trace.type_of(array)
     if alias is not None and alias.parent is not None:
-        return alias.get(memory(alias.parent))
+        return alias.get(memory(alias.parent, roots))
+    if roots is not None:
+        return roots.setdefault(id(array), memory(array))
     if alias is not None and alias.strides is not None:
         strides = alias.strides
     elif type.ndim > 1:
@@ -278,10 +322,15 @@ def write(array: Array, new: Any) -> None:
         new = new.astype(array.dtype)
     alias = array.alias
     if alias is None or alias.parent is None:
-        if array.ndim > 1 and (alias is None or alias.strides is None):
-            alias = array.alias = alias or Alias()
-            alias.strides = lasting_strides(array)
-        array.rebind(new)
+        if array.ndim > 1:
+            before = Array(array.trace, array.value, array.aux)
+            if alias is None or alias.strides is None:
+                alias = array.alias = alias or Alias()
+                alias.strides = lasting_strides(before)
+            array.rebind(new)
+            array.trace.lay(array, before if array.trace is before.trace else memory(array).strides)
+        else:
+            array.rebind(new)
         if alias is not None:
             alias.version += 1
         return
@@ -292,12 +341,11 @@ def write(array: Array, new: Any) -> None:
     alias.seen = alias.root().version
 
 
-def lasting_strides(array: Array) -> Any:
-    """The strides of the present value, which are those of the array whatever it will hold."""
-    if array.trace.abstract:  # they take some work, and may never be asked for
-        before = Array(array.trace, array.value, array.aux)
-        return lambda: before.trace.strides_of(before)
-    return array.trace.strides_of(array)
+def lasting_strides(value: Array) -> Any:
+    """The strides of the first value, which are those of the array whatever it will hold."""
+    if value.trace.abstract:  # they take some work, and may never be asked for
+        return lambda: value.trace.strides_of(value)
+    return value.trace.strides_of(value)
 
 
 def require_same_kind(new: np.dtype[Any], old: np.dtype[Any]) -> None:
@@ -383,9 +431,29 @@ class Array:
     def real(self) -> Any:
         return self
 
-    @property
-    def flat(self) -> Iterator[Any]:
-        return iter(functions[np.ravel](self))
+    @shape.setter
+    def shape(self, new: Any) -> None:
+        attributes["set_shape"](self, new)
+
+    def _set_flat(self, values: Any) -> None:
+        attributes["flat"](self)[:] = values
+
+    flat = property(lambda self: attributes["flat"](self), _set_flat)
+
+    def __copy__(self) -> Any:
+        return methods["__copy__"](self)
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        return methods["__copy__"](self)
+
+    def __round__(self, ndigits: int | None = None) -> Any:
+        return methods["__round__"](self, ndigits)
+
+    def __contains__(self, value: Any) -> bool:
+        return bool(functions[np.any](self == value))
+
+    def __delitem__(self, key: Any) -> None:
+        raise ValueError("cannot delete array elements")
 
     def __len__(self) -> int:
         if not self.shape:
@@ -399,12 +467,12 @@ class Array:
 
     def __getattr__(self, name: str) -> Any:
         method = methods.get(name)
-        if method is None:
-            raise AttributeError(
-                f"traced arrays have no attribute {name!r}"
-                + (" (numpy.ndarray has: not supported yet)" if hasattr(np.ndarray, name) else "")
-            )
-        return method.__get__(self)
+        if method is not None:
+            return method.__get__(self)
+        attribute = attributes.get(name)
+        if attribute is None:
+            raise refusal_of(name)
+        return attribute(self)
 
     def __getitem__(self, key: Any) -> Any:
         return methods["__getitem__"](self, key)
@@ -523,7 +591,22 @@ class Array:
     def __divmod__(self, other: Any) -> tuple[Any, Any]:
         return self // other, self % other
 
+    def __rdivmod__(self, other: Any) -> tuple[Any, Any]:
+        return other // self, other % self
+
     __hash__ = None  # type: ignore[assignment]
+
+
+def refusal_of(name: str) -> AttributeError:
+    """What reading an attribute raises that traced arrays do not have."""
+    if not hasattr(np.ndarray, name):
+        return AttributeError(f"traced arrays have no attribute {name!r}")
+    error = UnsupportedError(
+        f"ndarray.{name} has no traced form",
+        where=str(here()),
+        fix=remedies.get(name, "write it with supported functions"),
+    )
+    return AttributeError(str(error))
 
 
 PLAIN = {Array, np.ndarray, bool, int, float, np.float64, np.float32, np.int64, np.int32, np.bool_}

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from pullback.core.array import Array, operand, ufuncs
-from pullback.numpy.arguments import finish, given, into, unsupported
+from pullback.numpy.arguments import finish, given, in_order, into, unsupported
 from pullback.numpy.reductions import logsumexp
 from pullback.numpy.registry import implements
 from pullback.ops import arithmetic, special, transcendental
@@ -55,10 +55,13 @@ def float_power(x1: Any, x2: Any) -> Any:
 
 @implements(np.positive)
 def positive(x: Any) -> Any:
-    return np.copy(x)
+    return in_order(x.frozen(), "K", x)
 
 
-@implements(np.conjugate, method="conj")
+implements(np.conjugate)(positive)  # the ufunc copies; the method gives real arrays back
+
+
+@implements(method="conj")
 def conjugate(x: Any) -> Any:
     return x
 
@@ -169,7 +172,7 @@ def sinc(x: Any) -> Any:
     s = np.where(is_small, angle * angle, 0)
     series = 1 - s / 6 * (1 - s / 20 * (1 - s / 42 * (1 - s / 72 * (1 - s / 110))))
     away = np.where(is_small, 1, angle)
-    return np.where(is_small, series, np.sin(away) / away)
+    return finish(np.where(is_small, series, np.sin(away) / away), None, None)
 
 
 def relu(x: Any) -> Any:
@@ -250,7 +253,7 @@ def nan_to_num(
     result = np.where(np.isnan(x), nan, x)
     result = np.where(isposinf(x), limits.max if posinf is None else posinf, result)
     result = np.where(isneginf(x), limits.min if neginf is None else neginf, result)
-    return result if copy else into(x, result)
+    return finish(result, None, None if copy else x)
 
 
 # -- the options of a ufunc call ------------------------------------------------------------------

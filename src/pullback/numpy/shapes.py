@@ -11,7 +11,7 @@ import numpy as np
 
 from pullback.core.array import EVALUATE, Array, as_memory, is_scalar, memory, operand, view
 from pullback.core.types import type_of
-from pullback.numpy.arguments import folded_axes, normalize_axis, unsupported
+from pullback.numpy.arguments import folded_axes, in_order, lies_in, normalize_axis, unsupported
 from pullback.numpy.registry import implements
 from pullback.ops import arithmetic
 from pullback.ops import shape as shape_ops
@@ -45,7 +45,8 @@ def reshape(a: Any, /, shape: Any = None, order: str = "C", *, copy: bool | None
         return reordered(a, new, _order_of(a, order), as_view=True)
     if copy is False:
         raise ValueError("Unable to avoid creating a copy while reshaping.")
-    return as_memory(reordered(a, new, _order_of(a, order), as_view=False))
+    result = reordered(a, new, _order_of(a, order), as_view=False)
+    return as_memory(in_order(result, "F" if order == "F" else "C"))
 
 
 def _lengths(a: Any, shape: Any) -> tuple[int, ...]:
@@ -203,6 +204,8 @@ def broadcast_to(array: Any, shape: Any, subok: bool = False) -> Any:
     new = (int(shape),) if isinstance(shape, (int, np.integer)) else tuple(int(n) for n in shape)
     if np.broadcast_shapes(array.shape, new) != new:
         raise ValueError(f"cannot broadcast shape {array.shape} to {new}")
+    if type(array) is Array and is_scalar(array):
+        array = as_memory(array.frozen())
     return view(array, lambda base: shape_to(base, new), None)
 
 
@@ -219,8 +222,8 @@ def astype(
     subok: bool = True,
     copy: bool = True,
 ) -> Any:
-    dtype = np.dtype(dtype)
-    if dtype == a.dtype and not copy:
+    dtype, source = np.dtype(dtype), a
+    if not copy and dtype == a.dtype and lies_in(a, order):
         return a
     if dtype.kind not in "biuf":
         type_of(np.zeros(0, dtype))
@@ -229,12 +232,18 @@ def astype(
             return np.not_equal(a, 0)
         if dtype.kind in "iu":
             a = arithmetic.trunc(a)
-    return shape_ops.astype(a, dtype=dtype)
+    result = shape_ops.astype(a, dtype=dtype)
+    return in_order(result if is_scalar(source) else as_memory(result), order, source)
 
 
-@implements(np.copy, method="copy")
+@implements(np.copy)
 def copy(a: Any, order: str = "K", subok: bool = False) -> Any:
-    return as_memory(a.frozen())
+    return as_memory(in_order(a.frozen(), order, a))
+
+
+@implements(method="copy")
+def copy_method(a: Any, order: str = "C") -> Any:
+    return a.frozen() if is_scalar(a) else copy(a, order)
 
 
 @implements(np.broadcast_arrays)
@@ -254,6 +263,8 @@ def diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
     steps = np.arange(n)
 
     def read(base: Any) -> Any:
+        if type(base) is not Array:
+            return np.diagonal(base, offset, axis1, axis2)
         picked = np.transpose(base, (i, j, *rest))[steps - min(offset, 0), steps + max(offset, 0)]
         return np.moveaxis(picked, 0, -1)
 
@@ -307,7 +318,9 @@ def real(val: Any) -> Any:
 
 @implements(np.imag)
 def imag(val: Any) -> Any:
-    return np.zeros_like(val)
+    """Zeros that cannot be written to, as NumPy gives them for real numbers."""
+    zeros = np.zeros(val.shape, val.dtype, "C" if lies_in(val, "C") else "F")
+    return np.broadcast_to(zeros, val.shape) if val.shape else zeros[()]
 
 
 @implements(np.real_if_close)

@@ -50,6 +50,9 @@ class BatchTrace(Trace):
         of_all: Strides = memory(value).strides if type(value) is Array else value.strides
         return of_all[: array.aux] + of_all[array.aux + 1 :]
 
+    def lay(self, array: Array, like: Any) -> None:
+        """The array of all examples lies as it comes."""
+
     def show(self, array: Array) -> str:
         return f"{self.type_of(array)} x {self.size}"
 

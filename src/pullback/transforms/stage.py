@@ -97,6 +97,14 @@ class StageTrace(Trace):
     def strides_of(self, array: Array) -> Strides:
         return self.derived(array.aux)
 
+    def lay(self, array: Array, like: Any) -> None:
+        last = self.builder.equations[-1:]
+        if last and array.aux in last[0].outputs:  # no other array has this value
+            if type(like) is Array:
+                self.derived.same[array.aux] = like.aux
+            else:
+                self.derived.known[array.aux] = like
+
     def show(self, array: Array) -> str:
         return str(array.aux.type)
 

@@ -29,6 +29,7 @@ class Derived:
         self.made: dict[Variable, Equation] = {}
         self.n_read = 0
         self.outside: dict[Variable, Any] = {}  # values that were captured
+        self.same: dict[Variable, Variable] = {}  # values that lie in the place of another
         self.asked: set[Variable] = set()  # inputs that were taken to be contiguous
 
     def __call__(self, variable: Variable) -> Strides:
@@ -40,6 +41,12 @@ class Derived:
             top = waiting[-1]
             if top in self.known:
                 waiting.pop()
+                continue
+            model = self.same.get(top)
+            if model is not None:
+                if model in self.known:
+                    self.known[top] = self.known[model]
+                waiting.append(model)
                 continue
             equation = self.made.get(top)
             if equation is None:
@@ -70,7 +77,7 @@ class Derived:
         ]
         outputs = equation.outputs
         for output in outputs:
-            self.known[output] = contiguous(output.type)
+            self.known.setdefault(output, contiguous(output.type))
         result = laid_out(equation, operands)
         if result is not None and len(outputs) == 1 and result.shape == outputs[0].type.shape:
             self.known[outputs[0]] = result.strides
