@@ -24,12 +24,13 @@ from pullback.transforms.derivatives import (
 )
 
 if TYPE_CHECKING:
-    from pullback import curvature, flow, nn, optim, optimize
+    from pullback import curvature, flow, nn, optim, optimize, sparse
     from pullback.control.checkpoint import checkpoint
     from pullback.control.cond import cond, while_loop
     from pullback.control.custom import custom_jvp, custom_vjp
     from pullback.control.scan import scan
     from pullback.curvature.operators import linear_operator
+    from pullback.sparse.derivatives import sparse_hessian, sparse_jacobian
     from pullback.testing.grads import check_grads
     from pullback.transforms.jet import jet
     from pullback.transforms.mode import hessian, hvp, jacobian
@@ -61,6 +62,9 @@ __all__ = [
     "optimize",
     "random",
     "scan",
+    "sparse",
+    "sparse_hessian",
+    "sparse_jacobian",
     "stop_gradient",
     "tree",
     "value_and_grad",
@@ -87,6 +91,9 @@ _LATER = {
     "optim": "",
     "optimize": "",
     "scan": "pullback.control.scan",
+    "sparse": "",
+    "sparse_hessian": "pullback.sparse.derivatives",
+    "sparse_jacobian": "pullback.sparse.derivatives",
     "while_loop": "pullback.control.cond",
 }
 

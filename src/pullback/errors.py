@@ -11,6 +11,7 @@
     ├── LeakedTracerError (RuntimeError)      a traced value used after its transform ended
     ├── NotDifferentiableError (TypeError)    a derivative that does not exist
     ├── MissingRuleError (NotImplementedError)   a derivative that nobody wrote yet
+    ├── OperationError (Exception)            NumPy's refusal of operands; also of NumPy's class
     ├── UnsupportedError (NotImplementedError)   a NumPy function or option without a rule
     ├── CompileError (RuntimeError)           a graph without native code
     ├── NonFiniteError (FloatingPointError)   NaN or infinity where training cannot go on
@@ -24,6 +25,7 @@ always reads: what happened, the user's line, what came, and one remedy.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 __all__ = [
     "ArgumentError",
@@ -36,6 +38,7 @@ __all__ = [
     "MutationError",
     "NonFiniteError",
     "NotDifferentiableError",
+    "OperationError",
     "PullbackError",
     "ShapeError",
     "SnapshotError",
@@ -114,6 +117,24 @@ class NotDifferentiableError(PullbackError, TypeError):
 
 class MissingRuleError(PullbackError, NotImplementedError):
     """The derivative exists, but the primitive has no rule for it yet."""
+
+
+class OperationError(PullbackError, Exception):
+    """NumPy refuses the operands of an operation: an axis, a shape, an index, a keyword.
+
+    It also is of the class that NumPy raises: ``ValueError``, ``IndexError``, ``AxisError``,
+    ``LinAlgError``, ...
+    """
+
+    _of: ClassVar[dict[type, type[OperationError]]] = {}
+
+    @classmethod
+    def of(cls, kind: type[BaseException]) -> type[OperationError]:
+        """The subclass that is also a ``kind``."""
+        if kind not in cls._of:
+            names = {"__doc__": cls.__doc__, "__module__": cls.__module__}
+            cls._of[kind] = type(cls.__name__, (cls, kind), names)
+        return cls._of[kind]
 
 
 class UnsupportedError(PullbackError, NotImplementedError):

@@ -112,16 +112,15 @@ def test_the_remedy_fits_the_line() -> None:
 
 
 def test_unknown_functions_are_refused_by_name() -> None:
-    with pytest.raises(UnsupportedError, match=r"numpy\.fft.* has no traced form"):
-        pb.grad(lambda x: np.fft.fft(x).sum())(np.ones(3))
+    with pytest.raises(UnsupportedError, match=r"numpy\.packbits has no traced form"):
+        pb.grad(lambda x: np.packbits(x).sum())(np.ones(3))
     with pytest.raises(AttributeError, match="byteswap"):
         pb.grad(lambda x: x.byteswap())(np.ones(3))
 
 
-@pytest.mark.parametrize("other", [1j, np.array([None])], ids=["complex", "object"])
-def test_foreign_dtypes_are_refused(other: Any) -> None:
+def test_foreign_dtypes_are_refused() -> None:
     with pytest.raises(DTypeError):
-        pb.grad(lambda x: np.sum(x * other))(np.ones(1))
+        pb.grad(lambda x: np.sum(x * np.array([None])))(np.ones(1))
 
 
 def test_a_leaked_tracer_is_refused() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pullback as pb
 from pullback.core.array import EVALUATE, Array
 from pullback.core.types import type_of
+from pullback.testing.grads import inner, random_like
 from pullback.transforms.evaluate import evaluate
 from pullback.transforms.stage import stage
 
@@ -43,7 +44,7 @@ def check_values(f: Callable[..., Any], *args: Any, staged: bool = True) -> None
     """Equal to NumPy as buffers, under reverse mode, and (if shapes allow) from a graph."""
     expected = f(*[np.copy(a) for a in args])
     assert_same([plain(y) for y in flat(f(*[Array(EVALUATE, np.copy(a)) for a in args]))], expected)
-    floats = [i for i, a in enumerate(args) if np.asarray(a).dtype.kind == "f"]
+    floats = [i for i, a in enumerate(args) if np.asarray(a).dtype.kind in "fc"]
 
     def of_floats(*some: Any) -> Any:
         full = list(args)
@@ -74,27 +75,28 @@ def check_batched(f: Callable[..., Any], args: Sequence[Any]) -> None:
 def check_slopes(f: Callable[..., Any], *args: Any, rtol: float = 1e-7) -> None:
     """Reverse and forward mode against differences of the plain function, and second order."""
     rng = np.random.default_rng(0)
-    floats = [i for i, a in enumerate(args) if np.asarray(a).dtype.kind == "f"]
-    x_dots = [rng.normal(size=np.shape(args[i])) for i in floats]
+    floats = [i for i, a in enumerate(args) if np.asarray(a).dtype.kind in "fc"]
+    x_dots = [random_like(rng, args[i]) for i in floats]
 
     def of_floats(*some: Any) -> Any:
         full = list(args)
         for i, value in zip(floats, some, strict=True):
             full[i] = value
-        return [y for y in flat(f(*full)) if y.dtype.kind == "f"]
+        return [y for y in flat(f(*full)) if y.dtype.kind in "fc"]
 
     primals = [args[i] for i in floats]
-    y_bars = [rng.normal(size=np.shape(y)) for y in of_floats(*primals)]
+    y_bars = [random_like(rng, y) for y in of_floats(*primals)]
 
     def total(*some: Any) -> Any:
-        return sum(np.sum(c * y) for c, y in zip(y_bars, of_floats(*some), strict=True))
+        pairs = zip(y_bars, of_floats(*some), strict=True)
+        return sum(np.sum(c.real * y.real + c.imag * y.imag) for c, y in pairs)
 
     def along(t: float) -> Any:
         return total(*[x + t * d for x, d in zip(primals, x_dots, strict=True)])
 
     expected = slope(along)
     x_bars = pb.grad(total, argnums=tuple(range(len(floats))))(*primals)
-    reverse = sum(np.vdot(b, d) for b, d in zip(x_bars, x_dots, strict=True))
+    reverse = inner(x_bars, x_dots)
     np.testing.assert_allclose(reverse, expected, rtol=rtol, atol=rtol)
     _, forward = pb.jvp(total, tuple(primals), tuple(x_dots))
     np.testing.assert_allclose(forward, reverse, rtol=1e-11, atol=1e-12)

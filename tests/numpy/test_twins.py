@@ -16,8 +16,10 @@ from pullback.numpy.twins import twin
 MODULES = [
     "numpy",
     "numpy.emath",
+    "numpy.fft",
     "numpy.lib",
     "numpy.lib.stride_tricks",
+    "numpy.linalg",
     "numpy.polynomial",
     "numpy.polynomial.chebyshev",
     "numpy.polynomial.polynomial",

@@ -395,7 +395,7 @@ def staged_difference(
         if native:
             again = pb.compile(flat)(*args)
         else:
-            staged = stage(flat, [type_of(a) for a in args])
+            staged = stage(flat, [type_of(a) for a in args], given=args)
             again = evaluate(staged.graph, [*staged.captured, *args])
     except pb.errors.StagingError:
         return None  # it depends on values: a mask picks a number of elements

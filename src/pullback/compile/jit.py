@@ -95,6 +95,17 @@ def described(key: Any) -> dict[str, str]:
     return {**dict(zip(paths, types, strict=True)), **fixed}
 
 
+def places(leaves: Sequence[Any], staged: Staged) -> tuple[Any, ...]:
+    """How the arguments that the graph depends on lie in memory, and which are the same array."""
+    found: list[Any] = [
+        leaves[i].strides if isinstance(leaves[i], np.ndarray) else None for i in staged.depends_on
+    ]
+    if staged.writes:
+        numbers = {id(leaf): i for i, leaf in reversed(list(enumerate(leaves)))}
+        found.append(tuple(numbers[id(leaf)] for leaf in leaves))
+    return tuple(found)
+
+
 class Signature:
     """One staged form of a function; ``structure`` is that of its arguments."""
 
@@ -147,7 +158,11 @@ class Compiled:
             states = iter(results[signature.n_outputs :])
             for generator in generators((args, kwargs)):
                 generator.state = next(states)
-        elif not self.static_argnums and all(type(a) is np.ndarray for a in operands):
+        elif (
+            not self.static_argnums
+            and not staged.depends_on
+            and all(type(a) is np.ndarray for a in operands)
+        ):
             native = signature.executor.executable(staged.graph)
             if native is not None:
                 signature.attempt = native.attempt
@@ -185,11 +200,15 @@ class Compiled:
                 details=[str(error)],
                 fix="pass static arguments as tuples, not lists",
             ) from error
+        if signature is not None and signature.staged.depends_on:
+            signature = self.signatures.get((key, places(leaves, signature.staged)))
         if signature is None:
             self.check_donated(len(args))
             with uncollected(stays=True):
-                signature = self.stage(static, structure, [type_of(x) for x in leaves])
+                signature = self.stage(static, structure, leaves)
             self.signatures[key] = signature
+            if signature.staged.depends_on:
+                self.signatures[key, places(leaves, signature.staged)] = signature
             if len(self.signatures) == MANY_SIGNATURES + 1:
                 self.warn(*list(self.signatures)[-2:])
         return leaves, signature
@@ -227,7 +246,7 @@ class Compiled:
         refuse_foreign(type(leaf), "compile: an argument")
         if isinstance(leaf, (np.ndarray, np.generic, Array)):
             return leaf.shape, leaf.dtype
-        if isinstance(leaf, (bool, int, float)):
+        if isinstance(leaf, (bool, int, float, complex)):
             return type(leaf)
         raise DTypeError(
             f"compile: an argument of type {type(leaf).__name__} is not an array",
@@ -236,7 +255,7 @@ class Compiled:
         )
 
     def stage(
-        self, static: dict[int, Any], structure: tree.TreeDef, types: Sequence[ArrayType]
+        self, static: dict[int, Any], structure: tree.TreeDef, given: Sequence[Any]
     ) -> Signature:
         shape: list[tree.TreeDef] = []
         n_outputs: list[int] = []
@@ -250,7 +269,7 @@ class Compiled:
             states = [generator.state for generator in generators((args, kwargs))]
             return list(map(as_array, (*outputs, *states)))
 
-        staged = prune(stage(flat, types, "compile"))
+        staged = prune(stage(flat, list(map(type_of, given)), "compile", given))
         donated = self.donated(structure, len(staged.captured))
         executor = replace(self.executor, donor=staged.graph, donated=donated)
         return Signature(staged, executor, structure, shape[0], n_outputs[0])

@@ -20,7 +20,7 @@ from pullback.control.graphs import batch_graph, jvp_graph, vjp_graphs
 from pullback.core.array import Array, as_array
 from pullback.core.graph import Graph, GraphBuilder
 from pullback.core.primitive import ForwardRule, Primitive, Sample, registry
-from pullback.core.types import ArrayType, type_of
+from pullback.core.types import ArrayType, is_differentiable, type_of
 from pullback.errors import TracedValueError
 from pullback.transforms.evaluate import evaluate
 from pullback.transforms.passes.dce import dce
@@ -172,7 +172,7 @@ def _batch(args: Any, axes: Any, params: Any) -> Any:
 
 def _samples(rng: np.random.Generator, dtype: np.dtype[Any]) -> list[Sample]:
     """``exp(sin x)``."""
-    if dtype.kind != "f":
+    if not is_differentiable(dtype):
         return []
     builder = GraphBuilder()
     x = builder.input(ArrayType((3,), dtype))

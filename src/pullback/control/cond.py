@@ -218,7 +218,7 @@ def _batch(args: Any, axes: Any, params: Any) -> Any:
 
 def _cond_samples(rng: np.random.Generator, dtype: np.dtype[Any]) -> list[Sample]:
     """``sin(x1) x2`` or ``x1 + x1``."""
-    if dtype.kind != "f":
+    if not is_differentiable(dtype):
         return []
     types = [ArrayType((2,), dtype)] * 2
     branches = (
@@ -411,7 +411,7 @@ def _refuse_reverse(*unused: Any) -> Any:
 
 def _while_samples(rng: np.random.Generator, dtype: np.dtype[Any]) -> list[Sample]:
     """Double ``x`` until its sum passes 50."""
-    if dtype.kind != "f":
+    if not is_differentiable(dtype):
         return []
     types = [ArrayType((2,), dtype)]
     test = stage(lambda x: [np.sum(x) < 50.0], types).graph

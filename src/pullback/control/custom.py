@@ -13,8 +13,9 @@ from pullback.control.call import front_batch
 from pullback.core.array import Array, as_array
 from pullback.core.primitive import ForwardRule, Primitive, Sample
 from pullback.core.source import here
-from pullback.core.types import ArrayType, type_of
+from pullback.core.types import ArrayType, is_differentiable, type_of
 from pullback.errors import ArgumentError, NotDifferentiableError, ShapeError, TracedValueError
+from pullback.ops.families import cast
 from pullback.transforms.batch import batch_flat
 from pullback.transforms.jvp import zeros
 from pullback.transforms.stage import Staged, stage
@@ -168,9 +169,7 @@ def spread_cotangents(
                     where=str(here()),
                     fix="return cotangents of the shape of the arguments",
                 )
-            cts[position] = (
-                ct if ct.dtype == types[position].dtype else ct.astype(types[position].dtype)
-            )
+            cts[position] = cast(ct, types[position].dtype)
     return cts
 
 
@@ -222,10 +221,7 @@ class custom_jvp(CustomRule):
                     where=str(here()),
                     fix="return a tangent shaped like the output",
                 )
-            return outputs, [
-                d if d.dtype == y.dtype else d.astype(y.dtype)
-                for d, y in zip(dots, outputs, strict=True)
-            ]
+            return outputs, [cast(d, y.dtype) for d, y in zip(dots, outputs, strict=True)]
 
         return FlatRules(self.name, function, push=push)
 
@@ -364,7 +360,7 @@ def _batch(args: Any, axes: Any, params: Any) -> Any:
 
 def _samples(rng: np.random.Generator, dtype: np.dtype[Any]) -> list[Sample]:
     """``x^2`` with its true rule, given forward."""
-    if dtype.kind != "f":
+    if not is_differentiable(dtype):
         return []
     rules = FlatRules(
         "squared",

@@ -377,7 +377,7 @@ def _batch(args: Any, axes: Any, params: Any) -> Any:
 
 def _samples(rng: np.random.Generator, dtype: np.dtype[Any]) -> list[Sample]:
     """``c <- sin(c) w + x`` with outputs ``c x``, forward and backward in time, and no steps."""
-    if dtype.kind != "f":
+    if not is_differentiable(dtype):
         return []
 
     def body(w: Any, c: Any, x: Any) -> list[Any]:

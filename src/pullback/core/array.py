@@ -11,7 +11,7 @@ code rebinds the handle; views remember their base, so aliases see each other's 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar, Token
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from pullback.core.foreign import plain_array, refuse_foreign_in, refuse_reading
+from pullback.core.refusals import located
 from pullback.core.source import here
 from pullback.core.strides import Strides, contiguous, stand_in
-from pullback.core.types import ArrayType, Shape, type_of
+from pullback.core.types import ArrayType, Shape, is_differentiable, type_of
 from pullback.errors import (
     DTypeError,
     LeakedTracerError,
@@ -40,6 +41,7 @@ __all__ = [
     "Array",
     "Trace",
     "attributes",
+    "as_arguments",
     "as_array",
     "as_memory",
     "base_of",
@@ -97,6 +99,9 @@ class Trace:
         # NumPy hides the refusal of float(x) behind "setting an array element with a sequence".
         if error is not None and isinstance(error.__cause__, PullbackError):
             raise error.__cause__ from None
+        refusal = located(error)
+        if refusal is not None:
+            raise refusal from None
 
     def process(self, primitive: Primitive, args: Any, params: dict[str, Any]) -> Any:
         """Give ``primitive`` its meaning here.
@@ -120,6 +125,11 @@ class Trace:
         value = array.value
         strides: Strides = memory(value).strides if type(value) is Array else value.strides
         return strides
+
+    def wrote(self, array: Array) -> None:
+        """Called before the first value of an array, if it is this one, gives way to another."""
+        if type(array.value) is Array:
+            array.value.trace.wrote(array.value)
 
     def lay(self, array: Array, like: Strides | Array) -> None:
         """Let a value that was just made lie in memory so, or as the earlier value ``like``."""
@@ -200,7 +210,7 @@ class Alias:
     how many writes there were.
     """
 
-    __slots__ = ("get", "key", "parent", "put", "seen", "strides", "version")
+    __slots__ = ("get", "key", "overlaps", "parent", "put", "seen", "strides", "version")
 
     def __init__(
         self,
@@ -211,6 +221,7 @@ class Alias:
     ) -> None:
         self.parent, self.get, self.put = parent, get, put
         self.strides = strides
+        self.overlaps = False  # partly with another argument
         self.key: Any = None
         self.version = 0
         self.seen = self.root().version
@@ -264,6 +275,66 @@ def as_memory(array: Any) -> Any:
     if type(array) is Array and array.alias is None and not array.shape:
         array.alias = Alias()
     return array
+
+
+def as_arguments(handles: Sequence[Array], values: Sequence[Any]) -> None:
+    """Give the handles of arguments the memory of the ``values`` that they stand for.
+
+    An array without axes can be written to, a number cannot; the same array given twice is one, so
+    that a write to either is seen by both.
+    """
+    owners: dict[int, list[tuple[Array, Any]]] = {}
+    for handle, value in zip(handles, values, strict=True):
+        if type(value) is np.ndarray:
+            if value.ndim < 2 and not (value.ndim and value.flags.c_contiguous):
+                handle.alias = Alias(strides=value.strides)
+            owner = value if value.base is None else value.base
+        elif type(value) is Array:
+            if value.alias is not None and value.trace.type_of(value).ndim < 2:
+                handle.alias = Alias(strides=memory(value).strides)
+            owner = base_of(value) or value
+        else:
+            continue
+        owners.setdefault(id(owner), []).append((handle, value))
+    if len(owners) < len(handles):
+        for group in owners.values():
+            for k, (handle, value) in enumerate(group):
+                for earlier, other in group[:k]:
+                    unite(earlier, other, handle, value)
+
+
+def unite(first: Array, a: Any, second: Array, b: Any) -> None:
+    """Two arguments of one owner: one array, parts that overlap, or parts apart."""
+    if is_same(a, b):
+        if first.alias is None:
+            first.alias = Alias()
+        second.alias = Alias(first, lambda base: base, lambda _, new: new)
+    elif functions[np.shares_memory](a, b):
+        for handle in (first, second):
+            handle.alias = handle.alias or Alias()
+            handle.alias.overlaps = True
+
+
+def is_same(a: Any, b: Any) -> bool:
+    """Whether two arrays are the same elements at the same places."""
+    if type(a) is Array:
+        if is_scalar(a) or is_scalar(b):
+            return False
+        roots: dict[int, Any] = {}
+        a, b = memory(a, roots), memory(b, roots)
+    return a is b or (
+        a.ctypes.data == b.ctypes.data
+        and (a.shape, a.strides, a.dtype) == (b.shape, b.strides, b.dtype)
+    )
+
+
+def overlapping(array: Array) -> MutationError:
+    return MutationError(
+        "an argument is written that overlaps another argument in memory",
+        where=str(here()),
+        details=[f"array: {array.trace.type_of(array)}"],
+        fix="pass a copy of one of them (x.copy())",
+    )
 
 
 def base_of(array: Array) -> Array | None:
@@ -322,6 +393,9 @@ def write(array: Array, new: Any) -> None:
         new = new.astype(array.dtype)
     alias = array.alias
     if alias is None or alias.parent is None:
+        if alias is not None and alias.overlaps:
+            raise overlapping(array)
+        array.trace.wrote(array)
         if array.ndim > 1:
             before = Array(array.trace, array.value, array.aux)
             if alias is None or alias.strides is None:
@@ -349,12 +423,13 @@ def lasting_strides(value: Array) -> Any:
 
 
 def require_same_kind(new: np.dtype[Any], old: np.dtype[Any]) -> None:
-    """Refuse to write floats into integers, where their gradient would be cut."""
+    """Refuse to write floats into integers and complex numbers into floats: it cuts gradients."""
     if not np.can_cast(new, old, "same_kind"):
+        kind = "complex" if new.kind == "c" else "floating"
         raise DTypeError(
             f"writing {new} values into an array of dtype {old} would cut their gradient",
             where=str(here()),
-            fix="create the buffer with a floating dtype",
+            fix=f"create the buffer with a {kind} dtype",
         )
 
 
@@ -429,7 +504,19 @@ class Array:
 
     @property
     def real(self) -> Any:
-        return self
+        return functions[np.real](self)
+
+    @real.setter
+    def real(self, value: Any) -> None:
+        self.real[...] = value
+
+    @property
+    def imag(self) -> Any:
+        return functions[np.imag](self)
+
+    @imag.setter
+    def imag(self, value: Any) -> None:
+        self.imag[...] = value
 
     @shape.setter
     def shape(self, new: Any) -> None:
@@ -526,7 +613,7 @@ class Array:
             source = here()
             text = source.text if source else ""
             effect = "would cut its gradient"
-            if self.dtype.kind != "f":
+            if not is_differentiable(self.dtype):
                 effect = "is needed, but it has none"
                 fix = "as an index into a plain NumPy array, write pullback.numpy.array(table)[i]"
             elif "math." in text:
@@ -609,12 +696,13 @@ def refusal_of(name: str) -> AttributeError:
     return AttributeError(str(error))
 
 
-PLAIN = {Array, np.ndarray, bool, int, float, np.float64, np.float32, np.int64, np.int32, np.bool_}
+PLAIN = {Array, np.ndarray, bool, int, float, complex, np.float64, np.float32, np.int64, np.int32}
+PLAIN |= {np.bool_, np.complex128, np.complex64}
 
 
 def operand(value: Any) -> Any:
     """``value`` as an operand: arrays and scalars as they are, nested sequences as arrays."""
-    if isinstance(value, (Array, np.generic, bool, int, float)):
+    if isinstance(value, (Array, np.generic, bool, int, float, complex)):
         return value
     if any(type(part) is Array for part in _parts(value)):
         return functions[np.array](value)
@@ -656,6 +744,7 @@ def _in_place(ufunc: np.ufunc) -> Callable[..., Any]:
     def operator(self: Array, other: Any) -> Any:
         new = ufuncs[ufunc](self, other if type(other) in PLAIN else operand(other))
         if is_scalar(self):  # the name is rebound, not the value
+            self.trace.wrote(self)
             return new
         if new.shape != self.shape:
             raise ValueError(

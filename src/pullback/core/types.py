@@ -61,30 +61,25 @@ def type_of(value: Any) -> ArrayType:
     """Type of an array, a traced array, a NumPy scalar or a Python scalar.
 
     Raises:
-        DTypeError: for objects, strings and complex numbers, which have no derivative here.
+        DTypeError: for objects, strings and dates, which have no derivative.
     """
-    if type(value) is np.ndarray and value.dtype.kind in "fiub":
+    if type(value) is np.ndarray and value.dtype.kind in "fiubc":
         return ArrayType(value.shape, value.dtype)
-    if isinstance(value, (bool, int, float)) and not isinstance(value, np.generic):
-        weak_dtype = (
-            np.bool_
-            if isinstance(value, bool)
-            else (np.int64 if isinstance(value, int) else np.float64)
-        )
-        return ArrayType((), weak_dtype, weak=True)
+    if isinstance(value, (bool, int, float, complex)) and not isinstance(value, np.generic):
+        return ArrayType((), np.asarray(value).dtype, weak=True)
     refuse_foreign(type(value))
     dtype = getattr(value, "dtype", None)
-    if not isinstance(dtype, np.dtype) or dtype.kind not in "biuf":
+    if not isinstance(dtype, np.dtype) or dtype.kind not in "biufc":
         raise DTypeError(
             f"a value of type {type(value).__name__}"
             + (f" with dtype {dtype}" if dtype is not None else "")
             + " takes part in a traced operation",
-            details=["expected: an array or scalar of float, integer or bool dtype"],
-            fix="convert it to a real NumPy array first, e.g. np.asarray(value, dtype=float)",
+            details=["expected: an array or scalar of float, complex, integer or bool dtype"],
+            fix="convert it to an array of numbers first, e.g. np.asarray(value, dtype=float)",
         )
     return ArrayType(value.shape, dtype)
 
 
 def is_differentiable(dtype: np.dtype[Any]) -> bool:
-    """Whether values of this dtype carry derivatives (floating point only)."""
-    return dtype.kind == "f"
+    """Whether values of this dtype carry derivatives: floating-point numbers, real or complex."""
+    return dtype.kind in "fc"

@@ -166,6 +166,8 @@ def python_round(x: Array, ndigits: int | None = None) -> Any:
 @implements(np.shares_memory, np.may_share_memory)
 def shares_memory(a: Any, b: Any, max_work: int | None = None) -> bool:
     """Whether a write to one may be seen in the other; arrays that are traced share with one another only."""
+    if type(a) is not Array and type(b) is not Array:
+        return np.shares_memory(a, b, max_work)
     if type(a) is not Array or type(b) is not Array or is_scalar(a) or is_scalar(b):
         return False
     roots: dict[int, Any] = {}

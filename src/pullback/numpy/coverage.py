@@ -24,8 +24,7 @@ __all__ = ["Entry", "coverage", "markdown"]
 
 # Why a function has no traced form.
 REFUSED = {
-    "a complex or date type": "angle busday_count busday_offset datetime_as_string is_busday isnat "
-    "sort_complex",
+    "dates": "busday_count busday_offset datetime_as_string is_busday isnat",
     "calls a Python function per slice: use pullback.vmap": "apply_along_axis",
     "works on the bits of a number": "bitwise_count frexp nextafter packbits spacing unpackbits",
     "integers only": "gcd lcm ravel_multi_index unravel_index",
@@ -42,7 +41,7 @@ REFUSED = {
     "svd svdvals tensorinv tensorsolve",
 }
 REASONS = {name: reason for reason, names in REFUSED.items() for name in names.split()}
-MODULES = (np, np.linalg)
+MODULES = (np, np.linalg, np.fft)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +88,7 @@ def entry(name: str, function: Any) -> Entry:
 
 
 def coverage() -> list[Entry]:
-    """One entry per public function of ``numpy`` and ``numpy.linalg``.
+    """One entry per public function of ``numpy``, ``numpy.linalg`` and ``numpy.fft``.
 
     >>> from pullback.numpy.coverage import coverage
     >>> [entry.status for entry in coverage() if entry.name in ("exp", "tensordot", "packbits")]

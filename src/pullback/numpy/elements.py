@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from pullback.core.array import Array, operand, ufuncs
+from pullback.core.types import is_differentiable
 from pullback.numpy.arguments import finish, given, in_order, into, unsupported
 from pullback.numpy.reductions import logsumexp
 from pullback.numpy.registry import implements
-from pullback.ops import arithmetic, special, transcendental
+from pullback.ops import arithmetic, parts, special, transcendental
 
 __all__ = ["erf", "erfc", "expit", "log_expit", "log_softmax", "relu", "softmax"]
 
@@ -22,7 +23,7 @@ LN2 = transcendental.LN2
 @implements(np.power)
 def power(x1: Any, x2: Any) -> Any:
     """``x1 ** x2`` with NumPy's short cuts for literal exponents."""
-    if type(x2) in (int, float) and x1.dtype.kind == "f":
+    if type(x2) in (int, float) and is_differentiable(x1.dtype):
         if x2 == 2:
             return arithmetic.square(x1)
         if x2 == 0.5:
@@ -43,14 +44,26 @@ def _repeated(x: Any, n: int) -> Any:
 
 
 def as_float(x: Any) -> Any:
+    """``x`` with integers and booleans as float64; floats and complex numbers as they are."""
     x = operand(x)
-    return x if x.dtype.kind == "f" else x.astype(np.float64)
+    return x if is_differentiable(x.dtype) else x.astype(np.float64)
+
+
+@implements(np.sign)
+def sign(x: Any) -> Any:
+    """-1, 0 or 1; of a complex number ``x / |x|``, which turns as x does."""
+    if x.dtype.kind != "c":
+        return arithmetic.sign(x)
+    size = np.abs(x)
+    is_zero = np.equal(size, 0)
+    return np.where(is_zero, 0, x / np.where(is_zero, 1, size))
 
 
 @implements(np.float_power)
 def float_power(x1: Any, x2: Any) -> Any:
-    x1 = operand(x1)
-    return power(x1.astype(np.float64) if hasattr(x1, "dtype") else np.float64(x1), x2)
+    x1, x2 = operand(x1), operand(x2)
+    dtype = np.result_type(x1, x2, np.float64)
+    return arithmetic.power(*[x.astype(dtype) if hasattr(x, "dtype") else x for x in (x1, x2)])
 
 
 @implements(np.positive)
@@ -58,25 +71,32 @@ def positive(x: Any) -> Any:
     return in_order(x.frozen(), "K", x)
 
 
-implements(np.conjugate)(positive)  # the ufunc copies; the method gives real arrays back
-
-
-@implements(method="conj")
+@implements(np.conjugate)
 def conjugate(x: Any) -> Any:
-    return x
+    return parts.conjugate(x) if x.dtype.kind == "c" else positive(x)
 
 
-implements(method="conjugate")(conjugate)
+@implements(method="conjugate")
+def conjugate_method(x: Any) -> Any:
+    return conjugate(x) if x.dtype.kind == "c" else x  # NumPy returns a real array itself
+
+
+implements(method="conj")(conjugate_method)
 
 
 @implements(np.reciprocal)
 def reciprocal(x: Any) -> Any:
-    return arithmetic.divide(1, x) if x.dtype.kind == "f" else np.where(np.abs(x) == 1, x, 0 * x)
+    if is_differentiable(x.dtype):
+        return arithmetic.divide(1, x)
+    return np.where(np.abs(x) == 1, x, 0 * x)
 
 
 @implements(np.fabs)
 def fabs(x: Any) -> Any:
-    return arithmetic.absolute(as_float(x))
+    x = as_float(x)
+    if x.dtype.kind == "c":
+        raise TypeError("ufunc 'fabs' not supported for complex numbers; np.abs is")
+    return arithmetic.absolute(x)
 
 
 @implements(np.divmod)
@@ -133,6 +153,9 @@ def clip(
 
 @implements(np.round, np.around, method="round")
 def round(a: Any, decimals: int = 0, out: Any = None) -> Any:
+    if a.dtype.kind == "c":
+        rounded = [round(part, decimals) for part in (np.real(a), np.imag(a))]
+        return finish(parts.join(*rounded), None, out)
     if a.dtype.kind != "f" and decimals >= 0:
         return finish(np.copy(a), None, out)
     scale = 10.0 ** abs(decimals)
@@ -235,20 +258,24 @@ def isposinf(x: Any, out: Any = None) -> Any:
 
 @implements(np.isreal)
 def isreal(x: Any) -> Any:
-    return np.equal(0, 0 * np.isnan(x))
+    return np.equal(np.imag(operand(x)), 0)
 
 
 @implements(np.iscomplex)
 def iscomplex(x: Any) -> Any:
-    return np.logical_not(isreal(x))
+    return np.not_equal(np.imag(operand(x)), 0)
 
 
 @implements(np.nan_to_num)
 def nan_to_num(
     x: Any, copy: bool = True, nan: float = 0.0, posinf: Any = None, neginf: Any = None
 ) -> Any:
-    if x.dtype.kind != "f":
+    if not is_differentiable(x.dtype):
         return np.copy(x) if copy else x
+    if x.dtype.kind == "c":
+        finite = (nan_to_num(part, True, nan, posinf, neginf) for part in (np.real(x), np.imag(x)))
+        result = parts.join(*finite)
+        return result if copy else into(x, result)
     limits = np.finfo(x.dtype)
     result = np.where(np.isnan(x), nan, x)
     result = np.where(isposinf(x), limits.max if posinf is None else posinf, result)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from pullback.core.array import operand
-from pullback.numpy.arguments import concrete, finish, in_order, normalize_axis, unsupported
+from pullback.numpy.arguments import concrete, finish, in_order, line, normalize_axis, unsupported
 from pullback.numpy.registry import implements
 from pullback.ops import shape as shape_ops
 from pullback.ops.index import place, static_key
@@ -67,11 +67,9 @@ def roll(a: Any, shift: Any, axis: Any = None) -> Any:
 @implements(np.repeat, method="repeat")
 def repeat(a: Any, repeats: Any, axis: int | None = None) -> Any:
     a, repeats = operand(a), np.asarray(concrete(repeats, "the number of repetitions"))
-    if axis is None:
-        a, axis = np.ravel(a), 0
-    axis = normalize_axis(axis, a.ndim)
+    a, axis = line(a, axis)
     if repeats.size != 1:
-        return a[along(axis, np.repeat(np.arange(a.shape[axis]), repeats))]
+        return in_order(a[along(axis, np.repeat(np.arange(a.shape[axis]), repeats))])
     n = int(repeats.reshape(()))
     wide = np.broadcast_to(
         np.expand_dims(a, axis + 1), (*a.shape[: axis + 1], n, *a.shape[axis + 1 :])

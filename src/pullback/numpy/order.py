@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from pullback.core.array import as_array, as_memory, operand, write
+from pullback.core.types import is_differentiable
 from pullback.numpy.arguments import (
     concrete,
     finish,
@@ -265,7 +266,7 @@ def _in_order(
     ``n`` says how many of them count; a NaN among them wins.
     """
     a = operand(a)
-    a = a if a.dtype.kind == "f" else a.astype(np.float64)
+    a = a if is_differentiable(a.dtype) else a.astype(np.float64)
     axes = normalize_axes(axis, a.ndim)
     kept = [i for i in range(a.ndim) if i not in axes]
     length = math.prod(a.shape[i] for i in axes)

@@ -9,10 +9,13 @@ from typing import Any
 import numpy as np
 
 from pullback.core.array import operand
+from pullback.core.types import is_differentiable
 from pullback.numpy.arguments import finish, normalize_axis, unsupported
+from pullback.numpy.reductions import abs_squared
 from pullback.numpy.registry import implements
 from pullback.numpy.twins import twin
 from pullback.ops import contract
+from pullback.ops.families import conjugate
 
 __all__: list[str] = []
 
@@ -43,7 +46,7 @@ def inner(a: Any, b: Any, /) -> Any:
 
 @implements(np.vdot)
 def vdot(a: Any, b: Any, /) -> Any:
-    return matmul(np.ravel(a), np.ravel(b))
+    return matmul(conjugate(np.ravel(a)), np.ravel(b))
 
 
 @implements(np.outer, np.linalg.outer)
@@ -81,7 +84,7 @@ def _last(x: Any, axis: int) -> Any:
 
 @implements(np.vecdot)
 def vecdot(x1: Any, x2: Any) -> Any:
-    return matmul(x1[..., None, :], x2[..., :, None])[..., 0, 0]
+    return matmul(conjugate(x1[..., None, :]), x2[..., :, None])[..., 0, 0]
 
 
 @implements(np.linalg.vecdot)
@@ -96,7 +99,7 @@ def matvec(x1: Any, x2: Any) -> Any:
 
 @implements(np.vecmat)
 def vecmat(x1: Any, x2: Any) -> Any:
-    return matmul(x1[..., None, :], x2)[..., 0, :]
+    return matmul(conjugate(x1[..., None, :]), x2)[..., 0, :]
 
 
 @implements(np.kron)
@@ -284,7 +287,7 @@ def _pair(left: Term, right: Term, needed: set[str]) -> Term:
 # -- norms ----------------------------------------------------------------------------------------
 def _root_of_squares(x: Any, axis: Any, keepdims: Any) -> Any:
     """Euclidean norm; its derivative at zero is chosen to be 0 (the subgradient of least norm)."""
-    squares = np.sum(np.square(x), axis=axis, keepdims=keepdims)
+    squares = np.sum(abs_squared(x), axis=axis, keepdims=keepdims)
     is_zero = np.equal(squares, 0)
     return np.where(is_zero, 0, np.sqrt(np.where(is_zero, 1, squares)))
 
@@ -292,7 +295,7 @@ def _root_of_squares(x: Any, axis: Any, keepdims: Any) -> Any:
 @implements(np.linalg.vector_norm)
 def vector_norm(x: Any, /, *, axis: Any = None, keepdims: Any = False, ord: Any = 2) -> Any:
     x = operand(x)
-    x = x if x.dtype.kind == "f" else x.astype(np.float64)
+    x = x if is_differentiable(x.dtype) else x.astype(np.float64)
     size = np.abs(x)
     if ord is None or ord == 2:
         return _root_of_squares(x, axis, keepdims)
@@ -301,7 +304,7 @@ def vector_norm(x: Any, /, *, axis: Any = None, keepdims: Any = False, ord: Any 
     if ord == -np.inf:
         return np.min(size, axis=axis, keepdims=keepdims)
     if ord == 0:
-        return np.sum(np.not_equal(x, 0).astype(x.dtype), axis=axis, keepdims=keepdims)
+        return np.sum(np.not_equal(x, 0).astype(size.dtype), axis=axis, keepdims=keepdims)
     if ord == 1:
         return np.sum(size, axis=axis, keepdims=keepdims)
     return np.sum(size**ord, axis=axis, keepdims=keepdims) ** (1 / ord)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from pullback.core.array import operand
+from pullback.core.types import is_differentiable
 from pullback.numpy.arguments import (
     finish,
     folded_axes,
@@ -16,11 +17,12 @@ from pullback.numpy.arguments import (
     line,
     normalize_axes,
     normalize_axis,
+    unsupported,
 )
 from pullback.numpy.registry import implements
 from pullback.ops import cumulative, reduce
 
-__all__ = ["logsumexp", "running"]
+__all__ = ["abs_squared", "logsumexp", "running"]
 
 
 def reduced(primitive: Any, a: Any, axes: tuple[int, ...], keepdims: Any, **params: Any) -> Any:
@@ -39,11 +41,15 @@ def masked(a: Any, where: Any, neutral: Any) -> Any:
 
 def lowest(dtype: np.dtype[Any]) -> Any:
     """The neutral element of the maximum."""
+    if dtype.kind == "c":
+        return complex(-np.inf, -np.inf)  # NumPy orders complex numbers by their parts
     return -np.inf if dtype.kind == "f" else False if dtype.kind == "b" else np.iinfo(dtype).min
 
 
 def highest(dtype: np.dtype[Any]) -> Any:
     """The neutral element of the minimum."""
+    if dtype.kind == "c":
+        return complex(np.inf, np.inf)
     return np.inf if dtype.kind == "f" else True if dtype.kind == "b" else np.iinfo(dtype).max
 
 
@@ -104,7 +110,7 @@ def mean(
     *,
     where: Any = None,
 ) -> Any:
-    if dtype is None and a.dtype.kind != "f":
+    if dtype is None and not is_differentiable(a.dtype):
         dtype = np.float64
     if where is None or where is np._NoValue or where is True:
         a = a if dtype is None else a.astype(dtype)
@@ -136,10 +142,17 @@ def var(
         axes = normalize_axes(axis, a.ndim)
         return finish(reduced(reduce.var, a, axes, keepdims, ddof=ddof), dtype, out)
     center = mean if given(mean) else np.mean(a, axis=axis, keepdims=True, where=where)
-    squares = sum(np.square(a - center), axis, dtype, None, keepdims, where=where)
+    squares = sum(abs_squared(a - center), axis, dtype, None, keepdims, where=where)
     n = count(a, axis, where)
     n = n if type(n) is int else np.reshape(n, squares.shape)
     return finish(squares / (n - ddof), None, out)
+
+
+def abs_squared(x: Any) -> Any:
+    """``|x|^2``, smooth at zero."""
+    if x.dtype.kind != "c":
+        return np.square(x)
+    return np.square(np.real(x)) + np.square(np.imag(x))
 
 
 @implements(np.std, method="std")
@@ -155,6 +168,8 @@ def logsumexp(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
     1000.6931471805599
     """
     a = operand(a)
+    if a.dtype.kind == "c":
+        raise unsupported("logsumexp of complex numbers", "use np.log(np.sum(np.exp(a)))")
     return reduced(reduce.logsumexp, a, folded_axes(axis, a.ndim), keepdims)
 
 

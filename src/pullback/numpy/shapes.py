@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from operator import index
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from pullback.core.array import EVALUATE, Array, as_memory, is_scalar, memory, operand, view
-from pullback.core.types import type_of
+from pullback.core.types import is_differentiable, type_of
 from pullback.numpy.arguments import folded_axes, in_order, lies_in, normalize_axis, unsupported
 from pullback.numpy.registry import implements
 from pullback.ops import arithmetic
@@ -225,11 +226,18 @@ def astype(
     dtype, source = np.dtype(dtype), a
     if not copy and dtype == a.dtype and lies_in(a, order):
         return a
-    if dtype.kind not in "biuf":
+    if dtype.kind not in "biufc":
         type_of(np.zeros(0, dtype))
-    if a.dtype.kind == "f" and a.trace is not EVALUATE:  # a step has no slope
+    if is_differentiable(a.dtype) and a.trace is not EVALUATE:  # a step has no slope
         if dtype.kind == "b":
             return np.not_equal(a, 0)
+        if a.dtype.kind == "c" and dtype.kind != "c":
+            warnings.warn(
+                "Casting complex values to real discards the imaginary part",
+                np.exceptions.ComplexWarning,
+                stacklevel=2,
+            )
+            a = np.real(a)
         if dtype.kind in "iu":
             a = arithmetic.trunc(a)
     result = shape_ops.astype(a, dtype=dtype)
@@ -299,33 +307,6 @@ def rollaxis(a: Any, axis: int, start: int = 0) -> Any:
     axis = normalize_axis(axis, a.ndim)
     start = start if start == a.ndim else normalize_axis(start, a.ndim)
     return moveaxis(a, axis, start - (axis < start))
-
-
-@implements(np.iscomplexobj)
-def iscomplexobj(x: Any) -> bool:
-    return False
-
-
-@implements(np.isrealobj)
-def isrealobj(x: Any) -> bool:
-    return True
-
-
-@implements(np.real)
-def real(val: Any) -> Any:
-    return val
-
-
-@implements(np.imag)
-def imag(val: Any) -> Any:
-    """Zeros that cannot be written to, as NumPy gives them for real numbers."""
-    zeros = np.zeros(val.shape, val.dtype, "C" if lies_in(val, "C") else "F")
-    return np.broadcast_to(zeros, val.shape) if val.shape else zeros[()]
-
-
-@implements(np.real_if_close)
-def real_if_close(a: Any, tol: float = 100) -> Any:
-    return a
 
 
 def dtypes_of(values: Sequence[Any]) -> list[Any]:

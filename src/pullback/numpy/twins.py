@@ -45,6 +45,7 @@ ABOUT_ARRAYS = frozenset(
         )
     ]
 )
+OF_ARRAYS = ("numpy.fft.", "numpy.linalg.", "numpy.polynomial.")
 # Classes of NumPy that hold arrays and are written in Python: their subclasses, and these.
 BASES = ("ABCPolyBase", "AxisConcatenator")
 CLASSES = ("nd_grid", "poly1d", "vectorize")
@@ -142,7 +143,7 @@ def _holds_arrays(kind: type) -> bool:
 
 
 def _is_about_arrays(module: str) -> bool:
-    return module in ABOUT_ARRAYS or module.startswith(("numpy.linalg.", "numpy.polynomial."))
+    return module in ABOUT_ARRAYS or module.startswith(OF_ARRAYS)
 
 
 def with_twins(function: FunctionType) -> FunctionType:

@@ -25,7 +25,7 @@ def putmask(a: Any, mask: Any, values: Any) -> None:
         raise ValueError("putmask: mask and data must be the same size")
     values = np.ravel(operand(values))
     numbers = np.reshape(np.arange(np.size(a)) % np.size(values), np.shape(a))
-    into(a, np.where(mask, values[numbers].astype(a.dtype), a))
+    into(a, np.where(mask, np.take(values, numbers).astype(a.dtype), a))
 
 
 @implements(np.place)
@@ -33,7 +33,7 @@ def place(arr: Any, mask: Any, vals: Any) -> None:
     vals = np.ravel(operand(vals))
     numbers = np.cumsum(np.ravel(np.not_equal(mask, 0))) - 1
     numbers = np.reshape(np.remainder(numbers, np.size(vals)), np.shape(arr))
-    into(arr, np.where(mask, vals[numbers].astype(arr.dtype), arr))
+    into(arr, np.where(mask, np.take(vals, numbers).astype(arr.dtype), arr))
 
 
 @implements(np.put)
@@ -45,6 +45,8 @@ def put(a: Any, ind: Any, v: Any, mode: str = "raise") -> None:
     elif mode == "clip":
         indices = np.clip(indices, 0, n - 1)
     values = np.ravel(operand(v))
+    if not values.size:
+        return
     values = values[np.arange(indices.size) % values.size]
     if type(a) is not Array:
         np.put(a, np.asarray(indices), np.asarray(values))

@@ -8,7 +8,7 @@ import numpy as np
 
 from pullback.core.primitive import NO_DERIVATIVE, ZERO
 from pullback.errors import CompileError
-from pullback.ops.families import elementwise
+from pullback.ops.families import conjugate, elementwise
 
 __all__: list[str] = []
 
@@ -20,7 +20,7 @@ add = elementwise(
     "add",
     np.add,
     doc="y = x1 + x2",
-    kinds="fiub",
+    kinds="fciub",
     partials=(1, 1),
     scalar=lambda b, x1, x2: b.add(x1, x2),
 )
@@ -29,7 +29,7 @@ subtract = elementwise(
     "subtract",
     np.subtract,
     doc="y = x1 - x2",
-    kinds="fiu",
+    kinds="fciu",
     partials=(1, -1),
     scalar=lambda b, x1, x2: b.sub(x1, x2),
 )
@@ -38,7 +38,7 @@ multiply = elementwise(
     "multiply",
     np.multiply,
     doc="y = x1 x2",
-    kinds="fiub",
+    kinds="fciub",
     partials=(lambda x2: x2, lambda x1: x1),
     scalar=lambda b, x1, x2: b.mul(x1, x2),
 )
@@ -47,7 +47,7 @@ divide = elementwise(
     "divide",
     np.divide,
     doc="y = x1 / x2",
-    kinds="fiu",
+    kinds="fciu",
     domain=(ANY, POSITIVE),
     partials=(lambda x2: 1 / x2, lambda x2, y: -y / x2),
     scalar=lambda b, x1, x2: b.div(x1, x2),
@@ -128,7 +128,7 @@ negative = elementwise(
     "negative",
     np.negative,
     doc="y = -x",
-    kinds="fi",
+    kinds="fci",
     partials=(-1,),
     scalar=lambda b, x: b.neg(x),
 )
@@ -137,7 +137,7 @@ square = elementwise(
     "square",
     np.square,
     doc="y = x^2",
-    kinds="fiu",
+    kinds="fciu",
     partials=(lambda x: 2 * x,),
     scalar=lambda b, x: b.mul(x, x),
 )
@@ -152,6 +152,12 @@ def _power(b: Any, x1: Any, x2: Any) -> Any:
     )
 
 
+def _logarithm(x: Any, dtype: np.dtype[Any]) -> Any:
+    """``log x``, 0 where x is; complex if the power is, whose base may be real and negative."""
+    x = np.where(x == 0, 1, x)
+    return np.log(x.astype(dtype) if dtype.kind == "c" else x)
+
+
 power = elementwise(
     "power",
     np.power,
@@ -160,8 +166,9 @@ power = elementwise(
     flops=20,
     partials=(
         lambda x1, x2: x2 * x1 ** np.where(x2 == 0, 1, x2 - 1),
-        lambda x1, y: y * np.log(np.where(x1 == 0, 1, x1)),
+        lambda x1, y: y * _logarithm(x1, y.dtype),
     ),
+    kinds="fc",
     scalar=_power,
     kinks="x1 = 0: the derivative for x2 is 0",
 )
@@ -170,14 +177,15 @@ absolute = elementwise(
     "absolute",
     np.absolute,
     doc="y = |x|",
-    kinds="fiu",
-    partials=(lambda x: np.sign(x),),
+    kinds="fciu",
+    is_real=True,
+    partials=(lambda x: conjugate(np.sign(x)),),
     scalar=lambda b, x: (
         b.call("fabs", x)
         if b.is_float(x)
         else b.select(b.compare("<", x, b.const(0, x)), b.neg(x), x)
     ),
-    kinks="0: derivative 0 (the mean of -1 and 1)",
+    kinks="0: derivative 0 (the mean of those in all directions)",
     kink_samples=((0.0,),),
 )
 
@@ -215,7 +223,7 @@ maximum = elementwise(
     "maximum",
     np.maximum,
     doc="y = max(x1, x2); NaN if either is",
-    kinds="fiub",
+    kinds="fciub",
     partials=(
         lambda x1, x2: (x1 > x2) + 0.5 * (x1 == x2),
         lambda x1, x2: (x2 > x1) + 0.5 * (x1 == x2),
@@ -229,7 +237,7 @@ minimum = elementwise(
     "minimum",
     np.minimum,
     doc="y = min(x1, x2); NaN if either is",
-    kinds="fiub",
+    kinds="fciub",
     partials=(
         lambda x1, x2: (x1 < x2) + 0.5 * (x1 == x2),
         lambda x1, x2: (x2 < x1) + 0.5 * (x1 == x2),
@@ -243,7 +251,7 @@ select = elementwise(
     "where",
     np.where,
     doc="y = x2 where x1 else x3",
-    kinds="fiub",
+    kinds="fciub",
     partials=(
         NO_DERIVATIVE,
         lambda ct, x1: np.where(x1, ct, 0),

@@ -11,7 +11,7 @@ import numpy as np
 from pullback.core.array import ufuncs
 from pullback.core.primitive import Sample
 from pullback.core.types import ArrayType
-from pullback.ops.families import contraction, move_axis, unbroadcast
+from pullback.ops.families import conjugate, contraction, draw, move_axis, unbroadcast
 
 __all__: list[str] = []
 
@@ -33,7 +33,8 @@ def product(x1: Any, x2: Any) -> Any:
 
 
 def _left(ct: Any, x_type: ArrayType, x2: Any) -> Any:
-    """ct x2^T, for every combination of vectors, matrices and stacks."""
+    """ct x2^H, for every combination of vectors, matrices and stacks."""
+    x2 = conjugate(x2)
     if x2.ndim == 1:
         return unbroadcast(ct[..., None] * x2, x_type)
     if x_type.ndim == 1:
@@ -42,7 +43,8 @@ def _left(ct: Any, x_type: ArrayType, x2: Any) -> Any:
 
 
 def _right(ct: Any, x_type: ArrayType, x1: Any) -> Any:
-    """x1^T ct, for every combination of vectors, matrices and stacks."""
+    """x1^H ct, for every combination of vectors, matrices and stacks."""
+    x1 = conjugate(x1)
     if x1.ndim == 1:
         return unbroadcast(
             x1 * ct[..., None] if x_type.ndim == 1 else x1[:, None] * ct[..., None, :], x_type
@@ -106,7 +108,7 @@ def _samples(rng: np.random.Generator, dtype: np.dtype[Any]) -> list[Sample]:
         ((2, 0), (0, 3)),
         ((1, 1), (1, 1)),
     ]
-    draws = [Sample(tuple((rng.normal(size=s) * 3).astype(dtype) for s in pair)) for pair in shapes]
+    draws = [Sample(tuple(draw(rng, dtype, *s) for s in pair)) for pair in shapes]
     return [
         *draws,
         Sample(

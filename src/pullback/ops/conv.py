@@ -21,7 +21,7 @@ from pullback.core.primitive import Sample
 from pullback.core.source import here
 from pullback.core.types import ArrayType
 from pullback.errors import ArgumentError, ShapeError
-from pullback.ops.families import contraction, move_axis
+from pullback.ops.families import cast, conjugate, contraction, draw, move_axis
 from pullback.ops.index import BACKWARD, EVERYTHING, index
 from pullback.ops.shape import transpose
 
@@ -236,6 +236,7 @@ def _to_images(
 ) -> Any:
     """Flipped filters with input and output channels exchanged, over the dilated cotangent."""
     n_out, n_in, *kernel = x2.shape
+    x2 = conjugate(x2)
     if groups > 1:
         w = exchanged(np.reshape(x2, (groups, n_out // groups, n_in, *kernel)), 1)
         w = np.reshape(w, (groups * n_in, n_out // groups, *kernel))
@@ -256,7 +257,7 @@ def _to_images(
         input_dilation=stride,
         groups=groups,
     )
-    return y if y.dtype == x_type.dtype else y.astype(x_type.dtype)
+    return cast(y, x_type.dtype)
 
 
 def _to_filters(
@@ -272,6 +273,7 @@ def _to_filters(
 ) -> Any:
     """The cotangent over the images, with examples and channels exchanged."""
     n_rows, n_channels, *space = x1.shape
+    x1 = conjugate(x1)
     if groups > 1:
         x = np.reshape(x1, (n_rows, groups, n_channels // groups, *space))
         x = np.reshape(np.swapaxes(x, 0, 2), (n_channels // groups, groups * n_rows, *space))
@@ -292,8 +294,7 @@ def _to_filters(
         input_dilation=input_dilation,
         groups=groups,
     )
-    y = exchanged(y)
-    return y if y.dtype == x_type.dtype else y.astype(x_type.dtype)
+    return cast(exchanged(y), x_type.dtype)
 
 
 # -- batching, cost, samples ----------------------------------------------------------------------
@@ -328,7 +329,7 @@ def _samples(rng: np.random.Generator, dtype: np.dtype[Any]) -> list[Sample]:
         n = len(x) - 2
         plain: dict[str, Any] = {"stride": (1,) * n, "padding": ((0, 0),) * n}
         plain |= {"dilation": (1,) * n, "input_dilation": (1,) * n, "groups": 1}
-        args = tuple((rng.normal(size=shape) * 3).astype(dtype) for shape in (x, w))
+        args = tuple(draw(rng, dtype, *shape) for shape in (x, w))
         return Sample(args, plain | changes, error=ValueError if match else None, match=match)
 
     return [

@@ -10,7 +10,7 @@ import numpy as np
 from pullback.core.primitive import Primitive, Rule, Sample
 from pullback.core.types import ArrayType
 from pullback.ops import reduce
-from pullback.ops.families import linear, move_axis
+from pullback.ops.families import cast, conjugate, draw, linear, move_axis
 
 __all__ = ["doubling", "part"]
 
@@ -44,7 +44,7 @@ def _samples(rng: np.random.Generator, dtype: np.dtype[Any]) -> list[Sample]:
     shapes = [(3, 4), (2, 3, 4), (5,), (1,), (2, 0)]
     axes = [0, 1, 0, 0, 1]
     return [
-        Sample(((rng.normal(size=shape) * 3).astype(dtype),), {"axis": axis})
+        Sample((draw(rng, dtype, *shape),), {"axis": axis})
         for shape, axis in zip(shapes, axes, strict=True)
     ]
 
@@ -64,7 +64,7 @@ cumsum: Primitive = linear(
     lambda x, *, axis: np.add.accumulate(x, axis=axis, dtype=np.add.reduce(x[:0]).dtype),
     doc="y[i] = x[0] + ... + x[i] along `axis`",
     type_rule=lambda x, *, axis: ArrayType(x.shape, np.add.reduce(np.zeros(0, x.dtype)).dtype),
-    transpose=lambda ct, x_type, *, axis: _sum_from_the_end(ct, axis).astype(x_type.dtype),
+    transpose=lambda ct, x_type, *, axis: cast(_sum_from_the_end(ct, axis), x_type.dtype),
     batch=lambda args, axes, params: (
         cumsum(move_axis(args[0], axes[0], 0), axis=params["axis"] + 1),
         0,
@@ -97,9 +97,9 @@ def _push(primals: Any, tangents: Any, y: Any, params: Any) -> Any:
 
 
 def _pull(ct: Any, x: Any, y: Any, *, axis: int) -> Any:
-    x, ct = (part(v, axis, None, None, -1) for v in (x, ct))
+    x, ct = (part(v, axis, None, None, -1) for v in (conjugate(x), ct))
     later = _recurrence(_before(x, axis), ct, axis)
-    return _before(y, axis) * part(later, axis, None, None, -1)
+    return conjugate(_before(y, axis)) * part(later, axis, None, None, -1)
 
 
 cumprod: Primitive = Primitive(

@@ -19,13 +19,15 @@ import numpy as np
 
 from pullback.core.array import ufuncs
 from pullback.core.primitive import NO_DERIVATIVE, Marker, Primitive, Rule, Sample
-from pullback.core.types import ArrayType
-from pullback.errors import NotDifferentiableError
+from pullback.core.types import ArrayType, is_differentiable
 
 __all__ = [
     "Accumulator",
     "broadcast_like",
+    "cast",
+    "conjugate",
     "contraction",
+    "draw",
     "elementwise",
     "linear",
     "move_axis",
@@ -36,7 +38,13 @@ __all__ = [
 Scalar = Callable[..., Any]
 Samples = Callable[..., list[Sample]]
 
-WEAK = {"b": np.dtype(bool), "i": int, "u": int, "f": float}  # what promotes as Python scalars do
+WEAK = {
+    "b": np.dtype(bool),
+    "i": int,
+    "u": int,
+    "f": float,
+    "c": complex,
+}  # what promotes as Python scalars do
 
 
 def unbroadcast(ct: Any, x_type: ArrayType) -> Any:
@@ -49,14 +57,41 @@ def unbroadcast(ct: Any, x_type: ArrayType) -> Any:
         if 1 in shape and ct.shape != shape:
             stretched = tuple(i for i, n in enumerate(shape) if n == 1 and ct.shape[i] != 1)
             ct = np.add.reduce(ct, stretched, keepdims=True)
-    return ct if ct.dtype == x_type.dtype else ct.astype(x_type.dtype)
+    return ct if ct.dtype == x_type.dtype else cast(ct, x_type.dtype)
+
+
+def cast(x: Any, dtype: np.dtype[Any]) -> Any:
+    """``x`` as another dtype; of complex numbers that become real ones, the real part.
+
+    That is the projection onto the real numbers: what a cotangent of a real operand is, and what a
+    tangent of a real result is.
+    """
+    if x.dtype.kind == "c" and dtype.kind != "c":
+        x = np.real(x)
+    return x if x.dtype == dtype else x.astype(dtype)
+
+
+def conjugate(x: Any) -> Any:
+    """The complex conjugate of an array or a number; real ones as they are, without a copy."""
+    dtype = getattr(x, "dtype", None)
+    if dtype is None:
+        return x.conjugate()
+    return np.conjugate(x) if dtype.kind == "c" else x
+
+
+def draw(rng: np.random.Generator, dtype: np.dtype[Any], *shape: int) -> Any:
+    """Random numbers of any dtype for the samples of a primitive."""
+    x = rng.normal(size=shape) * 3
+    if dtype.kind == "c":
+        x = x + 3j * rng.normal(size=shape)
+    return np.asarray(x).astype(dtype)
 
 
 def broadcast_like(tangent: Any, y: Any) -> Any:
     """A tangent with the shape and dtype of the output ``y`` that it belongs to."""
     if np.shape(tangent) != np.shape(y):
         tangent = np.broadcast_to(tangent, np.shape(y))
-    return tangent if tangent.dtype == y.dtype else tangent.astype(y.dtype)
+    return tangent if tangent.dtype == y.dtype else cast(tangent, y.dtype)
 
 
 def add_tangents(terms: Sequence[Any]) -> Any:
@@ -86,6 +121,7 @@ def elementwise(
     flops: int = 1,
     kinks: str = "",
     kink_samples: Sequence[tuple[float, ...]] = (),
+    is_real: bool = False,
     source: str = "",
 ) -> Primitive:
     """A primitive that works element by element, with broadcasting.
@@ -93,16 +129,19 @@ def elementwise(
     Args:
         numpy: a ufunc; it also becomes NumPy's name for this primitive.
         partials: per operand, the partial derivative as a function whose parameter names are its
-            residuals; or a constant ``1``/``-1``; or a marker.
+            residuals; or a constant ``1``/``-1``; or a marker. Of a function that is not
+            holomorphic and real: twice the derivative with respect to z, with that with respect to
+            its conjugate held fixed (Wirtinger).
         scalar: the same function on a scalar builder: ``scalar(builder, x, ...)``.
         domain: per operand, an interval on which function and derivative are finite.
-        kinds: the kinds of dtype that it takes and is sampled on: a string of ``f i u b``.
+        kinds: the kinds of dtype that it takes and is sampled on: a string of ``f c i u b``.
         out_dtype: ``bool`` for comparisons.
         flops: per output element.
         kinks: where the derivative jumps and what is chosen; ``kink_samples`` are such points.
+        is_real: whether complex operands have real results.
     """
     n = len(partials)
-    rules = tuple(_partial_rule(partial) for partial in partials)
+    rules = tuple(_partial_rule(partial, is_real) for partial in partials)
     intervals = list(domain) or [(-2.0, 2.0)] * n
 
     def type_rule(*types: ArrayType) -> ArrayType:
@@ -145,13 +184,18 @@ def elementwise(
 
 
 class _PartialRule(Rule):
-    """VJP of one operand of an elementwise primitive: cotangent times partial, unbroadcast."""
+    """VJP of one operand of an elementwise primitive: cotangent times partial, unbroadcast.
 
-    __slots__ = ("selects",)
+    The adjoint of a multiplication by a complex number is that by its conjugate. ``pull`` gives the
+    rule for real results, whose partials are real too unless ``is_real`` says otherwise.
+    """
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    __slots__ = ("is_real", "selects")
+
+    def __init__(self, function: Callable[..., Any], is_real: bool) -> None:
         super().__init__(function)
         self.selects = self.takes_cotangent
+        self.is_real = is_real
 
     def partial(self, saved: Sequence[Any], tangent: Any) -> Any:
         """Partial times ``tangent``; a rule with a ``ct`` parameter multiplies by itself."""
@@ -160,13 +204,16 @@ class _PartialRule(Rule):
 
     def pull(self) -> Callable[..., Any]:
         function, reads = self.function, self.reads
-        if len(reads) == 1 and not self.selects:
+        if len(reads) == 1 and not self.selects and not self.is_real:
             (k,) = reads
             return lambda ct, x_type, saved, params: unbroadcast(ct * function(saved[k]), x_type)
         return self.__call__
 
     def __call__(self, ct: Any, x_type: Any, saved: Sequence[Any], params: Any) -> Any:
-        return unbroadcast(self.partial(saved, ct), x_type)
+        values = [saved[position] for position in self.reads]
+        if self.selects:
+            return unbroadcast(self.function(ct, *values), x_type)
+        return unbroadcast(ct * conjugate(self.function(*values)), x_type)
 
 
 class _ConstantRule(Rule):
@@ -187,10 +234,10 @@ class _ConstantRule(Rule):
         return unbroadcast(ct if self.sign == 1 else -ct, x_type)
 
 
-def _partial_rule(partial: Callable[..., Any] | Marker | int) -> Rule | Marker:
+def _partial_rule(partial: Callable[..., Any] | Marker | int, is_real: bool) -> Rule | Marker:
     if isinstance(partial, Marker):
         return partial
-    return _ConstantRule(partial) if isinstance(partial, int) else _PartialRule(partial)
+    return _ConstantRule(partial) if isinstance(partial, int) else _PartialRule(partial, is_real)
 
 
 def joint_shape(types: Sequence[ArrayType]) -> Any:
@@ -239,11 +286,14 @@ def _elementwise_samples(
     n = len(intervals)
     if dtype.kind not in kinds:
         return []
-    if dtype.kind != "f":
+    if not is_differentiable(dtype):
         return [Sample(tuple(_whole_numbers(rng, dtype, i) for i in intervals))]
 
-    def draw(shape: tuple[int, ...], interval: tuple[float, float]) -> Any:
-        return np.asarray(rng.uniform(*interval, shape)).astype(dtype)
+    def inside(shape: tuple[int, ...], interval: tuple[float, float]) -> Any:
+        x = rng.uniform(*interval, shape)
+        if dtype.kind == "c":
+            x = x + 1j * rng.uniform(-0.8, 0.8, shape)
+        return np.asarray(x).astype(dtype)
 
     shapes: dict[int, list[tuple[tuple[int, ...], ...]]] = {
         1: [((3, 2),), ((),), ((0, 2),)],
@@ -251,7 +301,7 @@ def _elementwise_samples(
         3: [((3, 2), (3, 2), (3, 2)), ((2, 1), (3,), ()), ((0,), (0,), (0,))],
     }
     samples = [
-        Sample(tuple(draw(s, i) for s, i in zip(group, intervals, strict=True)))
+        Sample(tuple(inside(s, i) for s, i in zip(group, intervals, strict=True)))
         for group in shapes[n]
     ]
     ends = np.array(intervals, dtype=dtype)
@@ -420,13 +470,3 @@ def reduction(
         flops=lambda types, out_types, params: flops * types[0].size,
     )
     return primitive
-
-
-def require_differentiable(types: Sequence[ArrayType], names: Sequence[str]) -> None:
-    """Refuse integers where a derivative is asked for."""
-    for type, name in zip(types, names, strict=True):
-        if type.dtype.kind != "f":
-            raise NotDifferentiableError(
-                f"{name} has dtype {type.dtype}: only floating-point values have derivatives",
-                fix=f"pass {name} as float, e.g. np.asarray({name}, dtype=float)",
-            )

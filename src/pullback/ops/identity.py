@@ -16,5 +16,5 @@ stop_gradient = elementwise(
     partials=(ZERO,),
     scalar=lambda b, x: x,
     flops=0,
-    kinds="fiub",
+    kinds="fciub",
 )

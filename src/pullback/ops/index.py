@@ -15,7 +15,7 @@ import numpy as np
 
 from pullback.core.primitive import NO_DERIVATIVE, Primitive, Rule, Sample
 from pullback.core.types import ArrayType, Shape
-from pullback.ops.families import linear, move_axis
+from pullback.ops.families import cast, draw, linear, move_axis
 
 __all__ = ["BACKWARD", "EVERYTHING", "static_key"]
 
@@ -39,10 +39,6 @@ def _selected(shape: Shape, key: Key) -> Shape:
     return result
 
 
-def _draw(rng: np.random.Generator, dtype: np.dtype[Any], *shape: int) -> Any:
-    return (rng.normal(size=shape) * 3).astype(dtype)
-
-
 BASIC_KEYS = [((1, 4, 2), 0), (-1, None, (None, None, -1)), (Ellipsis, (2, 0, -1)), ((0, 0, 1),)]
 
 
@@ -59,8 +55,8 @@ index = linear(
     transpose=lambda ct, x_type, *, key: place(ct, shape=x_type.shape, key=key),
     batch=_batch_index,
     samples=lambda rng, dtype: [
-        *(Sample((_draw(rng, dtype, 5, 4),), {"key": key}) for key in BASIC_KEYS),
-        Sample((_draw(rng, dtype, 2, 2),), {"key": (5,)}, error=IndexError, match="out of bounds"),
+        *(Sample((draw(rng, dtype, 5, 4),), {"key": key}) for key in BASIC_KEYS),
+        Sample((draw(rng, dtype, 2, 2),), {"key": (5,)}, error=IndexError, match="out of bounds"),
     ],
 )
 
@@ -84,7 +80,7 @@ place: Primitive = linear(
     transpose=lambda ct, *, key: index(ct, key=key),
     batch=_batch_place,
     samples=lambda rng, dtype: [
-        Sample((_draw(rng, dtype, *_selected((5, 4), key)),), {"shape": (5, 4), "key": key})
+        Sample((draw(rng, dtype, *_selected((5, 4), key)),), {"shape": (5, 4), "key": key})
         for key in BASIC_KEYS
     ],
 )
@@ -121,13 +117,13 @@ update: Primitive = Primitive(
     jvp=_update_jvp,
     vjp=(
         Rule(lambda ct, *, key: update(ct, np.zeros(_selected(ct.shape, key), ct.dtype), key=key)),
-        Rule(lambda ct, x_type, *, key: index(ct, key=key).astype(x_type.dtype)),
+        Rule(lambda ct, x_type, *, key: cast(index(ct, key=key), x_type.dtype)),
     ),
     batch=_batch_update,
     family="index",
     flops=lambda types, out_types, params: 0,
     samples=lambda rng, dtype: [
-        Sample((_draw(rng, dtype, 5, 4), _draw(rng, dtype, *_selected((5, 4), key))), {"key": key})
+        Sample((draw(rng, dtype, 5, 4), draw(rng, dtype, *_selected((5, 4), key))), {"key": key})
         for key in BASIC_KEYS
     ],
 )
@@ -182,8 +178,8 @@ gather = linear(
     batch=_batch_gather,
     family="index",
     samples=lambda rng, dtype: [
-        *(Sample((_draw(rng, dtype, 5, 4), *i)) for i in _index_samples(rng, unique=False)),
-        Sample((_draw(rng, dtype, 3), np.array([7])), error=IndexError, match="out of bounds"),
+        *(Sample((draw(rng, dtype, 5, 4), *i)) for i in _index_samples(rng, unique=False)),
+        Sample((draw(rng, dtype, 3), np.array([7])), error=IndexError, match="out of bounds"),
     ],
 )
 
@@ -214,7 +210,7 @@ scatter_add: Primitive = linear(
     flops=lambda types, out_types, params: types[0].size,
     samples=lambda rng, dtype: [
         Sample(
-            (_draw(rng, dtype, *np.broadcast_shapes(*[k.shape for k in i]), *(5, 4)[len(i) :]), *i),
+            (draw(rng, dtype, *np.broadcast_shapes(*[k.shape for k in i]), *(5, 4)[len(i) :]), *i),
             {"shape": (5, 4)},
         )
         for i in _index_samples(rng, unique=False)
@@ -251,7 +247,7 @@ def _kept_writes(ct: Any, x_type: ArrayType, *indices: Any) -> Any:
     stays = np.reshape(
         gather(board, *indices) == numbers, (*picked, *(1,) * (ct.ndim - len(indices)))
     )
-    return np.where(stays, gather(ct, *indices), 0).astype(x_type.dtype)
+    return cast(np.where(stays, gather(ct, *indices), 0), x_type.dtype)
 
 
 def _batch_scatter(args: Any, axes: Any, params: Any) -> Any:
@@ -282,8 +278,8 @@ scatter = Primitive(
     samples=lambda rng, dtype: [
         Sample(
             (
-                _draw(rng, dtype, 5, 4),
-                _draw(rng, dtype, *np.broadcast_shapes(*[k.shape for k in i]), *(5, 4)[len(i) :]),
+                draw(rng, dtype, 5, 4),
+                draw(rng, dtype, *np.broadcast_shapes(*[k.shape for k in i]), *(5, 4)[len(i) :]),
                 *i,
             )
         )
@@ -313,8 +309,8 @@ argsort = Primitive(
         types[0].size * max(1, int(np.log2(max(types[0].shape[params["axis"]], 1))))
     ),
     samples=lambda rng, dtype: [
-        Sample((_draw(rng, dtype, 3, 5),), {"axis": 1}),
-        Sample((_draw(rng, dtype, 4),), {"axis": 0}),
+        Sample((draw(rng, dtype, 3, 5),), {"axis": 1}),
+        Sample((draw(rng, dtype, 4),), {"axis": 0}),
     ],
 )
 

@@ -13,18 +13,19 @@ __all__: list[str] = []
 
 
 def _comparison(ufunc: np.ufunc, relation: str) -> Primitive:
+    """A relation; NumPy orders complex numbers by their real parts, then by the imaginary ones."""
     return elementwise(
         ufunc.__name__,
         ufunc,
         doc=f"y = x1 {relation} x2",
         partials=(NO_DERIVATIVE, NO_DERIVATIVE),
         out_dtype=bool,
-        kinds="fiub",
+        kinds="fciub",
         scalar=lambda b, x1, x2: b.compare(relation, x1, x2),
     )
 
 
-def _test(ufunc: np.ufunc, doc: str, scalar: Any, kinds: str = "fiu") -> Primitive:
+def _test(ufunc: np.ufunc, doc: str, scalar: Any, kinds: str = "fciu") -> Primitive:
     return elementwise(
         ufunc.__name__,
         ufunc,
@@ -44,7 +45,7 @@ def _connective(ufunc: np.ufunc, doc: str, operation: str) -> Primitive:
         doc=doc,
         partials=(NO_DERIVATIVE, NO_DERIVATIVE),
         out_dtype=bool,
-        kinds="fiub",
+        kinds="fciub",
         scalar=lambda b, x1, x2: b.bits(operation, b.truth(x1), b.truth(x2)),
     )
 
@@ -91,6 +92,7 @@ signbit = _test(
     np.signbit,
     "y = whether the sign bit of x is set (also that of -0)",
     lambda b, x: b.compare("<", b.call("copysign", b.const(1, x), x), b.const(0, x)),
+    kinds="fiu",
 )
 
 logical_and = _connective(np.logical_and, "y = x1 and x2", "and")
@@ -102,7 +104,7 @@ logical_not = elementwise(
     doc="y = not x",
     partials=(NO_DERIVATIVE,),
     out_dtype=bool,
-    kinds="fiub",
+    kinds="fciub",
     scalar=lambda b, x: b.compare("==", x, b.const(0, x)),
 )
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from pullback.core.primitive import NO_DERIVATIVE, Primitive, Sample
-from pullback.core.types import ArrayType
-from pullback.ops.families import Accumulator, reduction
+from pullback.core.types import ArrayType, is_differentiable
+from pullback.ops.families import Accumulator, conjugate, draw, reduction
 from pullback.ops.shape import broadcast_to, inverse, reshape
 
 __all__ = ["expand", "others"]
@@ -39,19 +39,10 @@ def count(x: Any, axis: Axes) -> int:
 
 
 def samples(rng: np.random.Generator, dtype: np.dtype[Any]) -> list[Sample]:
-    if dtype.kind != "f":
+    if not is_differentiable(dtype):
         return [Sample((rng.integers(0, 5, (2, 3)).astype(dtype),), {"axis": (1,)})]
-
-    def draw(*shape: int) -> Any:
-        return rng.normal(size=shape).astype(dtype)
-
-    return [
-        Sample((draw(3, 4),), {"axis": (0,)}),
-        Sample((draw(3, 4),), {"axis": (0, 1)}),
-        Sample((draw(2, 3, 2),), {"axis": (1,)}),
-        Sample((draw(5),), {"axis": ()}),
-        Sample((draw(1),), {"axis": (0,)}),
-    ]
+    places = [((3, 4), (0,)), ((3, 4), (0, 1)), ((2, 3, 2), (1,)), ((5,), ()), ((1,), (0,))]
+    return [Sample((draw(rng, dtype, *shape) / 3,), {"axis": axis}) for shape, axis in places]
 
 
 sum: Primitive = reduction(
@@ -80,7 +71,7 @@ mean: Primitive = reduction(
     "mean",
     lambda x, *, axis: np.add.reduce(x, axis=axis) / count(x, axis),
     doc="y = (sum of x) / n over the n elements of the axes `axis`",
-    out_dtype=lambda dtype: dtype if dtype.kind == "f" else np.float64,
+    out_dtype=lambda dtype: dtype if is_differentiable(dtype) else np.float64,
     jvp=lambda x, x_dot, y, *, axis: mean(x_dot, axis=axis),
     vjp=lambda ct, x_type, *, axis: stretch(
         (ct if len(axis) == len(x_type.shape) else expand(ct, x_type, axis)) / count(x_type, axis),
@@ -134,7 +125,7 @@ prod: Primitive = reduction(
     doc="y = product of x over the axes `axis`",
     out_dtype=lambda dtype: np.multiply.reduce(np.zeros(1, dtype)).dtype,
     jvp=lambda x, x_dot, y, *, axis: sum(x_dot * _all_others(x, axis), axis=axis),
-    vjp=lambda ct, x_type, x, *, axis: expand(ct, x_type, axis) * _all_others(x, axis),
+    vjp=lambda ct, x_type, x, *, axis: expand(ct, x_type, axis) * conjugate(_all_others(x, axis)),
     accumulator=Accumulator(
         start=lambda b, like: (b.const(1, like),),
         step=lambda b, s, x, i: (b.mul(s[0], x),),
@@ -227,6 +218,8 @@ var = reduction(
     samples=lambda rng, dtype: (
         [Sample(s.args, {**s.params, "ddof": 0}) for s in samples(rng, dtype) if s.params["axis"]]
         + [Sample((rng.normal(size=(4, 3)).astype(dtype),), {"axis": (0,), "ddof": 1})]
+        if dtype.kind != "c"
+        else []
     ),
 )
 

@@ -27,8 +27,9 @@ def _from_math(
     function: str = "",
     flops: int = 10,
     kinks: str = "",
+    kinds: str = "fc",
 ) -> Primitive:
-    """A function of one operand that C's ``math.h`` has, too."""
+    """A function of one operand that C's ``math.h`` has, too; holomorphic unless it is real."""
     function = function or ufunc.__name__
     return elementwise(
         ufunc.__name__,
@@ -38,6 +39,7 @@ def _from_math(
         domain=(domain,),
         flops=flops,
         kinks=kinks,
+        kinds=kinds,
         scalar=lambda b, x: b.call(function, x),
     )
 
@@ -52,7 +54,9 @@ log1p = _from_math(np.log1p, "y = ln(1 + x)", lambda x: 1 / (1 + x), (-0.9, 3.0)
 
 AT_ZERO = "0: the derivative is infinite, as in the limit from the right"
 sqrt = _from_math(np.sqrt, "y = x^(1/2)", lambda y: 0.5 / y, POSITIVE, flops=4, kinks=AT_ZERO)
-cbrt = _from_math(np.cbrt, "y = x^(1/3)", lambda y: 1 / (3 * y * y), POSITIVE, kinks=AT_ZERO)
+cbrt = _from_math(
+    np.cbrt, "y = x^(1/3)", lambda y: 1 / (3 * y * y), POSITIVE, kinks=AT_ZERO, kinds="f"
+)
 
 sin = _from_math(np.sin, "y = sin x", lambda x: np.cos(x))
 cos = _from_math(np.cos, "y = cos x", lambda x: -np.sin(x))
@@ -68,9 +72,19 @@ arctan = _from_math(np.arctan, "tan y = x", lambda x: 1 / (1 + x * x), ANY, "ata
 sinh = _from_math(np.sinh, "y = sinh x", lambda x: np.cosh(x))
 cosh = _from_math(np.cosh, "y = cosh x", lambda x: np.sinh(x))
 tanh = _from_math(np.tanh, "y = tanh x", lambda y: 1 - y * y)
-arcsinh = _from_math(np.arcsinh, "sinh y = x", lambda x: 1 / np.hypot(1, x), ANY, "asinh")
+arcsinh = _from_math(
+    np.arcsinh,
+    "sinh y = x",
+    lambda x: 1 / (np.sqrt(1 + x * x) if x.dtype.kind == "c" else np.hypot(1, x)),
+    ANY,
+    "asinh",
+)
 arccosh = _from_math(
-    np.arccosh, "cosh y = x", lambda x: 1 / np.sqrt((x - 1) * (x + 1)), (1.2, 4.0), "acosh"
+    np.arccosh,
+    "cosh y = x",
+    lambda x: 1 / (np.sqrt(x - 1) * np.sqrt(x + 1)),  # the branch cut of arccosh itself
+    (1.2, 4.0),
+    "acosh",
 )
 arctanh = _from_math(np.arctanh, "tanh y = x", lambda x: 1 / ((1 - x) * (1 + x)), INSIDE, "atanh")
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from pullback.compile.jit import Native
 from pullback.core.primitive import OUTPUT, Primitive, Rule, Sample
-from pullback.core.types import type_of
+from pullback.core.types import is_differentiable, type_of
 from pullback.testing.grads import GradientError, check_grads, inner, magnitude, random_like
 from pullback.testing.scalar_reference import ScalarReference
 from pullback.testing.tolerances import (
@@ -30,7 +30,9 @@ from pullback.transforms.stage import stage
 
 __all__ = ["CHECKS", "CheckError", "samples_of"]
 
-DTYPES = tuple(np.dtype(d) for d in (np.float64, np.float32, np.int64, np.bool_))
+NAMES = ("float64", "float32", "complex128", "complex64", "int64", "bool")
+DTYPES = tuple(map(np.dtype, NAMES))
+DOUBLE = (np.float64, np.complex128)  # exact enough for differences
 
 
 class CheckError(AssertionError):
@@ -62,10 +64,12 @@ class Case:
         self.primitive = primitive
         self.params = sample.params
         self.args = [np.asarray(a) for a in sample.args]
-        self.at = [i for i, a in enumerate(self.args) if a.dtype.kind == "f"]
+        self.at = [i for i, a in enumerate(self.args) if is_differentiable(a.dtype)]
         self.floats = [self.args[i] for i in self.at]
         self.outputs = outputs_of(primitive, self.args, self.params)
-        self.smooth = [i for i, y in enumerate(self.outputs) if np.asarray(y).dtype.kind == "f"]
+        self.smooth = [
+            i for i, y in enumerate(self.outputs) if is_differentiable(np.asarray(y).dtype)
+        ]
 
     def __call__(self, *floats: Any) -> list[Any]:
         full = list(self.args)
@@ -170,7 +174,7 @@ def check_differences(primitive: Primitive, sample: Sample) -> None:
     if not case.is_differentiable or sample.kink or sample.nonfinite_ok:
         return
     values = [*case.floats, *(case.outputs[i] for i in case.smooth)]
-    if primitive.name in NOT_THE_DERIVATIVE or any(v.dtype != np.float64 for v in values):
+    if primitive.name in NOT_THE_DERIVATIVE or any(v.dtype not in DOUBLE for v in values):
         return
     if not sum(x.size for x in case.floats):
         return
@@ -194,7 +198,7 @@ def check_poisoning(primitive: Primitive, sample: Sample) -> None:
     if not isinstance(primitive.vjp, tuple) or not case.is_differentiable:
         return
     y = case.outputs[0]
-    ct = np.asarray(np.random.default_rng(3).normal(size=np.shape(y))).astype(y.dtype)
+    ct = random_like(np.random.default_rng(3), y)
     everything = [*case.args, y]
     for i in case.at:
         rule = primitive.rule(i)
@@ -226,7 +230,8 @@ def check_vmap(primitive: Primitive, sample: Sample) -> None:
     for subset in product((False, True), repeat=len(args)):
         if not any(subset) or (len(args) > 3 and not all(subset)):
             continue
-        rows = [[a if k == 0 else perturbed(rng, a) for k in range(n)] for a in args]
+        with np.errstate(all="ignore"):
+            rows = [[a if k == 0 else perturbed(rng, a) for k in range(n)] for a in args]
         for last in (False, True):
             axes = [
                 None if not flag else (a.ndim if last else 0)
@@ -247,7 +252,7 @@ def check_vmap(primitive: Primitive, sample: Sample) -> None:
 
 def perturbed(rng: np.random.Generator, a: Any) -> Any:
     """Other values with the same meaning: in the domain, sorted if sorted, definite if definite."""
-    return (a * rng.uniform(0.8, 1.0)).astype(a.dtype) if a.dtype.kind == "f" else a
+    return (a * rng.uniform(0.8, 1.0)).astype(a.dtype) if is_differentiable(a.dtype) else a
 
 
 def close(y: Any, z: Any, units: float, message: str) -> None:
@@ -256,7 +261,7 @@ def close(y: Any, z: Any, units: float, message: str) -> None:
         y.dtype == z.dtype and y.shape == z.shape,
         f"{message}: {y.dtype}{y.shape}, {z.dtype}{z.shape}",
     )
-    if y.dtype.kind != "f":
+    if not is_differentiable(y.dtype):
         require(np.array_equal(y, z), message)
         return
     scale = np.max(np.abs(z[np.isfinite(z)]), initial=0.0) + 1e-300
@@ -294,7 +299,7 @@ def check_scalar(primitive: Primitive, sample: Sample) -> None:
         return
     arrays = np.broadcast_arrays(*sample.args)
     dtypes = primitive.numpy.resolve_dtypes((*[a.dtype for a in arrays], None))
-    if any(d == np.float16 for d in dtypes):
+    if any(d == np.float16 or d.kind == "c" for d in dtypes):
         return
     for values in zip(*[a.reshape(-1)[:8] for a in arrays], strict=True):
         operands = [d.type(v) for v, d in zip(values, dtypes, strict=False)]
@@ -311,9 +316,9 @@ def check_scalar(primitive: Primitive, sample: Sample) -> None:
 def check_linear(primitive: Primitive, sample: Sample) -> None:
     """A linear primitive is linear: ``f(2 x - 3 z) = 2 f(x) - 3 f(z)``."""
     x = np.asarray(sample.args[0])
-    if primitive.family != "linear" or x.dtype != np.float64:
+    if primitive.family != "linear" or x.dtype not in DOUBLE:
         return
-    if np.dtype(sample.params.get("dtype", np.float64)) != np.float64:
+    if np.dtype(sample.params.get("dtype", np.float64)) not in DOUBLE:
         return
     rng, rest = np.random.default_rng(5), sample.args[1:]
     z = rng.permutation(x.reshape(-1)).reshape(x.shape)
@@ -341,7 +346,9 @@ def check_purity(primitive: Primitive, sample: Sample) -> None:
     first = outputs_of(primitive, args, sample.params)
     second = outputs_of(primitive, args, sample.params)
     for a, b in zip(args, before, strict=True):
-        require(np.array_equal(a, b, equal_nan=a.dtype.kind == "f"), "an operand was changed")
+        require(
+            np.array_equal(a, b, equal_nan=is_differentiable(a.dtype)), "an operand was changed"
+        )
     for y, z in zip(first, second, strict=True):
         require(np.asarray(y).tobytes() == np.asarray(z).tobytes(), "a second run differs")
 

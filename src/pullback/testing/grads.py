@@ -31,30 +31,31 @@ def leaves_of(x: Any) -> list[np.ndarray[Any, Any]]:
     return [np.asarray(leaf) for leaf in tree.leaves(x)]
 
 
+def parts_of(x: Any) -> np.ndarray[Any, Any]:
+    """All numbers of all leaves in a row, in float64: of complex ones the real, the imaginary."""
+    rows = [np.ravel(part) for leaf in leaves_of(x) for part in (leaf.real, leaf.imag)]
+    return np.concatenate([*rows, []]).astype(np.float64)
+
+
 def inner(a: Any, b: Any) -> float:
-    """Sum of products over all leaves, in float64."""
-    return float(
-        sum(
-            np.sum(np.multiply(x, y, dtype=np.float64))
-            for x, y in zip(leaves_of(a), leaves_of(b), strict=True)
-        )
-    )
+    """The real inner product ``Re <a, b>`` over all leaves, in float64."""
+    return float(parts_of(a) @ parts_of(b))
 
 
 def magnitude(a: Any, b: Any) -> float:
     """Sum of absolute products: the scale of rounding errors of ``inner``."""
-    return float(
-        sum(
-            np.sum(np.abs(np.multiply(x, y, dtype=np.float64)))
-            for x, y in zip(leaves_of(a), leaves_of(b), strict=True)
-        )
-    )
+    return float(np.abs(parts_of(a)) @ np.abs(parts_of(b)))
 
 
 def random_like(rng: np.random.Generator, x: Any) -> Any:
-    return tree.map(
-        lambda leaf: np.asarray(rng.normal(size=np.shape(leaf))).astype(np.asarray(leaf).dtype), x
-    )
+    def draw(leaf: Any) -> Any:
+        leaf = np.asarray(leaf)
+        drawn = np.asarray(rng.normal(size=leaf.shape))
+        if leaf.dtype.kind == "c":
+            drawn = drawn + 1j * rng.normal(size=leaf.shape)
+        return drawn.astype(leaf.dtype)
+
+    return tree.map(draw, x)
 
 
 def directional_difference(
@@ -83,7 +84,8 @@ def check_grads(
     """Check the derivatives of ``fun`` at ``args`` up to ``order``.
 
     Args:
-        fun: function of containers of float64 arrays, returning a container of float arrays.
+        fun: function of containers of float64 or complex128 arrays, returning a container of
+            arrays of these.
         args: tuple of arguments.
         modes: which modes to check against differences; with both, also against each other.
         order: 1, or 2 to check the gradient's own derivatives too.
@@ -94,7 +96,7 @@ def check_grads(
     Raises:
         GradientError: naming the mode, the argument that is furthest off and the two numbers that
             disagree. NaN never agrees.
-        ArgumentError: for arguments that are not float64, unknown modes and other orders.
+        ArgumentError: for arguments of other dtypes, unknown modes and other orders.
 
     >>> import numpy as np
     >>> import pullback as pb
@@ -117,10 +119,10 @@ def require_checkable(args: tuple[Any, ...], modes: Sequence[str], order: int) -
             fix=f"pass order 1 or 2, and one or both of the modes {MODES}",
         )
     for path, leaf in zip(tree.paths(args, "args"), leaves_of(args), strict=True):
-        if leaf.dtype != np.float64:
+        if leaf.dtype not in (np.float64, np.complex128):
             raise ArgumentError(
                 f"check_grads: {path} has dtype {leaf.dtype}",
-                fix="pass float64, which the differences need",
+                fix="pass float64 or complex128, which the differences need",
             )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pullback.core.array import Array, Trace, bind
+from pullback.core.array import Array, Trace, as_arguments, bind
 from pullback.core.primitive import Primitive
 from pullback.core.types import is_differentiable, type_of
 
@@ -55,6 +55,8 @@ def jvp_flat(
         duals = [
             p if t is None else Array(trace, p, t) for p, t in zip(primals, tangents, strict=True)
         ]
+        traced = [(d, p) for d, p in zip(duals, primals, strict=True) if type(d) is Array]
+        as_arguments([d for d, _ in traced], [p for _, p in traced])
         outputs = function(*duals)
         for y in outputs:
             if type(y) is Array and y.alias is not None:

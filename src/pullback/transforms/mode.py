@@ -14,7 +14,7 @@ import numpy as np
 
 from pullback import tree
 from pullback.core.source import here
-from pullback.core.types import ArrayType, type_of
+from pullback.core.types import ArrayType, is_differentiable, type_of
 from pullback.errors import ArgumentError, NotDifferentiableError
 from pullback.transforms.batch import batch_flat
 from pullback.transforms.derivatives import (
@@ -27,6 +27,7 @@ from pullback.transforms.derivatives import (
     pick,
     place_axis,
     release,
+    require_complex,
 )
 
 __all__ = ["hessian", "hvp", "jacobian"]
@@ -36,19 +37,30 @@ COTANGENT_COST = 4.0
 
 
 def jacobian(
-    fun: Callable[..., Any], argnums: int | Sequence[int] = 0, mode: str = "auto"
+    fun: Callable[..., Any],
+    argnums: int | Sequence[int] = 0,
+    mode: str = "auto",
+    holomorphic: bool = False,
 ) -> Callable[..., Any]:
     """Function that returns the matrix of all first derivatives of ``fun``.
 
     Args:
-        fun: returns a container of float arrays.
+        fun: returns a container of float or complex arrays.
         argnums: position(s) of the differentiated arguments.
         mode: ``"forward"`` (one tangent per input element), ``"reverse"`` (one cotangent per output
-            element), or ``"auto"``: the cheaper one by the cost model of this module.
+            element), or ``"auto"``: the cheaper one by the cost model of this module. Complex
+            results of real arguments need forward mode, real results of complex arguments reverse
+            mode; then each entry is the gradient of the result, a direction of steepest ascent.
+        holomorphic: whether ``fun`` is a holomorphic function of complex arguments, whose complex
+            derivatives are wanted.
 
     Returns:
         For each output leaf of shape ``s`` and each argument leaf of shape ``t`` an array of shape
         ``s + t``, nested as the output, then as the argument.
+
+    Raises:
+        NotDifferentiableError: if arguments and results are complex without ``holomorphic``, since
+            one complex number then cannot hold the derivative.
 
     >>> import numpy as np
     >>> import pullback as pb
@@ -70,16 +82,23 @@ def jacobian(
         n = sum(type.size for type in types)
         blocks: list[list[Any]]
         run = None
+        possible: tuple[str, ...] = (mode,)
         if mode != "forward":
             run = Reverse(function, leaves, structure)
-            require_float(run.outputs)
-        if run is None or (
-            mode == "auto"
-            and TANGENT_COST * n < COTANGENT_COST * sum(type_of(y).size for y in run.outputs)
+            possible = modes(mode, types, run.outputs, holomorphic)
+        if (
+            run is None
+            or (
+                "forward" in possible
+                and TANGENT_COST * n < COTANGENT_COST * sum(type_of(y).size for y in run.outputs)
+            )
+            or "reverse" not in possible
         ):
-            out_structure, blocks = forward_blocks(function, chosen, types)
+            out_structure, blocks = forward_blocks(function, chosen, types, holomorphic)
         else:
             out_structure, blocks = run.out_structure, reverse_blocks(run, types)
+            if holomorphic:
+                blocks = [[np.conjugate(block) for block in row] for row in blocks]
         rows = [tree.unflatten(structure, row) for row in blocks]
         single = isinstance(argnums, int)
         return release(tree.unflatten(out_structure, [row[0] if single else row for row in rows]))
@@ -87,9 +106,43 @@ def jacobian(
     return transformed
 
 
+def modes(
+    mode: str, types: Sequence[ArrayType], outputs: Sequence[Any], holomorphic: bool
+) -> tuple[str, ...]:
+    """Which of the modes that ``mode`` allows give the derivative as one number per entry.
+
+    A unit cotangent of a complex result sees its real part only, and so does a unit tangent of a
+    complex argument, unless the function is holomorphic.
+
+    Raises:
+        NotDifferentiableError: if none does.
+    """
+    require_float(outputs)
+    if holomorphic:
+        require_complex([*types, *outputs])
+        return ("forward", "reverse") if mode == "auto" else (mode,)
+    possible = {"forward", "reverse"}
+    if any(type.dtype.kind == "c" for type in types):
+        possible.discard("forward")
+    if any(type_of(y).dtype.kind == "c" for y in outputs):
+        possible.discard("reverse")
+    found = possible if mode == "auto" else possible & {mode}
+    if not found:
+        other = f", or mode={min(possible)!r}" if possible else ""
+        raise NotDifferentiableError(
+            f"jacobian: mode={mode!r} of a function of {', '.join(map(str, types))} that returns "
+            f"{', '.join(str(type_of(y)) for y in outputs)}: a complex number cannot hold both the "
+            "derivatives along the real and along the imaginary axis",
+            where=str(here()),
+            fix="differentiate real and imaginary parts as arrays of their own, pass "
+            f"holomorphic=True where it is{other}",
+        )
+    return tuple(found)
+
+
 def require_float(outputs: Sequence[Any]) -> None:
     for y in outputs:
-        if type_of(y).dtype.kind != "f":
+        if not is_differentiable(type_of(y).dtype):
             raise NotDifferentiableError(
                 f"the function returned {type_of(y)}: only floating-point results have derivatives",
                 where=str(here()),
@@ -110,12 +163,15 @@ def basis(types: Sequence[ArrayType]) -> list[Any]:
 
 
 def forward_blocks(
-    function: Callable[..., Any], chosen: tuple[Any, ...], types: Sequence[ArrayType]
+    function: Callable[..., Any],
+    chosen: tuple[Any, ...],
+    types: Sequence[ArrayType],
+    holomorphic: bool,
 ) -> tuple[tree.TreeDef, list[list[Any]]]:
     """Columns of the Jacobian: all unit tangents at once through the linearized function."""
     value, jvp_fn = linearize(function, *chosen)
     outputs, out_structure = tree.flatten(value)
-    require_float(outputs)
+    modes("forward", types, outputs, holomorphic)
     structure = tree.flatten(chosen)[1]
     n = sum(type.size for type in types)
 
@@ -138,7 +194,8 @@ def split_last(full: Any, shape: tuple[int, ...], types: Sequence[ArrayType]) ->
     parts, start = [], 0
     for type in types:
         part = full[..., start : start + type.size]
-        parts.append(np.reshape(part, (*shape, *type.shape)).astype(type.dtype))
+        dtype = np.result_type(type.dtype, full.dtype) if full.dtype.kind == "c" else type.dtype
+        parts.append(np.reshape(part, (*shape, *type.shape)).astype(dtype))
         start += type.size
     return parts
 
@@ -166,7 +223,9 @@ def reverse_blocks(run: Reverse, types: Sequence[ArrayType]) -> list[list[Any]]:
     return blocks
 
 
-def hessian(fun: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
+def hessian(
+    fun: Callable[..., Any], argnums: int | Sequence[int] = 0, holomorphic: bool = False
+) -> Callable[..., Any]:
     """Function that returns the matrix of second derivatives of the scalar function ``fun``.
 
     Forward over reverse: all unit tangents through the gradient at once. Shapes nest as in
@@ -178,7 +237,8 @@ def hessian(fun: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callab
     array([[6., 2.],
            [2., 0.]])
     """
-    return jacobian(grad(fun, argnums), argnums, mode="forward")
+    gradient = grad(fun, argnums, holomorphic=holomorphic)
+    return jacobian(gradient, argnums, mode="forward", holomorphic=holomorphic)
 
 
 def hvp(fun: Callable[..., Any], primals: Sequence[Any], vectors: Sequence[Any]) -> Any:
@@ -188,7 +248,7 @@ def hvp(fun: Callable[..., Any], primals: Sequence[Any], vectors: Sequence[Any])
     small multiple of the cost of the gradient, whatever the number of parameters.
 
     Args:
-        primals: tuple of arguments, each a container of float arrays.
+        primals: tuple of arguments, each a container of float or complex arrays.
         vectors: tuple of the same structure.
 
     Returns:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pullback.core.array import Array, Trace, bind
+from pullback.core.array import Array, Trace, as_arguments, bind
 from pullback.core.graph import Graph, GraphBuilder, Literal, Variable
 from pullback.core.guard import Guard
 from pullback.core.primitive import Primitive, refusal
@@ -42,6 +42,7 @@ class StageTrace(Trace):
         self.captured: dict[int, tuple[Variable, Any]] = {}
         self.guard = Guard()
         self.derived = Derived(self.builder)
+        self.written: set[Variable] = set()  # values that others took the place of
 
     def input(self, type: ArrayType, value: Any = None) -> Array:
         return Array(self, value, self.builder.input(type))
@@ -96,6 +97,9 @@ class StageTrace(Trace):
 
     def strides_of(self, array: Array) -> Strides:
         return self.derived(array.aux)
+
+    def wrote(self, array: Array) -> None:
+        self.written.add(array.aux)
 
     def lay(self, array: Array, like: Any) -> None:
         last = self.builder.equations[-1:]
@@ -156,12 +160,14 @@ class Staged:
     ``graph.inputs`` is the captured variables followed by the arguments of the function.
     """
 
-    __slots__ = ("captured", "graph", "guard")
+    __slots__ = ("captured", "depends_on", "graph", "guard", "writes")
 
     def __init__(self, graph: Graph, captured: list[Any], guard: Guard) -> None:
         self.graph = graph
         self.captured = captured
         self.guard = guard
+        self.depends_on: tuple[int, ...] = ()  # arguments whose place in memory was asked for
+        self.writes = False  # whether arguments are written to
 
 
 def close(trace: StageTrace, outputs: Sequence[Any]) -> Staged:
@@ -183,19 +189,39 @@ def prune(staged: Staged) -> Staged:
     n = len(staged.captured)
     captured = [i for i in range(n) if graph.inputs[i] in read]
     inputs = [graph.inputs[i] for i in captured] + list(graph.inputs[n:])
-    return Staged(
+    pruned = Staged(
         Graph(tuple(inputs), graph.equations, graph.outputs),
         [staged.captured[i] for i in captured],
         staged.guard,
     )
+    pruned.depends_on, pruned.writes = staged.depends_on, staged.writes
+    return pruned
 
 
 def stage(
-    function: Callable[..., Sequence[Any]], types: Sequence[ArrayType], name: str = "compile"
+    function: Callable[..., Sequence[Any]],
+    types: Sequence[ArrayType],
+    name: str = "compile",
+    given: Sequence[Any] | None = None,
 ) -> Staged:
-    """Stage a function of flat arrays that returns a flat sequence, knowing only ``types``."""
+    """Stage a function of flat arrays that returns a flat sequence, knowing only ``types``.
+
+    Of the arrays ``given`` it also knows how they lie in memory, and which of them are the same; where
+    the graph depends on that, ``Staged.depends_on`` says of which.
+    """
     with StageTrace(name) as trace:
-        return close(trace, function(*[trace.input(type) for type in types]))
+        inputs = [trace.input(type) for type in types]
+        variables = list(trace.builder.inputs)
+        if given is not None:
+            as_arguments(inputs, given)
+            for variable, value in zip(variables, given, strict=True):
+                if isinstance(value, np.ndarray):
+                    trace.derived.inputs[variable] = value.strides
+        staged = close(trace, function(*inputs))
+        read = trace.derived.asked | trace.written
+        staged.depends_on = tuple(i for i, v in enumerate(variables) if v in read)
+        staged.writes = any(v in trace.written for v in variables)
+        return staged
 
 
 def record(

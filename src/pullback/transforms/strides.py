@@ -30,7 +30,8 @@ class Derived:
         self.n_read = 0
         self.outside: dict[Variable, Any] = {}  # values that were captured
         self.same: dict[Variable, Variable] = {}  # values that lie in the place of another
-        self.asked: set[Variable] = set()  # inputs that were taken to be contiguous
+        self.inputs: dict[Variable, Strides] = {}
+        self.asked: set[Variable] = set()  # inputs whose strides were looked up
 
     def __call__(self, variable: Variable) -> Strides:
         for equation in self.builder.equations[self.n_read :]:
@@ -65,7 +66,7 @@ class Derived:
         value = self.outside.get(variable)
         if value is None:
             self.asked.add(variable)
-            return contiguous(variable.type)
+            return self.inputs.get(variable) or contiguous(variable.type)
         strides: Strides = (memory(value) if type(value) is Array else value).strides
         return strides
 

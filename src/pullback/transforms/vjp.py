@@ -18,7 +18,7 @@ from pullback.core.array import EVALUATE, Array, Trace, bind
 from pullback.core.guard import Guard
 from pullback.core.primitive import OUTPUT, ForwardRule, Primitive, Rule, refusal
 from pullback.core.source import here
-from pullback.core.types import ArrayType, Shape, type_of
+from pullback.core.types import ArrayType, Shape, is_differentiable, type_of
 from pullback.errors import PullbackError, TracedValueError
 
 __all__ = ["Node", "VJPTrace", "backward"]
@@ -143,19 +143,22 @@ class PartNode(Node):
 class Plan:
     """What one use of a primitive keeps; ``mask`` has a leading one and a bit per operand: traced?
 
-    ``rules`` has the rule of each traced operand, ``None`` where no derivative flows; ``keeps`` the
-    operands that the rules read, as pairs (position, whether it is a constant).
+    ``rules`` has, by the kind of dtype of a differentiable result, the rule of each traced operand,
+    ``None`` where no derivative flows; it is empty if none flows at all. ``keeps`` are the operands
+    that the rules read, as pairs (position, whether it is a constant).
     """
 
-    __slots__ = ("is_constant", "keep_output", "keeps", "rules")
+    __slots__ = ("keep_output", "keeps", "rules")
 
     def __init__(self, primitive: Primitive, mask: int) -> None:
         traced = [bit == "1" for bit in f"{mask:b}"[1:]]
         given = [primitive.rule(i) for i, is_traced in enumerate(traced) if is_traced]
         rules = [rule if isinstance(rule, Rule) else None for rule in given]
         kept = {k for rule in rules if rule is not None for k in rule.residuals(len(traced))}
-        self.rules = tuple(None if rule is None else rule.pull() for rule in rules)
-        self.is_constant = not any(rules)
+        self.rules: dict[str, tuple[Pull | None, ...]] = {}
+        if any(rules):
+            self.rules["f"] = tuple(None if rule is None else rule.pull() for rule in rules)
+            self.rules["c"] = tuple(None if rule is None else rule.__call__ for rule in rules)
         self.keep_output = OUTPUT in kept
         self.keeps = tuple((k, not traced[k]) for k in sorted(kept - {OUTPUT}))
 
@@ -212,13 +215,14 @@ class VJPTrace(Trace):
             ):
                 self.guard.keep(value, is_constant)
         y = self.evaluate(primitive, primals, params)
-        if plan.is_constant or y.dtype.kind != "f":
+        rules = plan.rules.get(y.dtype.kind)
+        if rules is None:
             return constant(y)
         if plan.keep_output:
             saved[OUTPUT] = y
             if type(y) is np.ndarray and (y.base is not None or id(y) in self.guard.owners):
                 self.guard.keep(y)
-        node = OperationNode(next(self.counter), y, plan.rules, parents, saved, params)
+        node = OperationNode(next(self.counter), y, rules, parents, saved, params)
         return Array(self, y, node)
 
     def evaluate(self, primitive: Primitive, primals: Sequence[Any], params: dict[str, Any]) -> Any:
@@ -259,7 +263,7 @@ class VJPTrace(Trace):
         return tuple(self.part(node, i, value) for i, value in enumerate(y))
 
     def part(self, whole: JointNode, i: int, value: Any) -> Any:
-        if value.dtype.kind != "f":
+        if not is_differentiable(value.dtype):
             return constant(value)
         node = PartNode(next(self.counter), value.shape, value.dtype, whole, i)
         return Array(self, value, node)
@@ -267,7 +271,7 @@ class VJPTrace(Trace):
 
 def constant(y: Any) -> Any:
     """A result without derivative: integers and booleans plain, floats as a writable buffer."""
-    if y.dtype.kind != "f":
+    if not is_differentiable(y.dtype):
         type_of(y)  # refuses what no operation takes
     elif type(y) is np.ndarray:
         return Array(EVALUATE, y)

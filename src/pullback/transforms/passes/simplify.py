@@ -17,6 +17,7 @@ import numpy as np
 
 from pullback.core.graph import Equation, Graph, Literal, Operand
 from pullback.core.primitive import Primitive, registry
+from pullback.core.types import is_differentiable
 
 __all__ = ["simplify"]
 
@@ -88,6 +89,8 @@ def _is(operand: Operand, value: float, makers: Makers) -> bool:
     number = _number(operand, makers)
     if number is None:
         return False
+    if number.type.dtype.kind == "c":
+        return False  # a complex number has two signs of zero, and one dtype for all others
     return bool(number.value == value and np.signbit(number.value) == np.signbit(value))
 
 
@@ -105,7 +108,7 @@ def neutral(value: float, *positions: int) -> Callable[[Equation, Makers], Opera
 
 def add_zero(equation: Equation, makers: Makers) -> Operand | None:
     """``x + -0.0``; 0.0 would make 0.0 of -0.0, unless the numbers are integers."""
-    zero = -0.0 if equation.outputs[0].type.dtype.kind == "f" else 0
+    zero = 0 if equation.outputs[0].type.dtype.kind in "iub" else -0.0
     return neutral(zero, 0, 1)(equation, makers)
 
 
@@ -264,7 +267,7 @@ def index_written(equation: Equation, makers: Makers) -> Operand | None:
 def one_element(equation: Equation, makers: Makers) -> Equation | None:
     """A fold of one element each; a sum of floats would make 0.0 of -0.0."""
     (x,), (out,) = equation.inputs, equation.outputs
-    is_sum_of_floats = equation.primitive.name == "sum" and x.type.dtype.kind == "f"
+    is_sum_of_floats = equation.primitive.name == "sum" and is_differentiable(x.type.dtype)
     if is_sum_of_floats or any(x.type.shape[i] != 1 for i in equation.params["axis"]):
         return None
     return _instead(equation, registry["reshape"], x, shape=out.type.shape)
