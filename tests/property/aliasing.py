@@ -8,6 +8,7 @@ oracle of its value and, by central differences, of its gradient.
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -175,13 +176,13 @@ WRITES = [
     "np.take({a}, [0, 1], axis=0, out={c})",
     "np.copyto({a}, {b})",
     "np.copyto({a}, {b}, where={a} > 0.25)",
-    "np.put({a}, [0, 1], {b})",
+    "np.put({a}, [0, 1], {b} + 0.0)",
     "np.put({a}, 0, 2.5)",
-    "{a}.put([1], {b})",
+    "{a}.put([1], {b} + 0.0)",
     "np.place({a}, {a} > 0.25, [1.5, 2.5])",
-    "np.putmask({a}, {a} > 0.25, {b})",
+    "np.putmask({a}, {a} > 0.25, {b} + 0.0)",
     "np.put_along_axis({a}, np.argsort({a}, axis=0), {b}, axis=0)",
-    "np.fill_diagonal({a}, {b})",
+    "np.fill_diagonal({a}, {b} + 0.0)",
     "np.nan_to_num({a}, copy=False)",
     "np.add.at({a}, [0, 0], {b})",
     "{a}.fill(1.25)",
@@ -195,7 +196,7 @@ WRITES = [
     "for row in {a}: row *= 2.0",
     "for row in {a}: row += 1.0",
     "{a}.flat[1] = 0.5",
-    "{a}.flat = {b}",
+    "{a}.flat = {b} + 0.0",
     "{a}.ravel()[0] = 100.0",
     "{a}.T[0] += 1.0",
     "{a}.reshape(-1)[1:] *= 3.0",
@@ -317,7 +318,8 @@ def draw(rng: np.random.Generator, names: list[str], new: str) -> str:
 def runs(line: str, names: dict[str, Any]) -> bool:
     """Run ``line``; whether NumPy takes it, and its values stay in bounds."""
     try:
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("error")
             exec(line, {"np": np}, names)
     except Exception:  # noqa: BLE001 - whatever NumPy refuses is no program
         return False

@@ -19,7 +19,7 @@ import numpy as np
 from pullback import tree
 from pullback.compile.garbage import uncollected
 from pullback.control.call import call
-from pullback.core.array import Array, as_array
+from pullback.core.array import Array, as_array, is_same
 from pullback.core.foreign import refuse_foreign
 from pullback.core.graph import Graph
 from pullback.core.source import here
@@ -100,10 +100,24 @@ def places(leaves: Sequence[Any], staged: Staged) -> tuple[Any, ...]:
     found: list[Any] = [
         leaves[i].strides if isinstance(leaves[i], np.ndarray) else None for i in staged.depends_on
     ]
-    if staged.writes:
-        numbers = {id(leaf): i for i, leaf in reversed(list(enumerate(leaves)))}
-        found.append(tuple(numbers[id(leaf)] for leaf in leaves))
+    if staged.writes and not apart(leaves):
+        for i, a in enumerate(leaves):
+            found += [(is_same(a, b), np.shares_memory(a, b)) for b in leaves[:i] if is_array(a, b)]
     return tuple(found)
+
+
+def is_in_rows(leaf: Any) -> bool:
+    return type(leaf) is np.ndarray and leaf.flags.c_contiguous
+
+
+def apart(leaves: Sequence[Any]) -> bool:
+    """Whether it is plain that no two arguments share memory."""
+    owners = {id(getattr(a, "base", None) if getattr(a, "base", None) is not None else a) for a in leaves}
+    return len(owners) == len(leaves)
+
+
+def is_array(a: Any, b: Any) -> bool:
+    return isinstance(a, (np.ndarray, Array)) and type(a) is type(b)
 
 
 class Signature:
@@ -160,7 +174,7 @@ class Compiled:
                 generator.state = next(states)
         elif (
             not self.static_argnums
-            and not staged.depends_on
+            and all(is_in_rows(leaves[i]) for i in staged.depends_on)
             and all(type(a) is np.ndarray for a in operands)
         ):
             native = signature.executor.executable(staged.graph)
@@ -182,6 +196,8 @@ class Compiled:
             leaves, structure = tree.flatten((args, kwargs))
             if structure != signature.structure:
                 return None
+        if signature.staged.writes and not apart(leaves):
+            return None
         return signature.attempt((*signature.staged.captured, *leaves))
 
     def prepare(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Any], Signature]:

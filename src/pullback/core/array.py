@@ -48,6 +48,7 @@ __all__ = [
     "bind",
     "current_trace",
     "functions",
+    "is_same",
     "is_scalar",
     "is_writeable",
     "memory",
@@ -135,9 +136,10 @@ class Trace:
         """Let a value that was just made lie in memory so, or as the earlier value ``like``."""
         value = array.value
         if type(value) is Array:
-            value.trace.lay(value, like.value if type(like) is Array else like)
+            own = type(like) is Array and like.trace is self and type(like.value) is Array
+            value.trace.lay(value, like.value if own else like)  # type: ignore[union-attr]
         elif type(value) is np.ndarray:
-            strides = like if type(like) is tuple else like.value.strides  # type: ignore[union-attr]
+            strides = like.trace.strides_of(like) if type(like) is Array else like
             if value.strides != strides and value.ndim > 1:
                 array.value = moved = stand_in(type_of(value), strides)
                 moved[...] = value
@@ -217,7 +219,7 @@ class Alias:
         parent: Array | None = None,
         get: Any = None,
         put: Any = None,
-        strides: Strides | Callable[[], Strides] | None = None,
+        strides: Strides | Array | None = None,
     ) -> None:
         self.parent, self.get, self.put = parent, get, put
         self.strides = strides
@@ -372,15 +374,17 @@ def memory(array: Array, roots: dict[int, Any] | None = None) -> Any:
         strides = array.trace.strides_of(array)
     else:
         strides = contiguous(type)
-    if callable(strides):
+    if isinstance(strides, Array):
         assert alias is not None
-        strides = alias.strides = strides()
+        strides = alias.strides = strides.trace.strides_of(strides)
     return stand_in(type, strides)
 
 
 def write(array: Array, new: Any) -> None:
     """Overwrite the whole content of ``array`` by ``new`` (same shape), and of what it views."""
     trace = current_trace()
+    if is_scalar(array):
+        raise TypeError("a NumPy scalar cannot be written to")
     if array.scope is not trace:
         raise MutationError(
             f"an array made outside of this {trace.name} is written inside it",
@@ -397,12 +401,11 @@ def write(array: Array, new: Any) -> None:
             raise overlapping(array)
         array.trace.wrote(array)
         if array.ndim > 1:
-            before = Array(array.trace, array.value, array.aux)
             if alias is None or alias.strides is None:
                 alias = array.alias = alias or Alias()
-                alias.strides = lasting_strides(before)
+                alias.strides = lasting_strides(array)
             array.rebind(new)
-            array.trace.lay(array, before if array.trace is before.trace else memory(array).strides)
+            array.trace.lay(array, alias.strides)
         else:
             array.rebind(new)
         if alias is not None:
@@ -415,11 +418,17 @@ def write(array: Array, new: Any) -> None:
     alias.seen = alias.root().version
 
 
-def lasting_strides(value: Array) -> Any:
-    """The strides of the first value, which are those of the array whatever it will hold."""
-    if value.trace.abstract:  # they take some work, and may never be asked for
-        return lambda: value.trace.strides_of(value)
-    return value.trace.strides_of(value)
+def lasting_strides(array: Array) -> Strides | Array:
+    """The strides of the first value, which are those of the array whatever it will hold.
+
+    Where only types are known it is that value: its strides take work, and may never be asked for.
+    """
+    innermost = array
+    while type(innermost.value) is Array:
+        innermost = innermost.value
+    if innermost.trace.abstract:
+        return Array(array.trace, array.value, array.aux)
+    return array.trace.strides_of(array)
 
 
 def require_same_kind(new: np.dtype[Any], old: np.dtype[Any]) -> None:

@@ -63,24 +63,24 @@ def line(a: Any, axis: int | None) -> tuple[Any, int]:
     return a, normalize_axis(axis, a.ndim)
 
 
-def finish(result: Any, dtype: Any, out: Any) -> Any:
+def finish(result: Any, dtype: Any, out: Any, is_broadcast: bool = False) -> Any:
     """Apply NumPy's ``dtype=`` and ``out=``; without axes and ``out=`` the result is a scalar."""
     if out is None and type(result) is Array and result.alias is not None and not result.shape:
         result = result.frozen()
     if dtype is not None and result.dtype != dtype:
         result = result.astype(dtype)
-    return result if out is None else into(out, result)
+    return result if out is None else into(out, result, is_broadcast)
 
 
-def into(out: Any, result: Any) -> Any:
-    """Write ``result`` into ``out`` in place, and return ``out``.
+def into(out: Any, result: Any, is_broadcast: bool = False) -> Any:
+    """Write ``result`` into ``out`` in place, and return ``out``; as ufuncs do, broadcast.
 
     Raises:
         TracedValueError: if ``out`` is a plain array, which would lose the derivative.
     """
     if isinstance(out, tuple):
         if len(out) > 1:
-            return tuple(r if o is None else into(o, r) for o, r in zip(out, result, strict=True))
+            return tuple(r if o is None else into(o, r, is_broadcast) for o, r in zip(out, result, strict=True))
         (out,) = out
     if type(out) is not Array:
         if type(result) is Array and result.trace is not EVALUATE:
@@ -92,6 +92,8 @@ def into(out: Any, result: Any) -> Any:
             )
         out[...] = result.value if type(result) is Array else result
         return out
+    if is_broadcast and np.broadcast_shapes(np.shape(result), out.shape) == out.shape:
+        result = np.broadcast_to(result, out.shape)
     if np.shape(result) != out.shape:
         raise ValueError(
             f"non-broadcastable output operand with shape {out.shape} doesn't match the "

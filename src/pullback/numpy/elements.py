@@ -148,7 +148,7 @@ def clip(
         result = np.maximum(result, low)
     if given(high):
         result = np.minimum(result, high)
-    return finish(np.copy(result) if result is a else result, dtype, out)
+    return finish(np.copy(result) if result is a else result, dtype, out, is_broadcast=True)
 
 
 @implements(np.round, np.around, method="round")
@@ -307,4 +307,4 @@ def call_with_options(
     if where is not True:
         (target,) = out
         result = np.where(where, result, target.frozen() if type(target) is Array else target)
-    return finish(result, None, out)
+    return finish(result, None, out, is_broadcast=True)

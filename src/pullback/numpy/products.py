@@ -14,6 +14,7 @@ from pullback.numpy.arguments import finish, normalize_axis, unsupported
 from pullback.numpy.reductions import abs_squared
 from pullback.numpy.registry import implements
 from pullback.numpy.twins import twin
+from pullback.numpy.shapes import diagonal_view
 from pullback.ops import contract
 from pullback.ops.families import conjugate
 
@@ -236,7 +237,7 @@ def _diagonal(x: Any, labels: list[str]) -> Term:
             j = labels.index(label, i + 1)
             if x.shape[i] != x.shape[j]:
                 raise ValueError(f"einsum: label {label!r} has sizes {x.shape[i]} and {x.shape[j]}")
-            x = np.diagonal(x, axis1=i, axis2=j)
+            x = diagonal_view(x, 0, i, j, is_writeable=True)
             labels = [c for k, c in enumerate(labels) if k not in (i, j)] + [label]
     return x, labels
 

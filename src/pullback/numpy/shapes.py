@@ -16,7 +16,7 @@ from pullback.numpy.arguments import folded_axes, in_order, lies_in, normalize_a
 from pullback.numpy.registry import implements
 from pullback.ops import arithmetic
 from pullback.ops import shape as shape_ops
-from pullback.ops.index import scatter_add
+from pullback.ops.index import scatter, scatter_add
 
 __all__: list[str] = []
 
@@ -43,10 +43,10 @@ def reshape(a: Any, /, shape: Any = None, order: str = "C", *, copy: bool | None
     a = operand(a)
     new = _lengths(a, shape)
     if copy is not True and (type(a) is not Array or is_scalar(a) or _is_view(a, new, order)):
-        return reordered(a, new, _order_of(a, order), as_view=True)
+        return reordered(a, new, order, as_view=True)
     if copy is False:
         raise ValueError("Unable to avoid creating a copy while reshaping.")
-    result = reordered(a, new, _order_of(a, order), as_view=False)
+    result = reordered(a, new, order, as_view=False)
     return as_memory(in_order(result, "F" if order == "F" else "C"))
 
 
@@ -63,8 +63,8 @@ def _lengths(a: Any, shape: Any) -> tuple[int, ...]:
     return new
 
 
-def _order_of(a: Any, order: str) -> tuple[int, ...]:
-    """The axes of ``a`` from the slowest to the fastest, in the order in which they are read."""
+def _axes_in(a: Any, order: str) -> tuple[int, ...]:
+    """The axes of ``a`` from the slowest to the fastest, as ``order=`` reads the elements."""
     axes = tuple(range(a.ndim))
     if order in ("A", "K") and a.ndim > 1:
         plain = memory(a) if type(a) is Array else a
@@ -78,27 +78,23 @@ def _order_of(a: Any, order: str) -> tuple[int, ...]:
     return axes[::-1] if order == "F" else axes
 
 
-def reordered(a: Any, new: tuple[int, ...], axes: tuple[int, ...], as_view: bool) -> Any:
-    """The elements of ``a``, read along ``axes``, in the shape ``new`` read the same way."""
-    backwards = axes != tuple(range(len(axes)))
-    lengths = tuple(a.shape[i] for i in axes)
+def turned(a: Any, axes: tuple[int, ...]) -> Any:
+    return a if axes == tuple(range(len(axes))) else shape_ops.transpose(a, axes=axes)
+
+
+def reordered(a: Any, new: tuple[int, ...], order: str, as_view: bool) -> Any:
+    """The elements of ``a``, read in ``order``, in the shape ``new`` that is filled in that order."""
+    axes, filled, old = _axes_in(a, order), tuple(range(len(new))), a.shape
+    if order == "F" or (order == "A" and a.ndim > 1 and axes[0] > 0):
+        filled = filled[::-1]
+    lengths, target = tuple(old[i] for i in axes), tuple(new[i] for i in filled)
 
     def read(base: Any) -> Any:
-        if not backwards:
-            return shape_ops.reshape(base, shape=new)
-        turned = shape_ops.transpose(base, axes=axes)
-        if len(new) == 1:
-            return shape_ops.reshape(turned, shape=new)
-        found = shape_ops.reshape(turned, shape=new[::-1])
-        return shape_ops.transpose(found, axes=tuple(range(len(new)))[::-1])
+        return turned(shape_ops.reshape(turned(base, axes), shape=target), filled)
 
     def put(base: Any, value: Any) -> Any:
-        if not backwards:
-            return shape_ops.reshape(value, shape=a.shape)
-        if len(new) > 1:
-            value = shape_ops.transpose(value, axes=tuple(range(len(new)))[::-1])
-        turned = shape_ops.reshape(value, shape=lengths)
-        return shape_ops.transpose(turned, axes=shape_ops.inverse(axes))
+        value = shape_ops.reshape(turned(value, filled), shape=lengths)
+        return turned(value, shape_ops.inverse(axes))
 
     return view(a, read, put) if as_view else read(a)
 
@@ -121,14 +117,13 @@ def reshape_method(a: Any, *new: Any, order: str = "C", copy: bool | None = None
 def ravel(a: Any, order: str = "C") -> Any:
     """A view if the elements lie in a row in that order, else a copy: stricter than ``reshape``."""
     a = operand(a)
-    axes = _order_of(a, order)
     as_view = type(a) is not Array or np.ravel(memory(a), order).base is not None  # type: ignore[arg-type]
-    return reordered(a, (a.size,), axes, as_view)
+    return reordered(a, (a.size,), order, as_view)
 
 
 @implements(method="flatten")
 def flatten(a: Any, order: str = "C") -> Any:
-    return reordered(a, (a.size,), _order_of(a, order), as_view=False)
+    return reordered(a, (a.size,), order, as_view=False)
 
 
 def permute(a: Any, axes: tuple[int, ...]) -> Any:
@@ -195,9 +190,8 @@ def squeeze(a: Any, axis: Any = None) -> Any:
     )
     if any(a.shape[i] != 1 for i in axes):
         raise ValueError("cannot select an axis to squeeze out which has size not equal to one")
-    return reordered(
-        a, tuple(n for i, n in enumerate(a.shape) if i not in axes), tuple(range(a.ndim)), True
-    )
+    left = tuple(n for i, n in enumerate(a.shape) if i not in axes)
+    return reordered(a, left, "C", as_view=True)
 
 
 @implements(np.broadcast_to)
@@ -258,11 +252,17 @@ def copy_method(a: Any, order: str = "C") -> Any:
 def broadcast_arrays(*args: Any, subok: bool = False) -> tuple[Any, ...]:
     parts = [operand(a) for a in args]
     shape = np.broadcast_shapes(*[np.shape(a) for a in parts])
-    return tuple(a if np.shape(a) == shape else np.broadcast_to(a, shape) for a in parts)
+    parts = [a if np.shape(a) == shape else np.broadcast_to(a, shape) for a in parts]
+    return tuple(as_memory(a.frozen()) if type(a) is Array and is_scalar(a) else a for a in parts)
 
 
 @implements(np.diagonal, method="diagonal")
 def diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+    """A view that is read-only, as NumPy's."""
+    return diagonal_view(a, offset, axis1, axis2, is_writeable=False)
+
+
+def diagonal_view(a: Any, offset: int, axis1: int, axis2: int, is_writeable: bool) -> Any:
     i, j = normalize_axis(axis1, a.ndim), normalize_axis(axis2, a.ndim)
     if i == j:
         raise ValueError("axis1 and axis2 cannot be the same")
@@ -276,7 +276,13 @@ def diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
         picked = np.transpose(base, (i, j, *rest))[steps - min(offset, 0), steps + max(offset, 0)]
         return np.moveaxis(picked, 0, -1)
 
-    return view(a, read, None)
+    def put(base: Any, new: Any) -> Any:
+        places = (steps - min(offset, 0), steps + max(offset, 0))
+        front = shape_ops.transpose(base, axes=(i, j, *rest))
+        written = scatter(front, np.moveaxis(new, -1, 0), *places)
+        return shape_ops.transpose(written, axes=shape_ops.inverse((i, j, *rest)))
+
+    return view(a, read, put if is_writeable else None)
 
 
 @implements(np.trace, method="trace")

@@ -104,10 +104,11 @@ class StageTrace(Trace):
     def lay(self, array: Array, like: Any) -> None:
         last = self.builder.equations[-1:]
         if last and array.aux in last[0].outputs:  # no other array has this value
-            if type(like) is Array:
+            if type(like) is Array and like.trace is self:
                 self.derived.same[array.aux] = like.aux
             else:
-                self.derived.known[array.aux] = like
+                strides = like.trace.strides_of(like) if type(like) is Array else like
+                self.derived.known[array.aux] = strides
 
     def show(self, array: Array) -> str:
         return str(array.aux.type)
