@@ -6,7 +6,6 @@ from tests.numpy.oracle import check, check_values
 
 import pullback as pb
 import pullback.numpy as pnp
-from pullback.errors import UnsupportedError
 
 RNG = np.random.default_rng(2)
 X = RNG.normal(size=(3, 4))

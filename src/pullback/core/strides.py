@@ -23,7 +23,7 @@ def contiguous(type: ArrayType) -> Strides:
 
 
 def stand_in(type: ArrayType, strides: Strides) -> np.ndarray[Any, Any]:
-    """A plain array of zeros with this type and these strides; memory that is not read costs none."""
+    """A plain array of zeros with these strides; what of its memory is not read costs nothing."""
     pairs = [(n - 1) * step for n, step in zip(type.shape, strides, strict=True) if n]
     below = -sum(step for step in pairs if step < 0)
     span = below + sum(step for step in pairs if step > 0) + type.dtype.itemsize

@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from pullback.core.array import EVALUATE, Alias, Array, memory, write
+from pullback.core.alias import Alias, memory, write
+from pullback.core.array import Array
 from pullback.core.source import here
 from pullback.core.strides import contiguous
+from pullback.core.trace import EVALUATE
 from pullback.core.types import type_of
 from pullback.errors import TracedValueError, UnsupportedError
 
@@ -80,7 +82,10 @@ def into(out: Any, result: Any, is_broadcast: bool = False) -> Any:
     """
     if isinstance(out, tuple):
         if len(out) > 1:
-            return tuple(r if o is None else into(o, r, is_broadcast) for o, r in zip(out, result, strict=True))
+            return tuple(
+                r if o is None else into(o, r, is_broadcast)
+                for o, r in zip(out, result, strict=True)
+            )
         (out,) = out
     if type(out) is not Array:
         if type(result) is Array and result.trace is not EVALUATE:
@@ -104,7 +109,7 @@ def into(out: Any, result: Any, is_broadcast: bool = False) -> Any:
 
 
 def in_order(result: Any, order: str | None = "C", like: Any = None) -> Any:
-    """``result`` as an array of its own that lies in memory as NumPy has it: row by row, or as its ``order=``.
+    """``result`` as an array of its own that lies in memory as ``order=`` says.
 
     ``K`` is the order of ``like``, and ``A`` that of Fortran only if ``like`` lies so.
     """

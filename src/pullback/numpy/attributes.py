@@ -1,4 +1,4 @@
-"""Attributes and methods of ``ndarray`` that are about memory, and refusals of the others by name."""
+"""Attributes of ``ndarray`` that are about memory, and refusals of the others by name."""
 
 from __future__ import annotations
 
@@ -7,23 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from pullback.core.array import (
-    Array,
-    attributes,
-    remedies,
-    base_of,
-    is_scalar,
-    is_writeable,
-    memory,
-    methods,
-    view,
-)
+from pullback.core.alias import base_of, is_scalar, is_writeable, memory, share_memory, view
+from pullback.core.array import Array, attributes, remedies
 from pullback.core.source import here
 from pullback.errors import TracedValueError
 from pullback.numpy.arguments import unsupported
 from pullback.numpy.order import choose
 from pullback.numpy.registry import implements
-from pullback.numpy.shapes import reshape
 from pullback.numpy.writing import put
 
 __all__ = ["REFUSED"]
@@ -165,10 +155,7 @@ def python_round(x: Array, ndigits: int | None = None) -> Any:
 
 @implements(np.shares_memory, np.may_share_memory)
 def shares_memory(a: Any, b: Any, max_work: int | None = None) -> bool:
-    """Whether a write to one may be seen in the other; arrays that are traced share with one another only."""
-    if type(a) is not Array and type(b) is not Array:
-        return np.shares_memory(a, b, max_work)
-    if type(a) is not Array or type(b) is not Array or is_scalar(a) or is_scalar(b):
-        return False
-    roots: dict[int, Any] = {}
-    return np.shares_memory(memory(a, roots), memory(b, roots))
+    """Whether a write to one may be seen in the other: traced arrays share with traced ones."""
+    if type(a) is Array and type(b) is Array:
+        return share_memory(a, b)
+    return False

@@ -11,15 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from pullback.core.array import (
-    EVALUATE,
-    Array,
-    _parts,
-    as_memory,
-    current_trace,
-    is_scalar,
-    memory,
-)
+from pullback.core.alias import as_memory, is_scalar, memory
+from pullback.core.array import Array, parts
+from pullback.core.trace import EVALUATE, current_trace
 from pullback.numpy.arguments import in_order, lies_in
 from pullback.numpy.registry import implements
 
@@ -164,7 +158,7 @@ def full_like(
 
 
 def _holds_traced(value: Any) -> bool:
-    return any(type(part) is Array for part in _parts(value))
+    return any(type(part) is Array for part in parts(value))
 
 
 @implements(np.array)
@@ -183,7 +177,7 @@ def array(
         fits = lies_in(object, order) and dtype in (None, object.dtype)
         if copy is False and not fits:
             raise ValueError("Unable to avoid copy while creating an array as requested.")
-        result = object if fits and not copy else np.copy(object, order)
+        result: Any = object if fits and not copy else np.copy(object, order)
         if is_scalar(result):
             result = as_memory(result.frozen())
     elif _holds_traced(object):

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from pullback.core.array import as_array, as_memory, operand, write
+from pullback.core.alias import as_memory, write
+from pullback.core.array import as_array, operand
 from pullback.core.types import is_differentiable
 from pullback.numpy.arguments import (
     concrete,

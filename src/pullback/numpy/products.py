@@ -13,8 +13,8 @@ from pullback.core.types import is_differentiable
 from pullback.numpy.arguments import finish, normalize_axis, unsupported
 from pullback.numpy.reductions import abs_squared
 from pullback.numpy.registry import implements
-from pullback.numpy.twins import twin
 from pullback.numpy.shapes import diagonal_view
+from pullback.numpy.twins import twin
 from pullback.ops import contract
 from pullback.ops.families import conjugate
 

@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from pullback.core.array import EVALUATE, Array, as_memory, is_scalar, memory, operand, view
+from pullback.core.alias import as_memory, is_scalar, memory, view
+from pullback.core.array import Array, operand
+from pullback.core.trace import EVALUATE
 from pullback.core.types import is_differentiable, type_of
-from pullback.numpy.arguments import folded_axes, in_order, lies_in, normalize_axis, unsupported
+from pullback.numpy.arguments import folded_axes, in_order, lies_in, normalize_axis
 from pullback.numpy.registry import implements
 from pullback.ops import arithmetic
 from pullback.ops import shape as shape_ops
@@ -52,9 +54,7 @@ def reshape(a: Any, /, shape: Any = None, order: str = "C", *, copy: bool | None
 
 def _lengths(a: Any, shape: Any) -> tuple[int, ...]:
     """The shape that is asked for, with -1 filled in."""
-    new = (
-        (int(shape),) if isinstance(shape, (int, np.integer)) else tuple(index(n) for n in shape)
-    )
+    new = (int(shape),) if isinstance(shape, (int, np.integer)) else tuple(index(n) for n in shape)
     if new.count(-1) == 1:
         known = math.prod([n for n in new if n != -1])
         new = tuple(a.size // known if n == -1 and known else n for n in new)
@@ -117,7 +117,8 @@ def reshape_method(a: Any, *new: Any, order: str = "C", copy: bool | None = None
 def ravel(a: Any, order: str = "C") -> Any:
     """A view if the elements lie in a row in that order, else a copy: stricter than ``reshape``."""
     a = operand(a)
-    as_view = type(a) is not Array or np.ravel(memory(a), order).base is not None  # type: ignore[arg-type]
+    plain: Any = np.ravel
+    as_view = type(a) is not Array or plain(memory(a), order).base is not None
     return reordered(a, (a.size,), order, as_view)
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from pullback.core.array import Array, is_scalar, operand
+from pullback.core.alias import is_scalar
+from pullback.core.array import Array, operand
 from pullback.numpy.arguments import into
 from pullback.numpy.order import take
 from pullback.numpy.registry import implements

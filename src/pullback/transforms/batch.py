@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pullback.core.array import Array, Trace, memory
+from pullback.core.array import Array
 from pullback.core.primitive import Primitive
 from pullback.core.source import here
 from pullback.core.strides import Strides
+from pullback.core.trace import Trace
 from pullback.core.types import ArrayType, Shape, type_of
 from pullback.errors import TracedValueError
 
@@ -46,8 +47,7 @@ class BatchTrace(Trace):
         return self.type_of(array).shape
 
     def strides_of(self, array: Array) -> Strides:
-        value = array.value
-        of_all: Strides = memory(value).strides if type(value) is Array else value.strides
+        of_all: Strides = array.value.strides
         return of_all[: array.aux] + of_all[array.aux + 1 :]
 
     def lay(self, array: Array, like: Any) -> None:

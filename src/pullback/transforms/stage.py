@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from pullback.core.array import Array, Trace, as_arguments, bind
+from pullback.core.alias import as_arguments
+from pullback.core.array import Array, bind
 from pullback.core.graph import Graph, GraphBuilder, Literal, Variable
 from pullback.core.guard import Guard
 from pullback.core.primitive import Primitive, refusal
 from pullback.core.source import here
 from pullback.core.strides import Strides
+from pullback.core.trace import Trace
 from pullback.core.types import ArrayType, Shape, type_of
 from pullback.errors import PullbackError, StagingError
 from pullback.ops.shape import broadcast_to
@@ -51,8 +53,8 @@ class StageTrace(Trace):
         """Variable or literal of an operand; values from outside become captured inputs."""
         if type(value) is Array:
             if value.trace is self:
-                variable: Variable = value.aux
-                return variable
+                found: Variable = value.aux
+                return found
             value = value.constant()
         if not isinstance(value, (Array, np.ndarray)):
             return Literal(value)
@@ -64,8 +66,9 @@ class StageTrace(Trace):
             (id(value.trace), id(value.value), id(value.aux)) if type(value) is Array else id(value)
         )
         if key not in self.captured:
-            self.captured[key] = (Variable(type_of(value)), value)  # type: ignore[index]
-            self.derived.outside[self.captured[key][0]] = value
+            variable = Variable(type_of(value))
+            self.captured[key] = (variable, value)  # type: ignore[index]
+            self.derived.outside[variable] = value
             if isinstance(value, np.ndarray):
                 self.guard.foreign(value)
                 self.guard.keep(value)

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from pullback.core.array import Array, memory
 from pullback.core.graph import Equation, GraphBuilder, Literal, Variable
 from pullback.core.strides import Strides, contiguous, stand_in
 
@@ -49,13 +48,11 @@ class Derived:
                     self.known[top] = self.known[model]
                 waiting.append(model)
                 continue
-            equation = self.made.get(top)
-            if equation is None:
+            if top not in self.made:
                 self.known[top] = self.given(top)
                 continue
-            needed = [
-                v for v in equation.inputs if isinstance(v, Variable) and v not in self.known
-            ]
+            equation = self.made[top]
+            needed = [v for v in equation.inputs if isinstance(v, Variable) and v not in self.known]
             if not needed:
                 self.derive(equation)
             waiting += needed
@@ -67,7 +64,7 @@ class Derived:
         if value is None:
             self.asked.add(variable)
             return self.inputs.get(variable) or contiguous(variable.type)
-        strides: Strides = (memory(value) if type(value) is Array else value).strides
+        strides: Strides = value.strides
         return strides
 
     def derive(self, equation: Equation) -> None:
