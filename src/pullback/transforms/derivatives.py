@@ -182,6 +182,28 @@ def pick(args: Sequence[Any], argnums: int | Sequence[int]) -> tuple[int, ...]:
     return tuple(n % len(args) for n in numbers)
 
 
+def sharing(args: Sequence[Any], numbers: Sequence[int]) -> list[int]:
+    """Positions of further arguments that hold memory of those at ``numbers``.
+
+    They are traced along, so that a write to one is seen in the other as NumPy has it.
+    """
+    memory = set(map(owner, tree.leaves([args[n] for n in numbers])))
+    found = []
+    for n, arg in enumerate(args):
+        if n not in numbers:
+            leaves = [arg] if type(arg) is np.ndarray else tree.leaves(arg)
+            if memory.isdisjoint(map(owner, leaves)):
+                continue
+            if all(type(leaf) is np.ndarray and leaf.dtype.kind == "f" for leaf in leaves):
+                found.append(n)
+    return found
+
+
+def owner(value: Any) -> int:
+    base = value.base if type(value) is np.ndarray else None
+    return id(value if base is None else base)
+
+
 def bound(function: Function, args: Sequence[Any], numbers: Sequence[int], kwargs: Any) -> Function:
     """``function`` of the arguments at ``numbers`` only."""
 
@@ -230,7 +252,8 @@ def value_and_grad(
 
     @wraps(fun)
     def transformed(*args: Any, **kwargs: Any) -> Any:
-        numbers = pick(args, argnums)
+        chosen = pick(args, argnums)
+        numbers = chosen if len(args) == len(chosen) else (*chosen, *sharing(args, chosen))
         leaves, structure = as_leaves(tuple([args[n] for n in numbers]), "args")
         run = Reverse(bound(fun, args, numbers, kwargs), leaves, structure, has_aux)
         value = scalar_output(run, fun)
@@ -243,7 +266,7 @@ def value_and_grad(
         grads = tree.unflatten(structure, [*map(np.conjugate, found)] if holomorphic else found)
         value = released(value)
         answer = (value, run.aux) if has_aux else value
-        return answer, grads[0] if isinstance(argnums, int) else grads
+        return answer, grads[0] if isinstance(argnums, int) else grads[: len(chosen)]
 
     return transformed
 
