@@ -49,7 +49,7 @@ USES: dict[str, Callable[[Any], Any]] = {
     "argsort": lambda x: x.argsort(axis=0),
     "astype": lambda x: x.astype(np.float32),
     "base": lambda x: x.base is None,
-    "choose": lambda x: (x > 0).astype(int).choose([x, 10 * x]),
+    "choose": lambda x: pnp.array([[0, 1, 0], [1, 1, 0]]).choose([x, 10 * x]),
     "clip": lambda x: x.clip(-1, 1),
     "compress": lambda x: x.compress([True, False, True], axis=1),
     "conj": lambda x: x.conj(),
@@ -93,7 +93,6 @@ USES: dict[str, Callable[[Any], Any]] = {
     "swapaxes": lambda x: x.swapaxes(0, 1),
     "take": lambda x: x.take([0, 5]),
     "tolist": lambda x: pnp.array([[3.0], [4.0]]).tolist(),
-    "trace": lambda x: x.trace(1),
     "transpose": lambda x: x.transpose(1, 0),
     "var": lambda x: x.var(),
     "view": lambda x: (x.view(), x.view(float), x.view(np.ndarray)),
@@ -107,7 +106,6 @@ USES: dict[str, Callable[[Any], Any]] = {
     "__getitem__": lambda x: x[1, ::2],
     "__array_ufunc__": np.negative,
     "__array_function__": np.transpose,
-    "__array_priority__": lambda x: x.__array_priority__ > 0,
 }
 REFUSED = {
     "__array_finalize__": lambda x: x.__array_finalize__,
@@ -134,6 +132,7 @@ REFUSED = {
     "tofile": lambda x: x.tofile("f"),
     "item": lambda x: x[0, 0].item(),
     "tolist": lambda x: x.tolist(),
+    "trace": lambda x: x.trace(),
     "view": lambda x: x.view(np.int64),
     "__float__": lambda x: float(x[0, 0]),
     "__int__": lambda x: int(x[0, 0]),
@@ -142,12 +141,11 @@ REFUSED = {
     "__array__": np.asarray,
 }
 # Python's own, the operators (tests/core/test_array.py), and pickling (tests/transforms).
-PYTHON = set(dir(object)) | {"__buffer__", "__hash__", "__doc__"}
-OPERATORS = {
-    f"__{prefix}{name}__"
-    for name in "add sub mul truediv floordiv mod pow matmul and or xor lshift rshift".split()
-    for prefix in ("", "r", "i")
-} | {f"__{name}__" for name in "neg pos abs invert lt le gt ge eq ne bool setitem".split()}
+PYTHON = set(dir(object)) | {"__array_priority__", "__buffer__", "__hash__", "__doc__"}
+BINARY = "add sub mul truediv floordiv mod pow matmul and or xor lshift rshift"
+OTHERS = "neg pos abs invert lt le gt ge eq ne bool setitem"
+OPERATORS = {f"__{p}{name}__" for name in BINARY.split() for p in ("", "r", "i")}
+OPERATORS |= {f"__{name}__" for name in OTHERS.split()}
 
 
 def test_every_attribute_is_looked_at() -> None:
@@ -160,7 +158,8 @@ def test_what_it_has_is_numpys(name: str) -> None:
     assert hasattr(Array, name) or seen(lambda x: hasattr(x, name))
     expected = USES[name](X.copy())
     got = plain(seen(USES[name], X.copy()))
-    for a, b in zip(np.ravel(np.array(got, object)), np.ravel(np.array(expected, object))):
+    pairs = (np.ravel(np.array(value, object)) for value in (got, expected))
+    for a, b in zip(*pairs, strict=True):
         np.testing.assert_array_equal(a, b)
 
 
@@ -169,12 +168,10 @@ def test_what_it_has_not_is_refused_by_name(name: str) -> None:
     with pytest.raises((PullbackError, AttributeError, ValueError)) as caught:
         seen(REFUSED[name])
     text = str(caught.value)
-    if name == "__delitem__":  # NumPy's own words
-        assert text == "cannot delete array elements"
-        return
     assert "Fix: " in text
     assert "test_attributes.py" in text
-    assert name.strip("_") in text or "value traced by grad" in text
+    said = {"__delitem__": "cannot delete array elements"}.get(name, name.strip("_"))
+    assert said in text or "value traced by grad" in text
 
 
 def test_an_unknown_attribute_is_unknown() -> None:
@@ -190,7 +187,7 @@ class TestFlat:
     @pytest.mark.parametrize("key", [0, -1, slice(1, 4), slice(None, None, 2), [0, 3]])
     def test_writing(self, key: Any) -> None:
         def fill(x: Any) -> Any:
-            x.flat[key] = [7.0, 8.0]
+            x.flat[key] = 7.0 if isinstance(key, int) else [7.0, 8.0]
             return x
 
         np.testing.assert_array_equal(plain(seen(fill, X.copy())), fill(X.copy()))
@@ -248,19 +245,17 @@ ROWS: dict[str, tuple[Any, Any]] = {
     "size": (lambda x: np.size(x, (0, 1)), X),
     "convolve": (lambda x: np.convolve(x[0], x[1], mode=1), X),
     "zeros like": (lambda x: np.zeros(3, like=x), X),
-    "nditer": (lambda x: [float(v) for v in np.nditer(x)], X),
     "cross": (lambda x: np.cross(x[:, 0], x[:, 1]), X),
 }
 
 
 @pytest.mark.filterwarnings("ignore:Arrays of 2-dimensional vectors:DeprecationWarning")
 @pytest.mark.parametrize("name", ROWS)
-def test_it_works_or_is_refused_by_name(name: str) -> None:
+def test_what_it_has_is_numpys_too(name: str) -> None:
     look, x = ROWS[name]
-    try:
-        got = plain(seen(look, x))
-    except PullbackError as error:
-        assert name.split()[0] in str(error) or "traced by grad" in str(error)
-        assert "Fix: " in str(error)
-        return
-    np.testing.assert_allclose(got, look(x), rtol=1e-14)
+    np.testing.assert_allclose(plain(seen(look, x)), look(x), rtol=1e-14)
+
+
+def test_nditer_is_refused() -> None:
+    with pytest.raises((PullbackError, TypeError)):  # NumPy's own words: no protocol reaches it
+        seen(lambda x: [float(v) for v in np.nditer(x)])

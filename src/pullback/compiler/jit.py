@@ -158,6 +158,7 @@ class Compiled:
         self.donate_argnums = donate_argnums
         self.executor = executor
         self.signatures: dict[Any, Signature] = {}
+        self.placed: dict[Any, Signature] = {}  # those that depend on where arguments lie
         self.last: Signature | None = None  # of the last call that had plain arrays only
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -177,6 +178,7 @@ class Compiled:
         elif (
             not self.static_argnums
             and all(is_in_rows(leaves[i]) for i in staged.depends_on)
+            and (apart(leaves) or not staged.writes)
             and all(type(a) is np.ndarray for a in operands)
         ):
             native = signature.executor.executable(staged.graph)
@@ -219,14 +221,14 @@ class Compiled:
                 fix="pass static arguments as tuples, not lists",
             ) from error
         if signature is not None and signature.staged.depends_on:
-            signature = self.signatures.get((key, places(leaves, signature.staged)))
+            signature = self.placed.get((key, places(leaves, signature.staged)))
         if signature is None:
             self.check_donated(len(args))
             with uncollected(stays=True):
                 signature = self.stage(static, structure, leaves)
             self.signatures[key] = signature
             if signature.staged.depends_on:
-                self.signatures[key, places(leaves, signature.staged)] = signature
+                self.placed[key, places(leaves, signature.staged)] = signature
             if len(self.signatures) == MANY_SIGNATURES + 1:
                 self.warn(*list(self.signatures)[-2:])
         return leaves, signature

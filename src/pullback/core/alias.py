@@ -121,7 +121,8 @@ def as_arguments(handles: Sequence[Handle], values: Sequence[Any]) -> None:
         elif isinstance(value, Handle):
             if value.alias is not None and value.trace.type_of(value).ndim < 2:
                 handle.alias = Alias(strides=memory(value).strides)
-            owner = base_of(value) or value
+            base = base_of(value)
+            owner = value if base is None else base
         else:
             continue
         owners.setdefault(id(owner), []).append((handle, value))

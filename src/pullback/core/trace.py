@@ -15,9 +15,10 @@ from typing import Any, Self
 import numpy as np
 
 from pullback.core.refusals import located
+from pullback.core.source import here
 from pullback.core.strides import Strides, stand_in
 from pullback.core.types import ArrayType, Shape, type_of
-from pullback.errors import PullbackError
+from pullback.errors import PullbackError, UnsupportedError
 
 __all__ = ["EVALUATE", "Handle", "Trace", "current_trace"]
 
@@ -32,6 +33,12 @@ class Trace:
         self.level = 0
         self.alive = False
         self.outer: Trace | None = None
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Refuse ``x.trace()``: on a traced array the name is that of its trace."""
+        raise UnsupportedError(
+            "ndarray.trace has no traced form", where=str(here()), fix="use np.trace(x)"
+        )
 
     def __enter__(self) -> Any:
         self.outer = _current.get()

@@ -91,6 +91,8 @@ class Flat:
         return self.copy()[key]
 
     def __setitem__(self, key: Any, value: Any) -> None:
+        if isinstance(key, (int, np.integer)) and np.size(value) != 1:
+            raise ValueError("Error setting single item of array.")
         put(self.base, np.arange(self.base.size)[key], value)
 
     def copy(self) -> Any:

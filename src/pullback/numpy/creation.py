@@ -214,3 +214,7 @@ asarray = _as_array(np.asarray)
 asanyarray = _as_array(np.asanyarray)
 ascontiguousarray = _as_array(np.ascontiguousarray, "C", ndmin=1)
 asfortranarray = _as_array(np.asfortranarray, "F", ndmin=1)
+
+# ``np.zeros(n, like=x)`` and its kin ask the array that they shall be like.
+for _name in ("arange", "empty", "eye", "full", "identity", "ones", "tri", "zeros"):
+    implements(getattr(np, _name))(globals()[_name])

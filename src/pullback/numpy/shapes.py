@@ -14,7 +14,7 @@ from pullback.core.alias import as_memory, is_scalar, memory, view
 from pullback.core.array import Array, operand
 from pullback.core.trace import EVALUATE
 from pullback.core.types import is_differentiable, type_of
-from pullback.numpy.arguments import folded_axes, in_order, lies_in, normalize_axis
+from pullback.numpy.arguments import folded_axes, in_order, lies_in, normalize_axes, normalize_axis
 from pullback.numpy.registry import implements
 from pullback.ops import arithmetic
 from pullback.ops import shape as shape_ops
@@ -35,9 +35,9 @@ def ndim(a: Any) -> int:
 
 
 @implements(np.size)
-def size(a: Any, axis: int | None = None) -> int:
-    n: int = a.size if axis is None else a.shape[axis]
-    return n
+def size(a: Any, axis: Any = None) -> int:
+    axes = () if axis == () else normalize_axes(axis, a.ndim)
+    return math.prod(a.shape[i] for i in axes)
 
 
 @implements(np.reshape)
@@ -83,7 +83,7 @@ def turned(a: Any, axes: tuple[int, ...]) -> Any:
 
 
 def reordered(a: Any, new: tuple[int, ...], order: str, as_view: bool) -> Any:
-    """The elements of ``a``, read in ``order``, in the shape ``new`` that is filled in that order."""
+    """The elements of ``a``, read in ``order``, in the shape ``new`` filled in that order."""
     axes, filled, old = _axes_in(a, order), tuple(range(len(new))), a.shape
     if order == "F" or (order == "A" and a.ndim > 1 and axes[0] > 0):
         filled = filled[::-1]

@@ -29,6 +29,8 @@ def putmask(a: Any, mask: Any, values: Any) -> None:
     if np.size(mask) != np.size(a):
         raise ValueError("putmask: mask and data must be the same size")
     values = np.ravel(operand(values))
+    if not values.size:
+        return
     numbers = np.reshape(np.arange(np.size(a)) % np.size(values), np.shape(a))
     into(a, np.where(mask, take(values, numbers).astype(a.dtype), a))
 

@@ -194,13 +194,13 @@ def sharing(args: Sequence[Any], numbers: Sequence[int]) -> list[int]:
             leaves = [arg] if type(arg) is np.ndarray else tree.leaves(arg)
             if memory.isdisjoint(map(owner, leaves)):
                 continue
-            if all(type(leaf) is np.ndarray and leaf.dtype.kind == "f" for leaf in leaves):
+            if all(type(a) in (np.ndarray, Array) and a.dtype.kind == "f" for a in leaves):
                 found.append(n)
     return found
 
 
 def owner(value: Any) -> int:
-    base = value.base if type(value) is np.ndarray else None
+    base = value.base if type(value) in (np.ndarray, Array) else None
     return id(value if base is None else base)
 
 

@@ -210,8 +210,8 @@ def stage(
 ) -> Staged:
     """Stage a function of flat arrays that returns a flat sequence, knowing only ``types``.
 
-    Of the arrays ``given`` it also knows how they lie in memory, and which of them are the same; where
-    the graph depends on that, ``Staged.depends_on`` says of which.
+    Of the arrays ``given`` it also knows how they lie in memory, and which of them are the same;
+    where the graph depends on that, ``Staged.depends_on`` says of which.
     """
     with StageTrace(name) as trace:
         inputs = [trace.input(type) for type in types]

@@ -1,7 +1,7 @@
 """Strides of values that are not known yet, worked out when somebody asks.
 
-Whether ``ravel`` or ``reshape`` is a view or a copy depends on strides. While staging there are only
-types; the strides of a result are those that NumPy gives the same operation on stand-ins.
+Whether ``ravel`` or ``reshape`` is a view or a copy depends on strides. While staging there are
+only types; the strides of a result are those that NumPy gives the same operation on stand-ins.
 """
 
 from __future__ import annotations
