@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pullback.control.scan import scan
     from pullback.curvature.operators import linear_operator
     from pullback.explanation.table import explain
+    from pullback.flow.nonfinite import debug_nonfinite
     from pullback.flow.why import why_zero
     from pullback.optimize.implicit import argmin, fixed_point, implicit_root
     from pullback.sparse.derivatives import sparse_hessian, sparse_jacobian
@@ -48,6 +49,7 @@ __all__ = [
     "curvature",
     "custom_jvp",
     "custom_vjp",
+    "debug_nonfinite",
     "errors",
     "explain",
     "fixed_point",
@@ -89,6 +91,7 @@ _LATER = {
     "custom_jvp": "pullback.control.custom",
     "curvature": "",
     "custom_vjp": "pullback.control.custom",
+    "debug_nonfinite": "pullback.flow.nonfinite",
     "explain": "pullback.explanation.table",
     "flow": "",
     "fixed_point": "pullback.optimize.implicit",
