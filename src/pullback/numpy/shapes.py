@@ -217,6 +217,8 @@ def astype(
     casting: str = "unsafe",
     subok: bool = True,
     copy: bool = True,
+    *,
+    device: Any = None,
 ) -> Any:
     dtype, source = np.dtype(dtype), a
     if not copy and dtype == a.dtype and lies_in(a, order):
