@@ -61,6 +61,7 @@ MUTABLE = {
     "numpy/twins.py: _twins",
     "numpy/twins.py: REPLACED",
     "numpy/registry.py: functions",  # filled while pullback is imported
+    "numpy/attributes.py: attributes",
     "numpy/registry.py: methods",
     "numpy/registry.py: ufunc_methods",
     "numpy/registry.py: ufuncs",

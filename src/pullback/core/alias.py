@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from pullback import tree
 from pullback.core.source import here
 from pullback.core.strides import Strides, contiguous, stand_in
 from pullback.core.trace import Handle, current_trace
@@ -27,6 +28,7 @@ __all__ = [
     "memory",
     "require_same_kind",
     "share_memory",
+    "sharing",
     "view",
     "write",
 ]
@@ -131,6 +133,31 @@ def as_arguments(handles: Sequence[Handle], values: Sequence[Any]) -> None:
             for k, (handle, value) in enumerate(group):
                 for earlier, other in group[:k]:
                     unite(earlier, other, handle, value)
+
+
+def sharing(args: Sequence[Any], numbers: Sequence[int]) -> list[int]:
+    """Positions of further arguments that hold memory of those at ``numbers``.
+
+    They are traced along, so that a write to one is seen in the other as NumPy has it.
+    """
+    memory = set(map(owner, tree.leaves([args[n] for n in numbers])))
+    found = []
+    for n, arg in enumerate(args):
+        if n not in numbers:
+            leaves = [arg] if type(arg) is np.ndarray else tree.leaves(arg)
+            if memory.isdisjoint(map(owner, leaves)):
+                continue
+            if all(
+                (type(a) is np.ndarray or isinstance(a, Handle)) and a.dtype.kind == "f"
+                for a in leaves
+            ):
+                found.append(n)
+    return found
+
+
+def owner(value: Any) -> int:
+    base = base_of(value) if isinstance(value, Handle) else getattr(value, "base", None)
+    return id(value if base is None else base)
 
 
 def unite(first: Handle, a: Any, second: Handle, b: Any) -> None:

@@ -174,7 +174,7 @@ def _overhanging(a: Any, v: Any, places: Any) -> Any:
     """Windows of ``a`` that reach beyond its ends: only what lies inside is multiplied."""
     inside = (places >= 0) & (places < a.size)
     windows = np.where(inside, a[np.clip(places, 0, a.size - 1)], 0)
-    return vecdot(windows.astype(a.dtype), np.where(inside, v, 0).astype(v.dtype))
+    return np.sum(windows.astype(a.dtype) * np.where(inside, v, 0).astype(v.dtype), axis=-1)
 
 
 # -- einsum ---------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import numpy as np
 import optree
 
 from pullback import tree
-from pullback.core.alias import as_arguments
+from pullback.core.alias import as_arguments, sharing
 from pullback.core.array import Array, as_array
 from pullback.core.source import here
 from pullback.core.trace import EVALUATE
@@ -180,28 +180,6 @@ def pick(args: Sequence[Any], argnums: int | Sequence[int]) -> tuple[int, ...]:
                 fix="pass the differentiated arguments by position",
             )
     return tuple(n % len(args) for n in numbers)
-
-
-def sharing(args: Sequence[Any], numbers: Sequence[int]) -> list[int]:
-    """Positions of further arguments that hold memory of those at ``numbers``.
-
-    They are traced along, so that a write to one is seen in the other as NumPy has it.
-    """
-    memory = set(map(owner, tree.leaves([args[n] for n in numbers])))
-    found = []
-    for n, arg in enumerate(args):
-        if n not in numbers:
-            leaves = [arg] if type(arg) is np.ndarray else tree.leaves(arg)
-            if memory.isdisjoint(map(owner, leaves)):
-                continue
-            if all(type(a) in (np.ndarray, Array) and a.dtype.kind == "f" for a in leaves):
-                found.append(n)
-    return found
-
-
-def owner(value: Any) -> int:
-    base = value.base if type(value) in (np.ndarray, Array) else None
-    return id(value if base is None else base)
 
 
 def bound(function: Function, args: Sequence[Any], numbers: Sequence[int], kwargs: Any) -> Function:
