@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from pullback.core.array import Array
 from pullback.core.primitive import Primitive
 from pullback.core.source import here
@@ -52,6 +54,9 @@ class BatchTrace(Trace):
 
     def lay(self, array: Array, like: Any) -> None:
         """The array of all examples lies as it comes."""
+
+    def sample(self, array: Array) -> Any:
+        return np.take(super().sample(array), 0, axis=array.aux)
 
     def show(self, array: Array) -> str:
         return f"{self.type_of(array)} x {self.size}"
