@@ -33,6 +33,7 @@ __all__ = [
     "is_plain",
     "is_pointwise",
     "is_squeeze",
+    "operations",
     "reads_straight",
     "reads_whole",
 ]
@@ -119,16 +120,25 @@ class Schedule:
     scratch: dict[int, tuple[Variable | None, int, int]] = field(default_factory=dict)
     arena_bytes: int = 0
     bodies: dict[Step, list[Schedule]] = field(default_factory=dict)
+    known_results: tuple[int, set[Variable]] = (-1, set())  # for so many aliases
 
     def owner(self, variable: Variable) -> Variable:
+        passed = []
         while variable in self.alias:
+            passed.append(variable)
             variable = self.alias[variable]
+        for v in passed[:-1]:  # the next time the way is short, however many lie over each other
+            self.alias[v] = variable
         return variable
 
     @property
     def results(self) -> set[Variable]:
         """The owners of the outputs."""
-        return {self.owner(v) for v in self.graph.outputs if isinstance(v, Variable)}
+        n = len(self.alias)
+        if self.known_results[0] != n:
+            found = {self.owner(v) for v in self.graph.outputs if isinstance(v, Variable)}
+            self.known_results = n, found
+        return self.known_results[1]
 
     def is_again(self, step: Step) -> bool:
         """Whether a step computes something again."""
@@ -149,10 +159,12 @@ class Schedule:
     def memory_of(self, operands: Iterable[Operand]) -> list[Variable]:
         """The owners of the memory that operands are read from, through what is computed inside."""
         found: dict[Variable, None] = {}
+        seen: set[Operand] = set()
 
         def visit(operand: Operand) -> None:
-            if isinstance(operand, Literal):
+            if isinstance(operand, Literal) or operand in seen:
                 return
+            seen.add(operand)
             if operand in self.in_memory:
                 found[self.owner(operand)] = None
             else:
@@ -288,9 +300,14 @@ def is_computing(plan: Schedule, step: Step) -> bool:
     return any(
         e.primitive.family == "elementwise"
         and e.outputs[0].type.size > 1  # numbers are computed before the loop
-        and equation_cost(e).flops >= ELEMENTARY * e.outputs[0].type.size
+        and operations(e) >= ELEMENTARY
         for e in equations
     )
+
+
+def operations(equation: Equation) -> float:
+    """Operations for one element of what an equation makes; 1 where it only moves something."""
+    return max(1.0, equation_cost(equation).flops / max(equation.outputs[0].type.size, 1))
 
 
 def is_float_product(equation: Equation) -> bool:
@@ -333,14 +350,16 @@ def reads_straight(
 
     Unless it ``has_places``, only the number of the element counts, not where that is in ``shape``.
     """
+    seen: set[tuple[Operand, bool]] = set()
 
     def lies_alike(operand: Variable) -> bool:
         known = operand.type.shape
-        return known == shape if has_places else _lengths(known) == _lengths(shape)
+        return known == shape or not (has_places or _lengths(known) != _lengths(shape))
 
     def check(operand: Operand, is_straight: bool) -> bool:
-        if isinstance(operand, Literal):
+        if isinstance(operand, Literal) or (operand, is_straight) in seen:
             return True
+        seen.add((operand, is_straight))  # what is found wrong ends the search
         is_straight = is_straight and lies_alike(operand)
         if operand in plan.in_memory:
             return plan.owner(operand) not in owners or is_straight

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Collection
 
 from pullback.compile.arena import overwrite, reuse_in_chains
 from pullback.compile.chains import join_chains
@@ -30,14 +31,17 @@ from pullback.compile.plan import (
     is_inline,
     is_move,
     is_pointwise,
+    operations,
     reads_whole,
 )
 from pullback.compile.prologues import attach_prologues
 from pullback.compile.seams import has_seams, unfit
 from pullback.compile.tails import attach_tails
-from pullback.core.graph import Equation, Graph, Variable
+from pullback.core.graph import Equation, Graph, Operand, Variable
 
 __all__ = ["schedule", "unfused"]
+
+MOST_INSIDE = 128  # operations for one number in the expression of a loop
 
 
 def schedule(plan: Schedule, is_alone: bool = False) -> Schedule:
@@ -104,7 +108,31 @@ def _values_with_memory(graph: Graph, makers: dict[Variable, Equation]) -> set[V
             source = makers[source].inputs[0]
         if isinstance(source, Variable):
             needed.add(source)
+    needed |= _cuts(graph, needed)
     return needed | unfit(graph, makers, needed)
+
+
+def _cuts(graph: Graph, needed: Collection[Variable]) -> set[Variable]:
+    """Values that get memory for no other reason than that expressions have an end.
+
+    So nothing that follows an expression goes deep, a kernel takes LLVM no longer than a second,
+    and the kernels of an unrolled loop are equal. One load and store are little beside so much
+    arithmetic.
+    """
+    weights: dict[Operand, float] = {}  # of the expressions of values without memory
+    found: set[Variable] = set()
+    for equation in graph.equations:
+        if not (is_inline(equation) or has_seams(equation)):
+            continue
+        (out,) = equation.outputs
+        if out in needed:
+            continue
+        weight = operations(equation) + sum(weights.get(v, 0) for v in equation.inputs)
+        if weight > (MOST_INSIDE if is_pointwise(equation) else 2 * MOST_INSIDE):
+            found.add(out)  # rather than a move, which may make a large array of a small one
+        else:
+            weights[out] = weight
+    return found
 
 
 def _must_hold(equation: Equation, v: Variable, maker: Equation, n_uses: int) -> bool:
