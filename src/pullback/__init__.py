@@ -11,8 +11,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from pullback import errors, numpy, random, tree
-from pullback.compile import compile  # noqa: A004
-from pullback.explain import explain
 from pullback.transforms.derivatives import (
     grad,
     jvp,
@@ -25,11 +23,13 @@ from pullback.transforms.derivatives import (
 
 if TYPE_CHECKING:
     from pullback import curvature, flow, nn, optim, optimize, sparse
+    from pullback.compiler.jit import compile  # noqa: A004
     from pullback.control.checkpoint import checkpoint
     from pullback.control.cond import cond, while_loop
     from pullback.control.custom import custom_jvp, custom_vjp
     from pullback.control.scan import scan
     from pullback.curvature.operators import linear_operator
+    from pullback.explanation.table import explain
     from pullback.sparse.derivatives import sparse_hessian, sparse_jacobian
     from pullback.testing.grads import check_grads
     from pullback.transforms.jet import jet
@@ -77,10 +77,12 @@ __all__ = [
 _LATER = {
     "check_grads": "pullback.testing.grads",
     "checkpoint": "pullback.control.checkpoint",
+    "compile": "pullback.compiler.jit",
     "cond": "pullback.control.cond",
     "custom_jvp": "pullback.control.custom",
     "curvature": "",
     "custom_vjp": "pullback.control.custom",
+    "explain": "pullback.explanation.table",
     "flow": "",
     "hessian": "pullback.transforms.mode",
     "hvp": "pullback.transforms.mode",

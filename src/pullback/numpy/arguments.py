@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from pullback.core.array import EVALUATE, Array, write
+from pullback.core.alias import write
+from pullback.core.array import Array
 from pullback.core.source import here
+from pullback.core.trace import EVALUATE
 from pullback.core.types import type_of
 from pullback.errors import TracedValueError, UnsupportedError
 

@@ -10,15 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from pullback.core.array import (
-    EVALUATE,
-    Array,
-    operand,
-    require_same_kind,
-    view,
-    write,
-)
+from pullback.core.alias import require_same_kind, view, write
+from pullback.core.array import Array, operand
 from pullback.core.source import here
+from pullback.core.trace import EVALUATE
 from pullback.errors import StagingError
 from pullback.numpy.registry import implements
 from pullback.ops.index import gather, index, scatter, static_key, update

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from pullback.core.array import operand, write
+from pullback.core.alias import write
+from pullback.core.array import operand
 from pullback.core.types import is_differentiable
 from pullback.numpy.arguments import (
     concrete,
