@@ -37,6 +37,10 @@ LATE = {
     "__init__.py: __getattr__",  # names of `pullback`, when they are asked for
     "compiler/executable.py: backend",  # what needs LLVM
     "compiler/runtime/cache.py: own_folder",  # of Python itself, where a folder is not trusted
+    # NumPy's modules, when their mirrors are asked for
+    "numpy/twins.py: _mirrored",
+    "numpy/twins.py: mirror",
+    "numpy/twins.py: submodules",
 }
 
 # Words that the glossary replaces by one other word.

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from pullback.control.scan import scan
     from pullback.curvature.operators import linear_operator
     from pullback.explanation.table import explain
+    from pullback.flow.nonfinite import debug_nonfinite
+    from pullback.flow.why import why_zero
+    from pullback.optimize.implicit import argmin, fixed_point, implicit_root
     from pullback.sparse.derivatives import sparse_hessian, sparse_jacobian
     from pullback.testing.grads import check_grads
     from pullback.transforms.jet import jet
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "argmin",
     "check_grads",
     "checkpoint",
     "compile",
@@ -45,12 +49,15 @@ __all__ = [
     "curvature",
     "custom_jvp",
     "custom_vjp",
+    "debug_nonfinite",
     "errors",
     "explain",
+    "fixed_point",
     "flow",
     "grad",
     "hessian",
     "hvp",
+    "implicit_root",
     "jacobian",
     "jet",
     "jvp",
@@ -71,10 +78,12 @@ __all__ = [
     "vjp",
     "vmap",
     "while_loop",
+    "why_zero",
 ]
 
 # What is imported when it is first used, so that `import pullback` costs little.
 _LATER = {
+    "argmin": "pullback.optimize.implicit",
     "check_grads": "pullback.testing.grads",
     "checkpoint": "pullback.control.checkpoint",
     "compile": "pullback.compiler.jit",
@@ -82,10 +91,13 @@ _LATER = {
     "custom_jvp": "pullback.control.custom",
     "curvature": "",
     "custom_vjp": "pullback.control.custom",
+    "debug_nonfinite": "pullback.flow.nonfinite",
     "explain": "pullback.explanation.table",
     "flow": "",
+    "fixed_point": "pullback.optimize.implicit",
     "hessian": "pullback.transforms.mode",
     "hvp": "pullback.transforms.mode",
+    "implicit_root": "pullback.optimize.implicit",
     "jacobian": "pullback.transforms.mode",
     "jet": "pullback.transforms.jet",
     "linear_operator": "pullback.curvature.operators",
@@ -97,6 +109,7 @@ _LATER = {
     "sparse_hessian": "pullback.sparse.derivatives",
     "sparse_jacobian": "pullback.sparse.derivatives",
     "while_loop": "pullback.control.cond",
+    "why_zero": "pullback.flow.why",
 }
 
 

@@ -22,6 +22,7 @@ __all__ = [
     "line",
     "normalize_axes",
     "normalize_axis",
+    "stand_in",
     "unsupported",
 ]
 
@@ -109,6 +110,13 @@ def concrete(value: Any, purpose: str) -> Any:
         return value.trace.concrete(value.frozen(), purpose)
     if isinstance(value, (list, tuple)):
         return type(value)([concrete(part, purpose) for part in value])
+    return value
+
+
+def stand_in(value: Any) -> Any:
+    """What NumPy is asked with about dtypes: ones of the same shape and dtype, or a number."""
+    if type(value) is Array:
+        return np.ones(value.shape, value.dtype)
     return value
 
 
