@@ -56,7 +56,6 @@ FORWARD = {
 BACKWARD = {
     "sqrt at 0": (lambda x: np.sum(np.sqrt(x)), Z, "sqrt"),
     "norm at 0": (lambda x: np.sqrt(np.sum(x**2)), Z, "sqrt"),
-    "std of a constant": (lambda x: np.std(x), ONE, "sqrt"),
     "power below 1": (lambda x: np.sum(x**0.3), Z, "power"),
     "cbrt": (lambda x: np.sum(np.cbrt(x)), Z, "cbrt"),
     "arcsin at 1": (lambda x: np.sum(np.arcsin(x)), ONE, "arcsin"),
