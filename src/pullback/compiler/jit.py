@@ -11,7 +11,7 @@ import importlib
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache, update_wrapper
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -25,11 +25,15 @@ from pullback.core.array import Array, as_array
 from pullback.core.foreign import refuse_foreign
 from pullback.core.graph import Graph
 from pullback.core.source import here
+from pullback.core.trace import current_trace
 from pullback.core.types import ArrayType, type_of
+from pullback.core.wrapper import Wrapper
 from pullback.errors import ArgumentError, CompileError, DTypeError
 from pullback.random import generators
 from pullback.transforms.evaluate import evaluate
-from pullback.transforms.stage import Staged, prune, stage
+from pullback.transforms.outside import Outside
+from pullback.transforms.readings import Readings
+from pullback.transforms.stage import StageTrace, prune, stage
 
 __all__ = ["Compiled", "compile"]
 
@@ -100,13 +104,14 @@ class Signature:
 
     def __init__(
         self,
-        staged: Staged,
+        readings: Readings,
         executor: Native,
         structure: tree.TreeDef,
         out_structure: tree.TreeDef,
         n_outputs: int,
     ) -> None:
-        self.staged = staged
+        self.readings = readings
+        self.staged = readings.staged
         self.executor = executor
         self.structure = structure
         self.build = tree.builder(out_structure)
@@ -115,8 +120,11 @@ class Signature:
         self.attempt: Callable[[Sequence[Any]], list[Any] | None]  # once it is native code
 
 
-class Compiled:
-    """A function that runs as native code; made by :func:`compile`."""
+class Compiled(Wrapper):
+    """A function that runs as native code; made by :func:`compile`.
+
+    A pickled one is compiled anew, or read from the cache on disk, where it is used.
+    """
 
     def __init__(
         self,
@@ -125,22 +133,28 @@ class Compiled:
         donate_argnums: tuple[int, ...],
         executor: Native,
     ) -> None:
-        update_wrapper(self, fun)
-        self.fun = fun
+        super().__init__(fun)
         self.static_argnums = static_argnums
         self.donate_argnums = donate_argnums
         self.executor = executor
         self.signatures: dict[Any, Signature] = {}
         self.last: Signature | None = None  # of the last call that had plain arrays only
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def with_parts(self, change: Callable[[Any], Any]) -> Wrapper:  # noqa: ARG002
+        return self  # it hands out for itself
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "signatures": {}, "last": None}
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         last = self.last
-        if last is not None:
+        if last is not None and last.readings.are_current():
             results = self.repeat(last, args, kwargs)
             if results is not None:
                 return last.build(results)
         leaves, signature = self.prepare(args, kwargs)
         staged = signature.staged
+        signature.readings.seen_by(current_trace())
         operands = [*staged.captured, *leaves]
         results = call(*operands, graph=staged.graph, executor=signature.executor)
         if len(results) > signature.n_outputs:
@@ -167,7 +181,7 @@ class Compiled:
             leaves, structure = tree.flatten((args, kwargs))
             if structure != signature.structure:
                 return None
-        return signature.attempt((*signature.staged.captured, *leaves))
+        return signature.attempt((*signature.readings.in_a_row(), *leaves))
 
     def prepare(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Any], Signature]:
         """The array arguments, and the compiled form for their types."""
@@ -185,10 +199,12 @@ class Compiled:
                 details=[str(error)],
                 fix="pass static arguments as tuples, not lists",
             ) from error
-        if signature is None:
+        if signature is None or not signature.readings.are_current():
             self.check_donated(len(args))
             with uncollected(stays=True):
-                signature = self.stage(static, structure, [type_of(x) for x in leaves])
+                signature = self.stage(
+                    static, structure, [type_of(x) for x in leaves], lambda: leaves
+                )
             self.signatures[key] = signature
             if len(self.signatures) == MANY_SIGNATURES + 1:
                 self.warn(*list(self.signatures)[-2:])
@@ -236,24 +252,38 @@ class Compiled:
         )
 
     def stage(
-        self, static: dict[int, Any], structure: tree.TreeDef, types: Sequence[ArrayType]
+        self,
+        static: dict[int, Any],
+        structure: tree.TreeDef,
+        types: Sequence[ArrayType],
+        examples: Callable[[], Sequence[Any]],
     ) -> Signature:
         shape: list[tree.TreeDef] = []
         n_outputs: list[int] = []
+        outside: list[Outside] = []
 
         def flat(*leaves: Any) -> list[Any]:
+            trace = current_trace()
+            assert isinstance(trace, StageTrace)
+            outside[:] = [Outside(trace)]
+            fun = outside[0].hand(self.fun)
             dynamic, kwargs = tree.unflatten(structure, leaves)
-            args = [static.get(i, a) for i, a in enumerate(dynamic)]
-            outputs, out_structure = tree.flatten(self.fun(*args, **kwargs))
+            args = [outside[0].hand(static[i]) if i in static else a for i, a in enumerate(dynamic)]
+            outputs, out_structure = tree.flatten(fun(*args, **kwargs))
             shape[:] = [out_structure]
             n_outputs[:] = [len(outputs)]
             states = [generator.state for generator in generators((args, kwargs))]
             return list(map(as_array, (*outputs, *states)))
 
-        staged = prune(stage(flat, types, "compile"))
+        try:
+            staged = prune(stage(flat, types, "compile", examples))
+        finally:
+            for reader in outside:
+                reader.give_back()
         donated = self.donated(structure, len(staged.captured))
         executor = replace(self.executor, donor=staged.graph, donated=donated)
-        return Signature(staged, executor, structure, shape[0], n_outputs[0])
+        readings = outside[0].readings(staged)
+        return Signature(readings, executor, structure, shape[0], n_outputs[0])
 
     def donated(self, structure: tree.TreeDef, n_captured: int) -> tuple[int, ...]:
         """The numbers of the operands that belong to ``donate_argnums``."""
