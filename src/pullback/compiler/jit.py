@@ -19,7 +19,7 @@ import numpy as np
 from pullback import tree
 from pullback.compiler import executable
 from pullback.compiler.runtime.gc_pause import uncollected
-from pullback.compiler.runtime.pool import n_threads
+from pullback.compiler.runtime.pool import MOST_THREADS, n_threads
 from pullback.control.call import call
 from pullback.core.alias import is_same
 from pullback.core.array import Array, as_array
@@ -417,7 +417,7 @@ def compile(
         contiguous. ``random.Generator`` arguments are advanced.
 
     Raises:
-        ArgumentError: if ``threads`` is not positive, or ``deterministic`` is false.
+        ArgumentError: if ``threads`` is not from 1 to 1024, or ``deterministic`` is false.
         StagingError: where Python control flow needs a value.
         CompileError: without native form and ``callbacks=False``; with ``check_stages``, if a
             stage has made a mistake.
@@ -431,9 +431,9 @@ def compile(
     >>> float(value), grads
     (5.0, array([2., 4.]))
     """
-    if threads is not None and threads < 1:
+    if threads is not None and not 1 <= threads <= MOST_THREADS:
         raise ArgumentError(
-            f"compile: threads is {threads}, not a positive number",
+            f"compile: threads is {threads}, not a number from 1 to {MOST_THREADS}",
             where=str(here()),
             fix="leave threads out, or give how many processors to use",
         )

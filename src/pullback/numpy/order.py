@@ -11,6 +11,7 @@ import numpy as np
 from pullback.core.alias import as_memory, write
 from pullback.core.array import Array, as_array, operand
 from pullback.core.types import is_differentiable
+from pullback.errors import StagingError
 from pullback.numpy.arguments import (
     concrete,
     finish,
@@ -518,7 +519,10 @@ def interp(
 
 @implements(np.bincount)
 def bincount(x: Any, /, weights: Any = None, minlength: int = 0) -> Any:
-    x = np.asarray(concrete(x, "np.bincount"))
+    try:
+        x = np.asarray(concrete(x, "np.bincount"))
+    except StagingError as error:
+        return _counted_in(x, weights, minlength, error)
     if weights is None:
         return np.bincount(x, None, minlength)
     n = np.bincount(x, None, minlength).size  # refuses what NumPy refuses
@@ -526,6 +530,18 @@ def bincount(x: Any, /, weights: Any = None, minlength: int = 0) -> Any:
     if np.shape(weights) != x.shape:
         raise ValueError("The weights and list don't have the same length.")
     return index.scatter_add(weights, x, shape=(n,))
+
+
+def _counted_in(x: Any, weights: Any, n: int, error: StagingError) -> Any:
+    """The bins of numbers that are not known yet: ``n`` of them, or an IndexError at the call."""
+    if not n or x.ndim != 1 or x.dtype.kind not in "iu":
+        raise error
+    counted = np.ones(x.shape, np.int64) if weights is None else operand(weights)
+    if np.shape(counted) != x.shape:
+        raise ValueError("The weights and list don't have the same length.")
+    if weights is not None:
+        counted = counted.astype(np.float64)
+    return index.scatter_add(counted, np.where(x < 0, n, x), shape=(n,))
 
 
 # -- answers that are integers, truth values or text: they have no derivative ---------------------
