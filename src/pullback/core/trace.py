@@ -8,6 +8,8 @@ rule alone keeps nested derivatives apart (no perturbation confusion).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from types import TracebackType
 from typing import Any, Self
@@ -15,10 +17,12 @@ from typing import Any, Self
 import numpy as np
 
 from pullback.core.refusals import located
+from pullback.core.source import here
+from pullback.core.strides import Strides, stand_in
 from pullback.core.types import ArrayType, Shape, type_of
-from pullback.errors import PullbackError
+from pullback.errors import PullbackError, UnsupportedError
 
-__all__ = ["EVALUATE", "Handle", "Trace", "current_trace"]
+__all__ = ["EVALUATE", "Handle", "Trace", "current_trace", "outermost"]
 
 
 class Trace:
@@ -31,6 +35,12 @@ class Trace:
         self.level = 0
         self.alive = False
         self.outer: Trace | None = None
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Refuse ``x.trace()``: on a traced array the name is that of its trace."""
+        raise UnsupportedError(
+            "ndarray.trace has no traced form", where=str(here()), fix="use np.trace(x)"
+        )
 
     def __enter__(self) -> Any:
         self.outer = _current.get()
@@ -71,6 +81,41 @@ class Trace:
         shape: Shape = array.value.shape
         return shape
 
+    def strides_of(self, array: Any) -> Strides:
+        """Where NumPy would put the elements of an array that is no view."""
+        strides: Strides = array.value.strides
+        return strides
+
+    def wrote(self, array: Any) -> None:
+        """Called before the present value of ``array`` gives way to another by a write."""
+        if isinstance(array.value, Handle):
+            array.value.trace.wrote(array.value)
+
+    def lay(self, array: Any, like: Strides | Handle) -> None:
+        """Let a value that was just made lie in memory so, or as the earlier value ``like``."""
+        value = array.value
+        if isinstance(value, Handle):
+            own = isinstance(like, Handle) and like.trace is self and isinstance(like.value, Handle)
+            value.trace.lay(value, like.value if own else like)  # type: ignore[union-attr]
+        elif type(value) is np.ndarray:
+            strides = like.trace.strides_of(like) if isinstance(like, Handle) else like
+            if value.strides != strides and value.ndim > 1:
+                array.value = moved = stand_in(type_of(value), strides)
+                moved[...] = value
+
+    def sample(self, array: Any) -> Any:
+        """A plain value that ``array`` may have, to learn from what an opaque function returns."""
+        value = array.value
+        return value.trace.sample(value) if isinstance(value, Handle) else value
+
+    def outside(self, array: Any) -> Any:
+        """The array from outside that ``array`` stands for; ``None`` where it stands for none."""
+        return None
+
+    def known(self, array: Any) -> Any:
+        """The plain value of ``array`` where it depends on no argument; else ``None``."""
+        return None
+
     def concrete(self, array: Any, purpose: str) -> Any:
         """The plain value behind ``array``, for control flow and printing; or an error."""
         value = array.value
@@ -94,6 +139,16 @@ EVALUATE = EvaluateTrace()
 EVALUATE.alive = True
 _current: ContextVar[Trace] = ContextVar("current_trace", default=EVALUATE)
 current_trace = _current.get
+
+
+@contextmanager
+def outermost() -> Iterator[None]:
+    """Run code of the user that is given plain arrays as if no transform were active."""
+    token = _current.set(EVALUATE)
+    try:
+        yield
+    finally:
+        _current.reset(token)
 
 
 class Handle:
