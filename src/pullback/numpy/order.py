@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from pullback.core.alias import write
-from pullback.core.array import Array, operand
+from pullback.core.alias import as_memory, write
+from pullback.core.array import Array, as_array, operand
 from pullback.core.types import is_differentiable
 from pullback.errors import StagingError
 from pullback.numpy.arguments import (
     concrete,
     finish,
+    in_order,
     line,
     normalize_axes,
     normalize_axis,
@@ -35,7 +36,7 @@ __all__: list[str] = []
 def where(condition: Any, x: Any = None, y: Any = None, /) -> Any:
     if x is None and y is None:
         return np.nonzero(condition)
-    return arithmetic.select(operand(condition), operand(x), operand(y))
+    return as_memory(arithmetic.select(operand(condition), operand(x), operand(y)))
 
 
 @implements(np.select)
@@ -46,7 +47,8 @@ def select(condlist: Any, choicelist: Any, default: Any = 0) -> Any:
     for condition, choice in zip(reversed(condlist), reversed(choicelist), strict=True):
         result = where(condition, choice, result)
     shape = np.broadcast_shapes(*[np.shape(operand(x)) for x in (*condlist, *choicelist)])
-    return result if np.shape(result) == shape else np.copy(np.broadcast_to(result, shape))
+    result = result if np.shape(result) == shape else np.copy(np.broadcast_to(result, shape))
+    return in_order(result)
 
 
 @implements(np.choose)
@@ -68,9 +70,9 @@ def _bounded(indices: Any, n: int, mode: str) -> Any:
 def take(
     a: Any, indices: Any, axis: int | None = None, out: Any = None, mode: str = "raise"
 ) -> Any:
-    (a, axis), indices = line(operand(a), axis), operand(indices)
+    (a, axis), indices = line(operand(a), axis), as_array(indices)
     indices = _bounded(indices, a.shape[axis], mode)
-    return finish(getitem(a, along(axis, indices)), None, out)
+    return finish(in_order(getitem(a, along(axis, indices))), None, out)
 
 
 def _grid(arr: Any, indices: Any, axis: int) -> tuple[Any, ...]:
@@ -98,10 +100,12 @@ def compress(condition: Any, a: Any, axis: int | None = None, out: Any = None) -
     a = operand(a)
     a, axis = line(a, axis)
     kept = np.nonzero(concrete(operand(condition), "the condition of np.compress"))[0]
-    return finish(a[along(axis, kept)], None, out)
+    return finish(in_order(a[along(axis, kept)]), None, out)
 
 
-implements(method="compress")(lambda a, condition, *args: compress(condition, a, *args))
+@implements(method="compress")
+def compress_method(a: Any, condition: Any, axis: int | None = None, out: Any = None) -> Any:
+    return compress(condition, a, axis, out)
 
 
 @implements(np.extract)
@@ -174,7 +178,8 @@ def sort(
     if axis is None:
         a, axis = np.ravel(a), 0
     axis = normalize_axis(axis, a.ndim)
-    return index.tied(take_along_axis(a, _argsort(a, axis), axis), axis=axis)
+    found = index.tied(take_along_axis(a, _argsort(a, axis), axis), axis=axis)
+    return in_order(found, "K", a)
 
 
 @implements(np.partition)
@@ -508,7 +513,8 @@ def interp(
         (x0, x1), (y0, y1) = ((take(v, i), take(v, i + 1)) for v in (xp, fp))
         between = y0 + (y1 - y0) / (x1 - x0) * (x - x0)
     below = np.where(np.less(x, xp[0]), fp[0] if left is None else left, between)
-    return np.where(np.greater(x, xp[-1]), fp[-1] if right is None else right, below)
+    above = fp[-1] if right is None else right
+    return finish(np.where(np.greater(x, xp[-1]), above, below), None, None)
 
 
 @implements(np.bincount)
