@@ -166,7 +166,7 @@ def test_refusals() -> None:
         pb.jvp(np.sin, (X,), (Z,))
     with pytest.raises(DTypeError, match="a cotangent of dtype complex128"):
         pb.vjp(np.sin, X)[1](Z)
-    with pytest.raises(UnsupportedError, match="use np.log"):
+    with pytest.raises(UnsupportedError, match=r"use np\.log"):
         pb.grad(lambda z: np.abs(pnp.logsumexp(z)))(Z)
     with pytest.raises(TypeError, match="arctan2"):
         pb.grad(lambda z: np.sum(np.arctan2(z, 1.0)))(Z)

@@ -308,29 +308,3 @@ def vector_norm(x: Any, /, *, axis: Any = None, keepdims: Any = False, ord: Any 
     if ord == 1:
         return np.sum(size, axis=axis, keepdims=keepdims)
     return np.sum(size**ord, axis=axis, keepdims=keepdims) ** (1 / ord)
-
-
-@implements(np.linalg.matrix_norm)
-def matrix_norm(x: Any, /, *, keepdims: Any = False, ord: Any = "fro") -> Any:
-    return norm(x, ord, (-2, -1), keepdims)
-
-
-@implements(np.linalg.norm)
-def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: Any = False) -> Any:
-    x = operand(x)
-    if axis is None and ord is None:
-        result = vector_norm(np.ravel(x))
-        return np.reshape(result, (1,) * x.ndim) if keepdims else result
-    axes = tuple(range(x.ndim)) if axis is None else axis
-    axes = axes if isinstance(axes, tuple) else (axes,)
-    if len(axes) == 1 or ord is None or ord == "fro":
-        return vector_norm(x, axis=axes, keepdims=keepdims, ord=2 if ord == "fro" else ord)
-    if len(axes) != 2:
-        raise ValueError("Improper number of dimensions to norm.")
-    if ord not in (1, -1, np.inf, -np.inf):
-        raise unsupported(f"norm with ord={ord!r} of a matrix", "use ord='fro', 1 or np.inf")
-    row, column = (normalize_axis(i, x.ndim) for i in axes)
-    summed, left = (row, column) if abs(ord) == 1 else (column, row)
-    sums = np.sum(np.abs(x), axis=summed, keepdims=True)
-    result = (np.max if ord > 0 else np.min)(sums, axis=left, keepdims=True)
-    return result if keepdims else np.squeeze(result, axis=(row, column))
