@@ -16,7 +16,8 @@ import numpy as np
 from benchmarks.command_line import from_command_line
 from benchmarks.timing import show
 from pullback.analysis.cost import cost
-from pullback.compile import assembler, engine
+from pullback.compiler import executable
+from pullback.compiler.llvm import assembler
 from pullback.core.graph import Graph
 
 CHAINS = 12  # independent sums of one vector each: two units, four cycles each, 16 registers
@@ -96,8 +97,8 @@ end:
 
 def best_seconds(text: str, table: Any, n_chunks: int, rounds: int) -> float:
     """The fastest of some runs of ``main`` of LLVM text by all processors."""
-    pool = engine.pool(n_chunks)
-    code = engine.load(assembler.compiled(text))
+    pool = executable.pool(n_chunks)
+    code = executable.load(assembler.compiled(text))
     run = RUN(pool.run_address)
     times = []
     for _ in range(rounds):

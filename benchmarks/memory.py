@@ -11,14 +11,14 @@ from typing import Any
 import pullback as pb
 from benchmarks.limits import needs
 from benchmarks.steps import Step
-from pullback.compile import engine
+from pullback.compiler import executable
 
 
 def program_of(step: Step) -> Any:
     """The native program of a compiled Pullback step."""
     compiled: Any = step.function
     graph = compiled.prepare(tuple(step.arguments), {})[1].staged.graph
-    return engine.emit_program(graph, True, ())
+    return executable.emit_program(graph, True, ())
 
 
 def planned(step: Step) -> int:

@@ -16,7 +16,8 @@ import numpy as np
 
 from benchmarks.command_line import from_command_line
 from benchmarks.timing import interleaved, show
-from pullback.compile import assembler, engine
+from pullback.compiler import executable
+from pullback.compiler.llvm import assembler
 
 CHUNKS, CHUNK_S = 64, 20e-6
 REPEATS = 1000
@@ -61,12 +62,12 @@ HOG = "print(flush=True)\nwhile True: pass"
 @lru_cache(maxsize=1)
 def linked() -> Any:
     """The benchmark's own code, which lives as long as what was loaded."""
-    return engine.load(assembler.compiled(CODE))
+    return executable.load(assembler.compiled(CODE))
 
 
 def job(threads: int, chunk: str, n: int, steps: int = 1, count: int = 1) -> Callable[[], Any]:
     """A call that runs a job ``count`` times."""
-    pool, address_of = engine.pool(threads), linked().address
+    pool, address_of = executable.pool(threads), linked().address
     repeat = REPEAT(address_of("repeat"))
     table = np.full(n + 1, steps)
 

@@ -11,8 +11,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from pullback import errors, numpy, random, tree
-from pullback.compile import compile  # noqa: A004
-from pullback.explain import explain
 from pullback.transforms.derivatives import (
     grad,
     jvp,
@@ -25,11 +23,15 @@ from pullback.transforms.derivatives import (
 
 if TYPE_CHECKING:
     from pullback import curvature, flow, nn, optim, optimize, sparse
+    from pullback.compiler.jit import compile  # noqa: A004
     from pullback.control.checkpoint import checkpoint
     from pullback.control.cond import cond, while_loop
     from pullback.control.custom import custom_jvp, custom_vjp
     from pullback.control.scan import scan
     from pullback.curvature.operators import linear_operator
+    from pullback.explanation.table import explain
+    from pullback.flow.why import why_zero
+    from pullback.optimize.implicit import argmin, fixed_point, implicit_root
     from pullback.sparse.derivatives import sparse_hessian, sparse_jacobian
     from pullback.testing.grads import check_grads
     from pullback.transforms.jet import jet
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "argmin",
     "check_grads",
     "checkpoint",
     "compile",
@@ -47,10 +50,12 @@ __all__ = [
     "custom_vjp",
     "errors",
     "explain",
+    "fixed_point",
     "flow",
     "grad",
     "hessian",
     "hvp",
+    "implicit_root",
     "jacobian",
     "jet",
     "jvp",
@@ -71,19 +76,25 @@ __all__ = [
     "vjp",
     "vmap",
     "while_loop",
+    "why_zero",
 ]
 
 # What is imported when it is first used, so that `import pullback` costs little.
 _LATER = {
+    "argmin": "pullback.optimize.implicit",
     "check_grads": "pullback.testing.grads",
     "checkpoint": "pullback.control.checkpoint",
+    "compile": "pullback.compiler.jit",
     "cond": "pullback.control.cond",
     "custom_jvp": "pullback.control.custom",
     "curvature": "",
     "custom_vjp": "pullback.control.custom",
+    "explain": "pullback.explanation.table",
     "flow": "",
+    "fixed_point": "pullback.optimize.implicit",
     "hessian": "pullback.transforms.mode",
     "hvp": "pullback.transforms.mode",
+    "implicit_root": "pullback.optimize.implicit",
     "jacobian": "pullback.transforms.mode",
     "jet": "pullback.transforms.jet",
     "linear_operator": "pullback.curvature.operators",
@@ -95,6 +106,7 @@ _LATER = {
     "sparse_hessian": "pullback.sparse.derivatives",
     "sparse_jacobian": "pullback.sparse.derivatives",
     "while_loop": "pullback.control.cond",
+    "why_zero": "pullback.flow.why",
 }
 
 

@@ -15,6 +15,7 @@
     ├── UnsupportedError (NotImplementedError)   a NumPy function or option without a rule
     ├── CompileError (RuntimeError)           a graph without native code
     ├── NonFiniteError (FloatingPointError)   NaN or infinity where training cannot go on
+    ├── ConvergenceError (RuntimeError)       a solver that found no solution
     ├── DataError (ValueError)                a bad data file, with its row and column
     └── SnapshotError (ValueError)            a damaged or foreign weight file
 
@@ -30,6 +31,7 @@ from typing import ClassVar
 __all__ = [
     "ArgumentError",
     "CompileError",
+    "ConvergenceError",
     "DTypeError",
     "DataError",
     "ForeignArrayError",
@@ -147,6 +149,10 @@ class CompileError(PullbackError, RuntimeError):
 
 class NonFiniteError(PullbackError, FloatingPointError):
     """A NaN or an infinity appeared where the computation cannot go on."""
+
+
+class ConvergenceError(PullbackError, RuntimeError):
+    """A solver found no solution, so there is nothing to differentiate."""
 
 
 class DataError(PullbackError, ValueError):

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from pullback import tree
-from pullback.core.array import Array, Trace, current_trace
+from pullback.core.array import Array
 from pullback.core.source import here
+from pullback.core.trace import Trace, current_trace
 from pullback.errors import ArgumentError, StagingError
 from pullback.ops.random import random_bits
 

@@ -2,12 +2,14 @@
 
 from typing import Any
 
+import mpmath
 import numpy as np
 import pytest
 from scipy import special, stats
 
 import pullback as pb
 from pullback import nn
+from pullback.numpy import logsumexp
 
 Z = np.array([-30.0, -3.0, -1.0, -0.1, 0.0, 0.1, 1.0, 3.0, 30.0])
 REFERENCES = {
@@ -81,3 +83,62 @@ def test_the_jacobian_of_softmax(rng: np.random.Generator) -> None:
     z = rng.normal(size=4)
     p = special.softmax(z)
     np.testing.assert_allclose(pb.jacobian(nn.softmax)(z), np.diag(p) - np.outer(p, p), atol=1e-15)
+
+
+OFFSETS = [0.0, 3e3, 1e6, -1e6]
+
+
+def exact_softmax(z: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """Softmax, its logarithm and logsumexp of a vector, with 60 digits."""
+    with mpmath.workdps(60):
+        powers = [mpmath.exp(mpmath.mpf(float(v))) for v in z]
+        total = mpmath.fsum(powers)
+        shares = np.array([float(p / total) for p in powers])
+        logs = np.array([float(mpmath.log(p / total)) for p in powers])
+        return shares, logs, float(mpmath.log(total))
+
+
+@pytest.mark.parametrize("offset", OFFSETS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("run", [lambda f: f, pb.compile], ids=["eager", "compiled"])
+def test_digits_of_softmax_at_any_offset(run: Any, dtype: Any, offset: float) -> None:
+    z = (offset + np.array([0.0, 1.0, -2.0, 0.5, -1.0])).astype(dtype)
+    shares, logs, total = exact_softmax(z)
+    rtol = 1e-6 if dtype is np.float32 else 1e-14
+    np.testing.assert_allclose(run(nn.softmax)(z), shares, rtol=rtol)
+    np.testing.assert_allclose(run(nn.log_softmax)(z), logs, rtol=rtol)
+    np.testing.assert_allclose(run(logsumexp)(z), total, rtol=rtol)
+    assert abs(float(run(nn.softmax)(z).sum()) - 1) < rtol
+    np.testing.assert_allclose(run(pb.grad(logsumexp))(z), shares, rtol=rtol)
+    target = np.array([3])
+    loss = lambda z: nn.softmax_cross_entropy(z[None], target)
+    value, gradient = run(pb.value_and_grad(loss))(z)
+    np.testing.assert_allclose(value, -logs[3], rtol=rtol)
+    np.testing.assert_allclose(gradient, shares - np.eye(5)[3], rtol=10 * rtol, atol=rtol)
+    assert abs(float(gradient.sum())) < rtol
+    weights = np.arange(5.0).astype(dtype)
+    of_shares = run(pb.grad(lambda z: np.sum(weights * nn.softmax(z))))(z)
+    expected = shares * (weights - weights @ shares)
+    np.testing.assert_allclose(of_shares, expected, rtol=10 * rtol, atol=rtol)
+    second = run(pb.hessian(logsumexp))(z)
+    np.testing.assert_allclose(second, np.diag(shares) - np.outer(shares, shares), atol=rtol)
+
+
+@pytest.mark.parametrize("run", [lambda f: f, pb.compile], ids=["eager", "compiled"])
+def test_logsumexp_at_infinity(run: Any) -> None:
+    gradient = run(pb.grad(logsumexp))
+    with np.errstate(all="ignore"):
+        np.testing.assert_array_equal(gradient(np.array([np.inf, 1.0])), [1, 0])
+        np.testing.assert_array_equal(gradient(np.array([np.inf, np.inf, 3])), [0.5, 0.5, 0])
+        np.testing.assert_array_equal(gradient(np.array([-np.inf, -np.inf])), [0, 0])
+
+
+@pytest.mark.parametrize("run", [lambda f: f, pb.compile], ids=["eager", "compiled"])
+@pytest.mark.parametrize(("dtype", "x"), [(np.float64, -720.0), (np.float32, -95.0)])
+def test_sigmoids_keep_numbers_below_the_normal_ones(run: Any, dtype: Any, x: float) -> None:
+    x = np.full(5, x, dtype)
+    expected = float(mpmath.exp(mpmath.mpf(float(x[0]))))
+    spacing = float(np.spacing(dtype(expected)))
+    np.testing.assert_allclose(run(nn.sigmoid)(x), expected, atol=spacing, rtol=0)
+    gradient = run(pb.grad(lambda x: np.sum(nn.sigmoid(x))))(x)
+    np.testing.assert_allclose(gradient, expected, atol=2 * spacing, rtol=0)

@@ -109,3 +109,60 @@ def test_bad_arguments_are_named(rng: np.random.Generator) -> None:
         init.he(rng, (3, 3), distribution="cauchy")  # type: ignore[arg-type]
     with pytest.raises(ArgumentError, match="no inputs or no outputs"):
         init.he(rng, (0, 3))
+
+
+def test_orthogonal_weights_keep_norms():
+    rng = np.random.default_rng(0)
+    wide = init.orthogonal(rng, (3, 7), gain=2.0)
+    np.testing.assert_allclose(wide @ wide.T, 4 * np.eye(3), atol=1e-12)
+    conv = init.orthogonal(rng, (8, 2, 3, 3), layout="oihw", dtype=np.float32)
+    rows = conv.reshape(8, 18)
+    np.testing.assert_allclose(rows @ rows.T, np.eye(8), atol=1e-6)
+    assert conv.dtype == np.float32
+
+
+def test_orthogonal_weights_are_uniform_over_rotations():
+    # The entries of a Haar matrix have mean 0 and variance 1 / n; without the signs of R's diagonal
+    # the first entry would never be positive.
+    rng = np.random.default_rng(0)
+    first = np.array([init.orthogonal(rng, (4, 4))[0, 0] for _ in range(2000)])
+    assert abs(first.mean()) < 4 * 0.5 / np.sqrt(2000)
+    assert first.var() == pytest.approx(1 / 4, rel=0.1)
+
+
+def test_delta_orthogonal_convolutions_keep_the_norm_of_every_pixel():
+    rng = np.random.default_rng(0)
+    weight = init.delta_orthogonal(rng, (3, 3, 4, 6), layout="hwio")
+    x = rng.normal(size=4)
+    assert np.linalg.norm(x @ weight[1, 1]) == pytest.approx(np.linalg.norm(x))
+    assert np.count_nonzero(weight) == 24
+    with pytest.raises(ArgumentError, match="do not fit"):
+        init.delta_orthogonal(rng, (2, 3, 3, 3))
+
+
+def test_looks_linear_networks_are_linear_at_the_start():
+    rng = np.random.default_rng(0)
+    net = nn.Sequential(
+        nn.Linear.init(rng, 5, 5, initializer=init.orthogonal),
+        *(
+            layer
+            for _ in range(20)
+            for layer in (nn.crelu, nn.Linear.init(rng, 10, 5, initializer=init.looks_linear))
+        ),
+    )
+    a, b = rng.normal(size=(2, 5))
+    np.testing.assert_allclose(net(a + b), net(a) + net(b), atol=1e-12)
+    assert np.linalg.norm(net(a)) == pytest.approx(np.linalg.norm(a))
+    with pytest.raises(ArgumentError, match="looks_linear"):
+        init.looks_linear(rng, (5, 3))
+
+
+def test_truncated_normal_has_the_deviation_asked_for():
+    weight = init.truncated_normal(np.random.default_rng(0), (400, 400), std=0.3)
+    assert weight.std() == pytest.approx(0.3, rel=0.01)
+    assert np.abs(weight).max() <= 0.3 * 2 / 0.87962566103423978 + 1e-12
+
+
+def test_zeros_start_a_branch_as_the_identity():
+    layer = nn.Linear.init(None, 3, 3, initializer=init.zeros)
+    assert not np.any(layer(np.ones(3)))

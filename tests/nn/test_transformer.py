@@ -327,3 +327,28 @@ def test_the_layer_in_a_network() -> None:
     ]
     with pytest.raises(ArgumentError, match="width of 8 with 3 heads"):
         nn.MultiheadAttention.init(rng, 8, 3)
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e6, -1e6])
+@pytest.mark.parametrize("run", [lambda f: f, pb.compile], ids=["eager", "compiled"])
+def test_digits_at_any_offset_of_the_scores(few_scores: int, run: Any, offset: float) -> None:
+    """Scores are small whole numbers plus the offset, which float32 holds exactly."""
+    scores = np.random.default_rng(1).integers(-3, 4, (4, 5)).astype(np.float32)
+    one, zero = np.float32([[1]]), np.zeros((5, 1), np.float32)
+    q, (v,) = np.repeat(one, 4, 0), (x.astype(np.float32) for x in draw((5, 2)))
+    attend = lambda b, v: nn.attention(q, zero, v, bias=b, scale=1.0)
+    exact = lambda b, v: by_rows(q.astype(float), zero.astype(float), v, 1.0, b - offset)
+    bias = scores + np.float32(offset)
+    wide = v.astype(np.float64), bias.astype(np.float64)
+    expected = exact(wide[1], wide[0])
+    np.testing.assert_allclose(run(attend)(bias, v), expected, rtol=3e-6, atol=1e-6)
+    ones = np.ones((5, 2), np.float32)
+    np.testing.assert_allclose(run(attend)(bias, ones), 1, rtol=1e-6)
+    of_bias, of_v = run(pb.grad(lambda b, v: np.sum(attend(b, v) ** 2), (0, 1)))(bias, v)
+    weights = exact(wide[1], np.eye(5))
+    ct = 2 * expected
+    along = ct @ wide[0].T
+    right = weights * (along - np.sum(weights * along, axis=1, keepdims=True))
+    np.testing.assert_allclose(of_bias, right, rtol=1e-4, atol=3e-6)
+    np.testing.assert_allclose(of_bias.sum(axis=1), 0, atol=3e-6)
+    np.testing.assert_allclose(of_v, weights.T @ ct, rtol=1e-4, atol=3e-6)

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 import pullback as pb
-from pullback.core.array import EVALUATE, Array
+from pullback.core.array import Array
+from pullback.core.trace import EVALUATE
 from pullback.core.types import type_of
 from pullback.testing.grads import inner, random_like
 from pullback.transforms.evaluate import evaluate

@@ -202,7 +202,88 @@ def test_xlogy() -> None:
     x, y = np.array([0.0, 1.0, 2.0]), np.array([0.0, 0.5, 3.0])
     value, pull = pb.vjp(special.xlogy, x, y)
     np.testing.assert_allclose(value, special.xlogy(x, y))
-    assert np.all(np.isfinite(pull(np.ones(3))[1]))
+    with np.errstate(divide="ignore"):
+        x_bar, y_bar = pull(np.ones(3))
+    np.testing.assert_allclose(x_bar, [-np.inf, np.log(0.5), np.log(3)])
+    np.testing.assert_allclose(y_bar, [0, 2, 2 / 3])
+    assert pb.grad(lambda x: special.xlogy(x, 2.0))(0.0) == np.log(2)
+    assert np.isnan(pb.vjp(special.xlogy, 0.0, np.nan)[0])
+    check_slopes(special.xlogy, np.array([0.0, 1.0]), np.array([2.0, 3.0]))
+    check_slopes(pb.grad(lambda x, y: np.sum(special.xlogy(x, y)), (0, 1)), x[1:], y[1:])
+
+
+def test_logit_keeps_digits_near_one_half() -> None:
+    special = pytest.importorskip("scipy.special")
+    x = 0.5 + np.array([1e-12, -3e-9, 1e-4, 0.19, 0.21])
+    with mpmath.workdps(40):
+        expected = [float(mpmath.log(mpmath.mpf(v) / (1 - mpmath.mpf(v)))) for v in x.tolist()]
+    np.testing.assert_allclose(pb.vjp(special.logit, x)[0], expected, rtol=1e-15)
+
+
+def test_the_exponent_of_zero_has_its_derivative() -> None:
+    of_exponent = pb.grad(lambda x, p: x**p, 1)
+    with np.errstate(divide="ignore"):
+        assert of_exponent(0.0, 2.0) == 0
+        assert of_exponent(0.0, 0.0) == -np.inf  # from 1 down to 0
+
+
+@pytest.mark.parametrize("exponent", [3, -4, 1100, -1100, 2000])
+def test_ldexp_beyond_the_range_of_powers(exponent: int) -> None:
+    x = np.array([1.5, -5e-324, 1e300, 0.0])
+    with np.errstate(all="ignore"):
+        actual = pb.vjp(lambda x: np.ldexp(x, exponent), x)[0]
+        np.testing.assert_array_equal(actual, np.ldexp(x, exponent))
+        small = np.float32([1.5, 1e-45])
+        found = pb.vjp(lambda x: np.ldexp(x, 10), small)[0]
+        assert found.dtype == np.float32
+        np.testing.assert_array_equal(found, np.ldexp(small, 10))
+    with pytest.raises(TypeError, match="integer"):
+        pb.vjp(lambda x: np.ldexp(x, 1.5), x)
+
+
+INF = np.inf
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "expected"),
+    [
+        (INF, 1, (1, 0)),
+        (1, INF, (0, 1)),
+        (-INF, 1, (0, 1)),
+        (INF, INF, (0.5, 0.5)),
+        (-INF, -INF, (0, 0)),
+        (INF, -INF, (1, 0)),
+        (1e4, 1e4, (0.5, 0.5)),
+    ],
+)
+def test_logaddexp_at_infinity(x: float, y: float, expected: tuple[float, float]) -> None:
+    gradient = pb.grad(np.logaddexp, (0, 1))
+    x, y = float(x), float(y)
+    assert gradient(x, y) == expected
+    assert tuple(map(float, pb.compile(gradient)(x, y))) == expected
+    assert pb.jvp(np.logaddexp, (x, y), (1.0, 0.0))[1] == expected[0]
+
+
+def test_an_infinite_slope_does_not_pass_a_choice() -> None:
+    cases = [
+        (lambda x: np.arccos(np.clip(x, -1, 1)), 10.0),
+        (lambda x: np.arcsin(np.minimum(x, 1)), 3.0),
+        (lambda x: np.sqrt(np.maximum(x, 0)), -1.0),
+        (lambda x: np.sqrt(np.fmax(x, 0)), -1.0),
+        (lambda x: np.sqrt(pnp.relu(x)), -1.0),
+    ]
+    with np.errstate(all="ignore"):
+        for f, x in cases:
+            for gradient in (pb.grad(f), pb.compile(pb.grad(f))):
+                assert gradient(x) == 0
+            assert pb.jvp(f, (x,), (1.0,))[1] == 0
+    for f in (lambda x: np.sqrt(x**2), lambda x: np.arccos(np.cos(x))):  # turn back: |x|
+        with np.errstate(all="ignore"):
+            assert pb.jvp(f, (0.0,), (1.0,))[1] == 0
+
+
+def test_relu_keeps_nan() -> None:
+    assert np.isnan(pnp.relu(np.array([np.nan, 1.0]))[0])
 
 
 @pytest.mark.parametrize("name", ["expit", "log_expit", "erf", "erfc"])

@@ -243,3 +243,29 @@ def test_a_plain_table_indexed_by_a_traced_integer_names_the_remedy() -> None:
         pb.vmap(lambda x: table[np.argmax(x)])(X[0])
     found = pb.vmap(lambda x: pnp.array(table)[np.argmax(x)])(X[0])
     np.testing.assert_array_equal(found, table[np.argmax(X[0], axis=1)])
+
+
+PARTED = [
+    np.s_[:, [0, 1], ..., [0, 1]],
+    np.s_[[0, 1], ..., :, [1, 0]],
+    np.s_[..., [0, 1], [1, 1]],
+    np.s_[[1, 0], [0, 1], ...],
+    np.s_[1, ..., [0, 1]],
+    np.s_[:, 0, ..., [1, 0]],
+    np.s_[[True, False], ..., [0, 1]],
+    np.s_[:, [0, 1], ..., None, [0, 1]],
+]
+
+
+@pytest.mark.parametrize("key", PARTED, ids=str)
+def test_an_ellipsis_parts_arrays_even_where_it_stands_for_no_axis(key: Any) -> None:
+    base = np.arange(8.0).reshape(2, 2, 2)
+    check(lambda x: x[key] * 2, base)
+    new = np.arange(100.0, 100.0 + base[key].size).reshape(base[key].shape)
+
+    def assigned(x: Any, v: Any) -> Any:
+        y = x * 1
+        y[key] = v * 3
+        return y
+
+    check(assigned, base, new, staged=base[key].ndim < 3)

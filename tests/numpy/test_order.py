@@ -4,9 +4,10 @@ import itertools
 
 import numpy as np
 import pytest
-from tests.numpy.oracle import check, check_values
+from tests.numpy.oracle import check, check_slopes, check_values
 
 import pullback as pb
+import pullback.numpy as pnp
 from pullback.core.types import type_of
 from pullback.errors import StagingError, UnsupportedError
 from pullback.transforms.stage import stage
@@ -208,3 +209,141 @@ def test_what_has_no_traced_form_is_refused() -> None:
         pb.grad(lambda x: np.quantile(x, 0.5, weights=np.ones(5), method="inverted_cdf"))(Y)
     with pytest.raises(ValueError, match="side must be"):
         pb.grad(lambda x: np.sum(x[np.searchsorted(x, 0.0, side="top")]))(Y)
+
+
+SINGLE = np.float32([1, 2, 5])
+DTYPES = {
+    "quantile of a number": lambda x: np.quantile(x, 0.3),
+    "quantile of a list": lambda x: np.quantile(x, [0.1, 0.5]),
+    "nanquantile": lambda x: np.nanquantile(x, 0.3),
+    "interp": lambda x: np.interp(x, SINGLE, SINGLE),
+    "interp of single": lambda x: np.interp(np.float32(1.5), SINGLE, x),
+    "bincount": lambda x: np.bincount([0, 1, 1], weights=x),
+    "median": np.median,
+    "histogram_bin_edges": np.histogram_bin_edges,
+}
+
+
+@pytest.mark.parametrize("name", DTYPES)
+def test_dtypes_are_those_of_numpy(name: str) -> None:
+    f = DTYPES[name]
+    assert pb.vjp(f, SINGLE)[0].dtype == f(SINGLE).dtype
+    np.testing.assert_allclose(pb.vjp(f, SINGLE)[0], f(SINGLE), rtol=1e-6)
+    if "bin" not in name:
+        assert pb.compile(f)(SINGLE).dtype == f(SINGLE).dtype
+
+
+@pytest.mark.parametrize(
+    ("f", "words"),
+    [
+        (lambda x: np.quantile(x, 2.0), r"range \[0, 1\]"),
+        (lambda x: np.quantile(x, [0.5, np.nan]), r"range \[0, 1\]"),
+        (lambda x: np.percentile(x, 150), r"range \[0, 100\]"),
+        (lambda x: np.nanpercentile(x, -1), r"range \[0, 100\]"),
+        (lambda x: np.interp(0.5, x, [1.0, 2.0, 3.0, 4.0]), "same length"),
+        (lambda x: np.interp(0.5, x[:0], x[:0]), "empty"),
+        (lambda x: np.interp(0.5, x[None], x[None]), "1-D"),
+        (lambda x: np.bincount([0, 1], weights=x), "length"),
+        (lambda x: np.bincount([0, -1, 1], weights=x), "negative"),
+        (lambda x: np.histogram_bin_edges(x, 0), "positive"),
+        (lambda x: np.histogram_bin_edges(x, 3, (2, 1)), "larger"),
+        (lambda x: np.histogram_bin_edges(x, x[::-1]), "monotonically"),
+    ],
+)
+def test_what_numpy_refuses(f, words: str) -> None:
+    x = np.array([1.0, 2.0, 3.0])
+    with pytest.raises(ValueError):  # noqa: PT011 (NumPy's own words)
+        f(x)
+    with pytest.raises(ValueError, match=words):
+        pb.vjp(f, x)
+
+
+REPEATED = np.array([2.0, 1.0, 2.0, 5.0, 1.0])
+VALUES_OF = {
+    "unique": np.unique,
+    "unique_values": np.unique_values,
+    "unique_counts": lambda x: np.unique_counts(x).values,
+    "unique_inverse": lambda x: np.unique_inverse(x).values,
+    "unique_all": lambda x: np.unique_all(x).values,
+}
+
+
+@pytest.mark.parametrize("name", VALUES_OF)
+def test_unique_values_have_derivatives(name: str) -> None:
+    f = VALUES_OF[name]
+    value, pull = pb.vjp(f, REPEATED)
+    np.testing.assert_array_equal(value, f(REPEATED))
+    weights = np.array([1.0, 10.0, 100.0])[np.argsort(np.argsort(value))]
+    np.testing.assert_array_equal(pull(weights)[0], [10, 1, 0, 100, 0])
+    x = np.array([3.0, 1.0, 2.0])
+    check_slopes(lambda x: f(x) * np.arange(1.0, 4), x)
+    if name in ("unique_counts", "unique_inverse", "unique_all"):
+        rest, expected = (getattr(np, name)(v) for v in (pnp.array(REPEATED), REPEATED))
+        for part, right in zip(rest, expected, strict=True):
+            np.testing.assert_array_equal(part, right)
+
+
+@pytest.mark.parametrize("bins", [3, 1, "auto", "sturges", [1.0, 2.0, 4.0]], ids=str)
+@pytest.mark.parametrize("range", [None, (0.5, 6.0)], ids=str)
+def test_edges_of_bins_follow_the_extremes(bins, range) -> None:
+    x = np.array([1.0, 2.0, 5.0, 3.0])
+    f = lambda x: np.histogram_bin_edges(x, bins, range)
+    np.testing.assert_allclose(pb.vjp(f, x)[0], f(x), rtol=1e-15)
+    check_slopes(f, x)
+    assert (
+        pb.grad(lambda x: f(x).sum())(x)[2]
+        == (range is None and isinstance(bins, (int, str))) * len(f(x)) / 2
+    )
+
+
+def test_edges_of_bins_follow_their_range_and_themselves() -> None:
+    x = np.array([1.0, 2.0, 5.0])
+    check_slopes(lambda low, high: np.histogram_bin_edges(x, 4, (low, high)), 0.5, 7.0)
+    check_slopes(lambda bins: np.histogram_bin_edges(x, bins), np.array([1.0, 2.0, 4.0]))
+    equal = lambda x: np.histogram_bin_edges(x, 2)
+    np.testing.assert_array_equal(pb.vjp(equal, np.ones(2))[0], equal(np.ones(2)))
+    np.testing.assert_array_equal(pb.vjp(equal, np.ones(0))[0], equal(np.ones(0)))
+
+
+@pytest.mark.parametrize("run", [lambda f: f, pb.compile], ids=["eager", "compiled"])
+def test_ties_share_equally(run) -> None:
+    """The mean over all orders of the tied elements, found by trying them: sorts break ties."""
+    x = np.array([1.0, 1.0, 2.0, 1.0, 2.0, 0.0])
+    weights = np.array([3.0, 10.0, -4.0, 7.0, 0.5, 2.0])
+    n = len(x)
+    for f in (
+        lambda x: np.sum(weights * np.sort(x)),
+        np.median,
+        lambda x: np.quantile(x, 0.3),
+        lambda x: np.partition(x, 3)[3],
+        np.max,
+        np.min,
+    ):
+        total = np.zeros(n)
+        orders = list(itertools.permutations(np.arange(n)))
+        for order in orders[::7]:  # ties are broken by tiny steps of all sizes
+            nudged = x + 1e-6 * np.array(order)
+            total += pb.grad(f)(nudged)
+        np.testing.assert_allclose(run(pb.grad(f))(x), total / len(orders[::7]), atol=0.35)
+        shares = run(pb.grad(f))(x)
+        assert shares[0] == shares[1] == shares[3]
+        assert shares[2] == shares[4]
+        assert shares.sum() == pytest.approx(pb.jvp(f, (x,), (np.ones(n),))[1])
+        assert shares.sum() == pytest.approx((f(x + 1) - f(x)) if f is not None else 0)
+    np.testing.assert_allclose(
+        pb.grad(np.median)(np.array([1.0, 1.0, 1.0, 2.0])), [1 / 3] * 3 + [0]
+    )
+    np.testing.assert_array_equal(
+        pb.grad(np.median)(np.array([1.0, 2.0, 2.0, 3.0])), [0, 0.5, 0.5, 0]
+    )
+
+
+def test_ties_share_along_an_axis_and_twice() -> None:
+    x = np.array([[1.0, 1.0, 0.0], [2.0, 2.0, 2.0]])
+    weights = np.arange(6.0).reshape(2, 3)
+    gradient = pb.grad(lambda x: np.sum(weights * np.sort(x, axis=1)))(x)
+    np.testing.assert_allclose(gradient, [[1.5, 1.5, 0], [4, 4, 4]])
+    columns = pb.grad(lambda x: np.sum(weights.T * np.sort(x, axis=0)))(x.T)
+    np.testing.assert_allclose(columns, gradient.T)
+    twice = pb.hessian(lambda x: np.sum(np.sort(x) ** 2))(np.array([1.0, 1.0, 3.0]))
+    np.testing.assert_allclose(twice[2], [0, 0, 2])

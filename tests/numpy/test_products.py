@@ -177,3 +177,100 @@ def test_gradients_of_stacks_of_rows_without_elements(n, k, m):
         for got, operand in zip(f(x, w), (x, w), strict=True):
             expected = {x.shape: m, w.shape: 2 * n}[operand.shape]
             np.testing.assert_array_equal(got, np.full(operand.shape, expected))
+
+
+@pytest.mark.parametrize("mode", ["full", "same", "valid"])
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("function", [np.convolve, np.correlate])
+def test_convolution_multiplies_nothing_with_what_lies_outside(
+    function: object, n: int, mode: str
+) -> None:
+    x, v = np.array([1.0, 2.0, 3.0, -1.0]), np.arange(1.0, n + 1)
+    check(lambda x, v: function(x, v, mode), x, v)
+    v[0] = np.inf
+    for run in (lambda f: lambda x, v: pb.vjp(f, x, v)[0], pb.compile):
+        actual = run(lambda x, v: function(x, v, mode))(x, v)
+        np.testing.assert_array_equal(actual, function(x, v, mode))
+
+
+@pytest.mark.parametrize(
+    ("f", "words"),
+    [
+        (lambda x: np.linalg.norm(x, "fro"), "Invalid norm order"),
+        (lambda x: np.linalg.norm(x, "nuc"), "Invalid norm order"),
+        (lambda x: np.linalg.norm(x.reshape(3, 1, 1), axis=(0, 1, 2)), "Improper number"),
+        (lambda x: np.linalg.norm(x.reshape(3, 1, 1), 2), "Improper number"),
+        (lambda x: np.linalg.norm(x.reshape(3, 1, 1), "fro"), "Improper number"),
+        (lambda x: np.linalg.norm(x, axis=()), "Improper number"),
+        (lambda x: np.einsum("...->", x), "output"),
+        (lambda x: np.einsum("...,i->i", x, x), "output"),
+    ],
+)
+def test_products_and_norms_that_numpy_refuses(f: object, words: str) -> None:
+    x = np.ones(3)
+    with pytest.raises(ValueError):  # noqa: PT011 (NumPy's own words)
+        f(x)
+    with pytest.raises(ValueError, match=words):
+        pb.vjp(f, x)
+
+
+# -- norms at zero --------------------------------------------------------------------------------
+P_NORMS = [None, 1, 1.5, 2, 3, 3.5, 4, np.inf]
+
+
+@pytest.mark.parametrize("order", P_NORMS)
+@pytest.mark.parametrize("n", [0, 1, 3])
+def test_the_subgradient_of_a_norm_at_zero_is_zero_in_every_mode(order: object, n: int) -> None:
+    if order == np.inf and not n:
+        return  # NumPy has no largest element of none
+    x = np.zeros(n)
+    f = lambda x: np.linalg.norm(x, order)
+    value, gradient = pb.value_and_grad(f)(x)
+    assert value == 0
+    np.testing.assert_array_equal(gradient, x)
+    np.testing.assert_array_equal(pb.compile(pb.grad(f))(x), x)
+    assert pb.jvp(f, (x,), (np.ones(n),))[1] == 0
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: np.linalg.norm(x) ** 2,
+        lambda x: np.linalg.norm(x, 3.5) ** 2,
+        lambda x: np.hypot(x[0], x[1]) ** 2,
+        lambda x: np.abs(x[0]) ** 2 + x[1] ** 2,
+        lambda x: -np.exp(-(np.linalg.norm(x) ** 2) / 2) * 2,
+        lambda x: np.log1p(np.exp(-np.abs(x[0]))) + x[0] / 2 + np.log1p(np.exp(x[1])),
+        lambda x: np.std(x) ** 2,
+    ],
+)
+@pytest.mark.parametrize("run", [lambda f: f, pb.compile], ids=["eager", "compiled"])
+def test_no_second_derivative_is_built_on_a_choice(f: object, run: object) -> None:
+    """NaN, or right: a finite number that is wrong is neither."""
+    x = np.zeros(2)
+    right = pb.hessian(lambda x: f(x + 1e-3))(x)
+    with np.errstate(all="ignore"):
+        for hessian in (
+            pb.hessian(f),
+            pb.jacobian(pb.grad(f)),
+            pb.jacobian(pb.grad(f), mode="forward"),
+        ):
+            found = run(hessian)(x)
+            assert np.all(np.isnan(found) | (np.abs(found - right) < 0.01))
+
+
+def test_second_derivatives_away_from_zero() -> None:
+    x = np.array([0.3, -0.4])
+    np.testing.assert_allclose(
+        pb.hessian(lambda x: np.linalg.norm(x) ** 2)(x), 2 * np.eye(2), atol=1e-14
+    )
+    np.testing.assert_allclose(
+        pb.hessian(lambda x: np.hypot(*x) ** 2)(x), 2 * np.eye(2), atol=1e-14
+    )
+    np.testing.assert_allclose(
+        pb.hessian(lambda x: np.sum(np.abs(x) ** 2))(x), 2 * np.eye(2), atol=1e-14
+    )
+    # What the choice has no part in keeps its second derivative at the kink.
+    np.testing.assert_array_equal(pb.hessian(lambda x: np.sum(np.abs(x)))(0 * x), 0 * np.eye(2))
+    huber = lambda x: np.sum(np.where(np.abs(x) < 1, x**2 / 2, np.abs(x) - 0.5))
+    np.testing.assert_allclose(pb.hessian(huber)(0 * x), np.eye(2))

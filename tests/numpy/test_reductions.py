@@ -1,7 +1,10 @@
 """Folds against NumPy: values in every mode, slopes against differences."""
 
+import fractions
 import functools
 import itertools
+import math
+import warnings
 
 import numpy as np
 import pytest
@@ -254,3 +257,68 @@ def test_what_numpy_refuses_of_a_number(fold: object, axis: int) -> None:
         fold(np.array(2.5), axis=axis)
     with pytest.raises(type(expected.value)):
         pb.vjp(lambda x: fold(x, axis=axis), np.array(2.5))
+
+
+@pytest.mark.parametrize("run", [lambda f: f, pb.compile], ids=["eager", "compiled"])
+def test_deviations_of_what_does_not_deviate(run: object) -> None:
+    for fold in (np.std, np.nanstd, lambda x: np.std(x, where=np.ones(x.shape, bool))):
+        gradient = run(pb.grad(fold))
+        for x in (np.array([3.0]), np.array([2.0, 2.0, 2.0])):
+            np.testing.assert_array_equal(gradient(x), 0 * x)
+            assert pb.jvp(fold, (x,), (np.ones_like(x),))[1] == 0
+    assert run(pb.hessian(np.std))(np.array([3.0])) == 0
+    assert run(pb.hessian(np.var))(np.array([3.0])) == 0
+    np.testing.assert_allclose(
+        run(pb.hessian(np.var))(np.full(3, 2.0)), 2 / 3 * (np.eye(3) - 1 / 3), atol=1e-15
+    )
+
+
+@pytest.mark.parametrize("fold", [np.var, np.std, np.mean])
+def test_statistics_of_nothing(fold: object) -> None:
+    x = np.ones(3)
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        value, pull = pb.vjp(lambda x: fold(x[:0]), x)
+        assert np.isnan(value)
+        np.testing.assert_array_equal(pull(1.0)[0], 0 * x)
+        if fold is not np.mean:
+            assert np.isnan(pb.vjp(lambda x: fold(x[:1], ddof=1), x)[0])
+        assert np.isinf(pb.vjp(lambda x: np.var(x * [1, 2, 3], ddof=5), x)[0])
+        assert np.isinf(np.var(x * [1, 2, 3], ddof=5))
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e4, 1e8])
+@pytest.mark.parametrize("run", [lambda f: f, pb.compile], ids=["eager", "compiled"])
+def test_the_variance_of_numbers_far_from_zero(run: object, offset: float) -> None:
+    small = RNG.normal(size=1000)
+    x = offset + small
+    exact = [fractions.Fraction(v) for v in x.tolist()]
+    mean = sum(exact) / len(exact)
+    deviations = np.array([float(v - mean) for v in exact])
+    expected = float(sum((v - mean) ** 2 for v in exact) / len(exact))
+    rtol = 1e-13 + 4e-16 * offset  # the mean is rounded once, in every deviation
+    np.testing.assert_allclose(run(np.var)(x), expected, rtol=rtol)
+    gradient = run(pb.grad(np.var))(x)
+    np.testing.assert_allclose(
+        gradient, 2 * deviations / 1000, rtol=rtol, atol=1e-17 + 1e-18 * offset
+    )
+    np.testing.assert_allclose(run(np.std)(x), math.sqrt(expected), rtol=rtol)
+
+
+SINGLE = np.float32([1, 2, 5])
+STAY = {
+    "nanmean": np.nanmean,
+    "nanvar": np.nanvar,
+    "nanstd": np.nanstd,
+    "mean of some": lambda x: np.mean(x, where=x > 1),
+    "var of some": lambda x: np.var(x, where=x > 1),
+    "std of some": lambda x: np.std(x, where=x > 1),
+}
+
+
+@pytest.mark.parametrize("name", STAY)
+def test_counts_do_not_widen(name: str) -> None:
+    f = STAY[name]
+    assert f(SINGLE).dtype == np.float32
+    assert pb.vjp(f, SINGLE)[0].dtype == np.float32
+    assert pb.compile(f)(SINGLE).dtype == np.float32

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.compile.verifier import verified
+from tests.compiler.verifier import verified
 from tests.property.generate import is_short
 from tests.property.programs import Program, limits
 
-from pullback.compile.engine import Executable
+from pullback.compiler.executable import Executable
 from pullback.core.array import bind
 from pullback.core.graph import Graph, Literal
 from pullback.core.types import type_of

@@ -54,34 +54,38 @@ def each(x):
 def weighed(y):
     return np.sum(y * ((np.arange(y.size) % 5 - 1.5) / 2).reshape(y.shape).astype(y.dtype))
 """
-GRAINED = [f"pullback.compile.{name}.GRAIN" for name in ("chunks", "stacks", "convolutions")]
-ROWS = [f"pullback.compile.groups.{name}" for name in ("SHORTEST", "LEAST_ROWS", "LEAST_ELEMENTS")]
-ROWS += [f"pullback.compile.groups.{name}" for name in ("LEAST_CHANNELS", "SMALLEST")]
-ROWS += [f"pullback.compile.groups.{name}" for name in ("LEAST_IMAGES", "SMALL_PLANE")]
-UNITS = [f"pullback.compile.chains.{name}" for name in ("LEAST_CHUNKS", "LEAST_ROWS", "ROWS")]
-UNITS += ["pullback.compile.iterations.LEAST_CHUNKS"]
+GRAINED = [
+    f"pullback.compiler.{name}.GRAIN"
+    for name in ("schedule.chunks", "loops.stacks", "loops.convolutions")
+]
+GROUPS, CHAINS = "pullback.compiler.schedule.groups", "pullback.compiler.schedule.chains"
+ROWS = [f"{GROUPS}.{name}" for name in ("SHORTEST", "LEAST_ROWS", "LEAST_ELEMENTS")]
+ROWS += [f"{GROUPS}.{name}" for name in ("LEAST_CHANNELS", "SMALLEST")]
+ROWS += [f"{GROUPS}.{name}" for name in ("LEAST_IMAGES", "SMALL_PLANE")]
+UNITS = [f"{CHAINS}.{name}" for name in ("LEAST_CHUNKS", "LEAST_ROWS", "ROWS")]
+UNITS += ["pullback.compiler.program.iterations.LEAST_CHUNKS"]
 COPIES = {  # of small operands of products, for which maps are prologues
-    "pullback.compile.products.INNER": 4,
-    "pullback.compile.products.LARGE": 512,
-    "pullback.compile.products.ROWS": 24,
-    "pullback.compile.products.MUCH": 2,
-    "pullback.compile.products.NEAR": 0,
-    "pullback.compile.products.SPREAD_A": 0,
-    "pullback.compile.products.SPREAD_B": 0,
-    "pullback.compile.products.STRIP": 3,
-    "pullback.compile.stacks.STRIP": 1,
-    "pullback.compile.stacks.FAR": 0,
-    "pullback.compile.stacks.LEAST_DEPTH": 2,
-    "pullback.compile.prologues.HIGHEST": 0,
+    "pullback.compiler.loops.products.INNER": 4,
+    "pullback.compiler.loops.products.LARGE": 512,
+    "pullback.compiler.loops.products.ROWS": 24,
+    "pullback.compiler.loops.products.MUCH": 2,
+    "pullback.compiler.loops.products.NEAR": 0,
+    "pullback.compiler.loops.products.SPREAD_A": 0,
+    "pullback.compiler.loops.products.SPREAD_B": 0,
+    "pullback.compiler.loops.products.STRIP": 3,
+    "pullback.compiler.loops.stacks.STRIP": 1,
+    "pullback.compiler.loops.stacks.FAR": 0,
+    "pullback.compiler.loops.stacks.LEAST_DEPTH": 2,
+    "pullback.compiler.loops.prologues.HIGHEST": 0,
 }
-PLANES = {"pullback.compile.groups.LARGE_PLANE": 6}
+PLANES = {"pullback.compiler.schedule.groups.LARGE_PLANE": 6}
 AGAIN = {  # everything is computed again that can be
-    "pullback.compile.remat.LEAST_PEAK": 0,
-    "pullback.compile.remat.LEAST": 0,
-    "pullback.compile.remat.LIMITS": (1 << 20,),
-    "pullback.compile.remat.BUDGET": 1 << 20,
-    "pullback.compile.remat.SHARE": 0,
-    "pullback.compile.remat.GAIN": -1,
+    "pullback.compiler.schedule.recompute.LEAST_PEAK": 0,
+    "pullback.compiler.schedule.recompute.LEAST": 0,
+    "pullback.compiler.schedule.recompute.LIMITS": (1 << 20,),
+    "pullback.compiler.schedule.recompute.BUDGET": 1 << 20,
+    "pullback.compiler.schedule.recompute.SHARE": 0,
+    "pullback.compiler.schedule.recompute.GAIN": -1,
 }
 LAYOUTS = ("C", "F", "reversed", "strided")
 

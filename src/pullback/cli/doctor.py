@@ -10,6 +10,7 @@ import typer
 from pullback.cli.target import find
 from pullback.errors import ArgumentError
 from pullback.flow import Diagnosis, Problem, diagnose
+from pullback.flow import remedies as try_remedies
 from pullback.flow.findings import SEVERITIES
 
 __all__ = ["doctor"]
@@ -36,6 +37,13 @@ def doctor(
     json: Annotated[
         Path | None, typer.Option(help="Also write measurements and findings to this file.")
     ] = None,
+    remedies: Annotated[
+        bool,
+        typer.Option(
+            "--remedies",
+            help="Also try remedies on the same data, from three seeds; takes training runs.",
+        ),
+    ] = False,
     fail_on: Annotated[
         str,
         typer.Option(help="Least severity that makes the exit code 3: severe, warning or never."),
@@ -52,6 +60,8 @@ def doctor(
     names = [name.strip() for name in extras.split(",") if name.strip()]
     diagnosis = diagnose(_problem(build(), f"{path}:{build.__name__}"), extras=_wanted(names))
     print(diagnosis)
+    if remedies and diagnosis.findings:
+        print(f"\n{try_remedies(diagnosis)}")
     if json is not None:
         json.write_text(diagnosis.dumps() + "\n")
     if _is_failure(diagnosis, fail_on):

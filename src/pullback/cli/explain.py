@@ -13,7 +13,7 @@ import typer
 
 from pullback.cli.target import find
 from pullback.errors import ArgumentError
-from pullback.explain import explain as explain_function
+from pullback.explanation.table import explain as explain_function
 
 __all__ = ["explain"]
 

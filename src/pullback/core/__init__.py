@@ -1,1 +1,3 @@
 """What a program is: types, primitives, graphs, traced arrays."""
+
+from pullback.core import operators as operators

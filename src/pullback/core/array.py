@@ -1,9 +1,4 @@
-"""The traced array, the stack of active traces, and ``bind``, which sends an operation to a trace.
-
-A :class:`Trace` gives one meaning to operations (record for reverse mode, carry a tangent, stage
-a graph, ...). Traces nest: an operation belongs to the innermost trace among its operands, all
-other operands are constants to it, and its own values are computed one level further out. That
-rule alone keeps nested derivatives apart (no perturbation confusion).
+"""The traced array with NumPy's doors, and ``bind``, which sends an operation to a trace.
 
 An :class:`Array` is a *handle*: the user-visible name of an immutable traced value. In-place
 code rebinds the handle; views remember their base, so aliases see each other's writes.
@@ -12,41 +7,27 @@ code rebinds the handle; views remember their base, so aliases see each other's 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextvars import ContextVar, Token
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
 from pullback.core.foreign import plain_array, refuse_foreign_in, refuse_reading
-from pullback.core.refusals import located
 from pullback.core.source import here
-from pullback.core.types import ArrayType, Shape, is_differentiable, type_of
-from pullback.errors import (
-    DTypeError,
-    LeakedTracerError,
-    MutationError,
-    PullbackError,
-    TracedValueError,
-    UnsupportedError,
-)
-
-if TYPE_CHECKING:
-    from pullback.core.primitive import Primitive
+from pullback.core.trace import EVALUATE, Handle, Trace
+from pullback.core.types import Operation, is_differentiable, type_of
+from pullback.errors import LeakedTracerError, TracedValueError, UnsupportedError
 
 __all__ = [
-    "EVALUATE",
+    "PLAIN",
     "Array",
-    "Trace",
     "as_array",
     "bind",
-    "current_trace",
     "functions",
     "methods",
+    "operand",
+    "parts",
     "ufunc_methods",
     "ufuncs",
-    "view",
-    "write",
 ]
 
 # NumPy's names -> traced functions; filled by the floors above while they are imported.
@@ -56,260 +37,12 @@ functions: dict[Any, Callable[..., Any]] = {}
 methods: dict[str, Callable[..., Any]] = {}
 
 
-class Trace:
-    """One meaning of operations, active inside its ``with`` block."""
+class Array(Handle):
+    """An array whose operations are traced. Behaves like ``numpy.ndarray``; made by transforms."""
 
-    name = "trace"
-    abstract = False  # whether values are unknown, so that Python runs once for many evaluations
-
-    def __init__(self) -> None:
-        self.level = 0
-        self.alive = False
-        self.outer: Trace | None = None
-
-    def __enter__(self) -> Any:
-        self.outer = _current.get()
-        self.level = self.outer.level + 1
-        self.alive = True
-        self._token: Token[Trace] = _current.set(self)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.alive = False
-        _current.reset(self._token)
-        # NumPy hides the refusal of float(x) behind "setting an array element with a sequence".
-        if error is not None and isinstance(error.__cause__, PullbackError):
-            raise error.__cause__ from None
-        refusal = located(error)
-        if refusal is not None:
-            raise refusal from None
-
-    def process(self, primitive: Primitive, args: Any, params: dict[str, Any]) -> Any:
-        """Give ``primitive`` its meaning here.
-
-        At least one operand belongs to this trace; traced operands of other traces are constants.
-        """
-        raise NotImplementedError
-
-    def type_of(self, array: Array) -> ArrayType:
-        return type_of(array.value)
-
-    def dtype_of(self, array: Array) -> np.dtype[Any]:
-        return self.type_of(array).dtype
-
-    def shape_of(self, array: Array) -> Shape:
-        shape: Shape = array.value.shape
-        return shape
-
-    def concrete(self, array: Array, purpose: str) -> Any:
-        """The plain value behind ``array``, for control flow and printing; or an error."""
-        value = array.value
-        return value.trace.concrete(value, purpose) if type(value) is Array else value
-
-
-class EvaluateTrace(Trace):
-    """Outermost meaning: NumPy computes. Its arrays are buffers for traced values to come."""
-
-    name = "evaluate"
-
-    def process(self, primitive: Primitive, args: Any, params: dict[str, Any]) -> Any:
-        result = primitive.numpy(*[a.value if type(a) is Array else a for a in args], **params)
-        if primitive.multiple:
-            return tuple(Array(self, np.asarray(part)) for part in result)
-        return Array(self, np.asarray(result))
-
-
-EVALUATE = EvaluateTrace()
-EVALUATE.alive = True
-_current: ContextVar[Trace] = ContextVar("current_trace", default=EVALUATE)
-current_trace = _current.get
-
-
-def bind(primitive: Primitive, args: Any, params: dict[str, Any]) -> Any:
-    """Apply ``primitive``: evaluate it on plain arrays, or let the innermost trace record it."""
-    top = None
-    mixed = False
-    for a in args:
-        if type(a) is Array:
-            if a.alias is not None:
-                a.alias.refresh(a)
-            trace = a.trace
-            if trace is not top:
-                if top is None:
-                    top = trace
-                else:
-                    mixed = True
-                    if trace.level > top.level:
-                        top = trace
-    if top is None:
-        return primitive.numpy(*args, **params)
-    if not top.alive:
-        _refuse_leaked(top, args)
-    if mixed:
-        args = [a if type(a) is not Array or a.trace is top else a.constant() for a in args]
-    return top.process(primitive, args, params)
-
-
-def _refuse_leaked(trace: Trace, args: Any) -> NoReturn:
-    leaked = next(a for a in args if type(a) is Array and a.trace is trace)
-    raise LeakedTracerError(
-        f"a traced value of a finished {trace.name} is used",
-        where=str(here()),
-        details=[f"value: {trace.type_of(leaked)}"],
-        fix=f"return the value from the function given to {trace.name} (has_aux=True keeps "
-        "extra outputs) instead of storing it elsewhere",
-    )
-
-
-class Alias:
-    """Link of a view to its base: how to read it from there and how to write it back."""
-
-    __slots__ = ("get", "key", "parent", "put", "seen", "version")
-
-    def __init__(self, parent: Array | None = None, get: Any = None, put: Any = None) -> None:
-        self.parent, self.get, self.put = parent, get, put
-        self.key: Any = None
-        self.version = 0
-        self.seen = self.root().version
-
-    def refers_to(self, parent: Array, key: Any) -> bool:
-        """Whether this is the view ``parent[key]``, for a basic static key."""
-        return self.parent is parent and self.key == key
-
-    def root(self) -> Alias:
-        alias = self
-        while alias.parent is not None:
-            assert alias.parent.alias is not None
-            alias = alias.parent.alias
-        return alias
-
-    def refresh(self, array: Array) -> None:
-        """Read the view again if its base was written since."""
-        if self.parent is not None:
-            version = self.root().version
-            if version != self.seen:
-                array.rebind(self.get(self.parent))
-                self.seen = version
-
-
-def view(parent: Any, get: Callable[[Any], Any], put: Callable[[Any, Any], Any] | None) -> Any:
-    """Read ``get(parent)`` as a NumPy view: later writes to either are seen by the other.
-
-    ``put(parent, new)`` is the parent after the view was overwritten by ``new``; ``None`` makes
-    the view read-only.
-    """
-    result = get(parent)
-    if type(result) is Array and type(parent) is Array:
-        if parent.alias is None:
-            parent.alias = Alias()
-        result.alias = Alias(parent, get, put)
-    return result
-
-
-def write(array: Array, new: Any) -> None:
-    """Overwrite the whole content of ``array`` by ``new`` (same shape), and of what it views."""
-    trace = current_trace()
-    if array.scope is not trace:
-        raise MutationError(
-            f"an array made outside of this {trace.name} is written inside it",
-            where=str(here()),
-            details=[f"array: {array.trace.type_of(array)}, made in: {array.scope.name}"],
-            fix="copy it inside the function (buffer = array.copy()), or return the new values",
-        )
-    if new.dtype != array.dtype:
-        require_same_kind(new.dtype, array.dtype)
-        new = new.astype(array.dtype)
-    alias = array.alias
-    if alias is None:
-        array.rebind(new)
-        return
-    if alias.parent is None:
-        array.rebind(new)
-        alias.version += 1
-        return
-    if alias.put is None:
-        raise ValueError("assignment destination is read-only")
-    write(alias.parent, alias.put(alias.parent, new))
-    array.rebind(new)
-    alias.seen = alias.root().version
-
-
-def require_same_kind(new: np.dtype[Any], old: np.dtype[Any]) -> None:
-    """Refuse to write floats into integers and complex numbers into floats: it cuts gradients."""
-    if not np.can_cast(new, old, "same_kind"):
-        kind = "complex" if new.kind == "c" else "floating"
-        raise DTypeError(
-            f"writing {new} values into an array of dtype {old} would cut their gradient",
-            where=str(here()),
-            fix=f"create the buffer with a {kind} dtype",
-        )
-
-
-class Array:
-    """An array whose operations are traced. Behaves like ``numpy.ndarray``; made by transforms.
-
-    ``value`` and ``aux`` belong to the trace: primal and tape node in reverse mode, primal and
-    tangent in forward mode, batched array and axis under vmap, value (if known) and variable
-    while staging.
-    """
-
-    __slots__ = ("__weakref__", "alias", "aux", "scope", "trace", "value")
+    __slots__ = ()
     __array_priority__ = 1000.0
     __pullback_plain__ = True
-
-    def __init__(self, trace: Trace, value: Any, aux: Any = None) -> None:
-        self.trace = trace
-        self.value = value
-        self.aux = aux
-        self.alias: Alias | None = None
-        self.scope: Trace = _current.get()
-
-    def rebind(self, new: Any) -> None:
-        """Name another immutable value from now on."""
-        if type(new) is Array:
-            self.trace, self.value, self.aux = new.trace, new.value, new.aux
-        else:
-            self.trace, self.value, self.aux = EVALUATE, np.asarray(new), None
-
-    def constant(self) -> Any:
-        """The present value as a constant for traces further in; later writes do not reach it."""
-        return self.value if self.trace is EVALUATE else Array(self.trace, self.value, self.aux)
-
-    def frozen(self) -> Array:
-        """A second handle of the present value, which later writes cannot reach."""
-        if self.alias is not None:
-            self.alias.refresh(self)
-        return Array(self.trace, self.value, self.aux)
-
-    # -- what an array is ---------------------------------------------------------------------
-    @property
-    def shape(self) -> Shape:
-        return self.trace.shape_of(self)
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return self.trace.dtype_of(self)
-
-    @property
-    def ndim(self) -> int:
-        return len(self.trace.shape_of(self))
-
-    @property
-    def size(self) -> int:
-        return self.trace.type_of(self).size
-
-    @property
-    def itemsize(self) -> int:
-        return self.dtype.itemsize
-
-    @property
-    def nbytes(self) -> int:
-        return self.trace.type_of(self).nbytes
 
     @property
     def T(self) -> Any:
@@ -486,7 +219,7 @@ def operand(value: Any) -> Any:
     """``value`` as an operand: arrays and scalars as they are, nested sequences as arrays."""
     if isinstance(value, (Array, np.generic, bool, int, float, complex)):
         return value
-    if any(type(part) is Array for part in _parts(value)):
+    if any(type(part) is Array for part in parts(value)):
         return functions[np.array](value)
     converted = plain_array(value)
     type_of(converted)
@@ -500,78 +233,46 @@ def as_array(value: Any, path: str = "an operand") -> Any:
     return plain_array(value, path)
 
 
-def _parts(value: Any) -> Iterator[Any]:
+def parts(value: Any) -> Iterator[Any]:
+    """The leaves of nested sequences."""
     if isinstance(value, (list, tuple)):
         for part in value:
-            yield from _parts(part)
+            yield from parts(part)
     else:
         yield value
 
 
-def _forward(ufunc: np.ufunc) -> Callable[..., Any]:
-    def operator(self: Array, other: Any) -> Any:
-        return ufuncs[ufunc](self, other if type(other) in PLAIN else operand(other))
-
-    return operator
-
-
-def _reflected(ufunc: np.ufunc) -> Callable[..., Any]:
-    def operator(self: Array, other: Any) -> Any:
-        return ufuncs[ufunc](other if type(other) in PLAIN else operand(other), self)
-
-    return operator
-
-
-def _in_place(ufunc: np.ufunc) -> Callable[..., Any]:
-    def operator(self: Array, other: Any) -> Any:
-        new = ufuncs[ufunc](self, other if type(other) in PLAIN else operand(other))
-        if not self.shape:  # NumPy scalars are immutable: the name is rebound, not the value
-            return new
-        if new.shape != self.shape:
-            raise ValueError(
-                f"non-broadcastable output operand with shape {self.shape} "
-                f"doesn't match the broadcast shape {new.shape}"
-            )
-        write(self, new)
-        return self
-
-    return operator
+def bind(primitive: Operation, args: Any, params: dict[str, Any]) -> Any:
+    """Apply ``primitive``: evaluate it on plain arrays, or let the innermost trace record it."""
+    top = None
+    mixed = False
+    for a in args:
+        if type(a) is Array:
+            if a.alias is not None:
+                a.alias.refresh(a)
+            trace = a.trace
+            if trace is not top:
+                if top is None:
+                    top = trace
+                else:
+                    mixed = True
+                    if trace.level > top.level:
+                        top = trace
+    if top is None:
+        return primitive.numpy(*args, **params)
+    if not top.alive:
+        _refuse_leaked(top, args)
+    if mixed:
+        args = [a if type(a) is not Array or a.trace is top else a.constant() for a in args]
+    return top.process(primitive, args, params)
 
 
-def _install_operators() -> None:
-    binary = {
-        "add": np.add,
-        "sub": np.subtract,
-        "mul": np.multiply,
-        "truediv": np.divide,
-        "pow": np.power,
-        "mod": np.remainder,
-        "floordiv": np.floor_divide,
-        "matmul": np.matmul,
-        "and": np.bitwise_and,
-        "or": np.bitwise_or,
-        "xor": np.bitwise_xor,
-        "lshift": np.left_shift,
-        "rshift": np.right_shift,
-    }
-    compare = {
-        "lt": np.less,
-        "le": np.less_equal,
-        "gt": np.greater,
-        "ge": np.greater_equal,
-        "eq": np.equal,
-        "ne": np.not_equal,
-    }
-    unary = {"neg": np.negative, "pos": np.positive, "abs": np.absolute, "invert": np.invert}
-
-    for name, ufunc in binary.items():
-        setattr(Array, f"__{name}__", _forward(ufunc))
-        setattr(Array, f"__r{name}__", _reflected(ufunc))
-        setattr(Array, f"__i{name}__", _in_place(ufunc))
-    for name, ufunc in compare.items():
-        setattr(Array, f"__{name}__", _forward(ufunc))
-    for name, ufunc in unary.items():
-        setattr(Array, f"__{name}__", lambda self, ufunc=ufunc: ufuncs[ufunc](self))
-
-
-_install_operators()
+def _refuse_leaked(trace: Trace, args: Any) -> NoReturn:
+    leaked = next(a for a in args if type(a) is Array and a.trace is trace)
+    raise LeakedTracerError(
+        f"a traced value of a finished {trace.name} is used",
+        where=str(here()),
+        details=[f"value: {trace.type_of(leaked)}"],
+        fix=f"return the value from the function given to {trace.name} (has_aux=True keeps "
+        "extra outputs) instead of storing it elsewhere",
+    )

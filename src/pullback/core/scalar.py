@@ -1,7 +1,8 @@
 """The scalar builder: the few operations in which elementwise primitives and folds are expressed.
 
-``compile/llvm.py`` implements it with LLVM instructions and ``testing/scalar_reference.py`` with
-Python numbers, so one expression per primitive serves the compiler and is checked without it.
+``compiler/llvm/scalars.py`` implements it with LLVM instructions and
+``testing/scalar_reference.py`` with Python numbers, so one expression per primitive serves the
+compiler and is checked without it.
 """
 
 from __future__ import annotations

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import numpy as np
 
 from pullback.core.foreign import refuse_foreign
 from pullback.errors import DTypeError
 
-__all__ = ["ArrayType", "Shape", "is_differentiable", "type_of"]
+__all__ = ["ArrayType", "Operation", "Shape", "is_differentiable", "type_of"]
 
 Shape = tuple[int, ...]
 
@@ -83,3 +84,14 @@ def type_of(value: Any) -> ArrayType:
 def is_differentiable(dtype: np.dtype[Any]) -> bool:
     """Whether values of this dtype carry derivatives: floating-point numbers, real or complex."""
     return dtype.kind in "fc"
+
+
+class Operation(Protocol):
+    """What a trace must know of an operation: the whole is in ``core/primitive.py``."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def numpy(self) -> Callable[..., Any]: ...
+    @property
+    def multiple(self) -> bool: ...

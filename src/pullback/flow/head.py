@@ -19,7 +19,8 @@ from pullback.transforms.derivatives import value_and_grad
 
 __all__ = ["Head"]
 
-N_STEPS = 250
+N_STEPS = 200
+SMALL = 0.02  # of the constant's loss: reached, however much further it goes
 FAR = 20.0
 
 
@@ -70,14 +71,15 @@ class Head:
     @cached_property
     def best(self) -> tuple[float, Any]:
         """The least loss that any outputs reach, and these outputs: Adam on the outputs alone."""
-        return self._descend(np.array(self.start, dtype=float), tied=False)
+        enough = SMALL * abs(self.constant)
+        return self._descend(np.array(self.start, dtype=float), tied=False, enough=enough)
 
     @cached_property
     def constant(self) -> float:
         """The least loss that one output for all rows reaches."""
         return self._descend(np.zeros(self.start.shape), tied=True)[0]
 
-    def _descend(self, output: Any, tied: bool) -> tuple[float, Any]:
+    def _descend(self, output: Any, tied: bool, enough: float = -np.inf) -> tuple[float, Any]:
         first, second = np.zeros_like(output), np.zeros_like(output)
         scale = max(1.0, rms(self._asked_scale()))
         best, where = np.inf, output
@@ -86,7 +88,11 @@ class Head:
             if not np.isfinite(value) or not np.all(np.isfinite(ct)):
                 break
             if value < best:
+                if tied and t > 20 and value > best - 1e-4 * abs(best):
+                    break
                 best, where = value, output
+                if 0 <= value <= enough:
+                    break
             if tied:
                 ct = np.broadcast_to(np.mean(ct, axis=0, keepdims=True), ct.shape)
             first = 0.9 * first + 0.1 * ct
@@ -110,6 +116,17 @@ class Head:
         ]
         finite = [x for x in found if np.all(np.isfinite(x))]
         return max(finite, key=rms) if finite else np.ones(1)
+
+    @cached_property
+    def plateau(self) -> float:
+        """Share of the rows whose best output lies on a flat part of the loss, not in a minimum."""
+        _, where = self.best
+        rng = np.random.default_rng(2)
+        shaken = np.zeros(self.n_rows)
+        for _ in range(3):
+            _, ct = self.at(where + rng.standard_normal(where.shape))
+            shaken = np.maximum(shaken, np.sqrt(np.sum(ct.reshape(self.n_rows, -1) ** 2, axis=1)))
+        return float(np.mean(shaken * self.n_rows < 0.05 * self.at_zero))
 
     @cached_property
     def wrong(self) -> float:

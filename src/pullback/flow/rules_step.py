@@ -22,25 +22,33 @@ def step_size(evidence: Evidence) -> list[Finding]:
         return []
     now = evidence.trial()
     missed = limit("missed decrease")
-    best = {f: evidence.trial(f) for f in (0.1, 10.0)}
-    down = _missed(now, best[0.1])
-    found = []
-    unstable = not now.is_finite or now.score > now.first or _jumps(now)
-    if unstable and down > missed.value:
-        found.append(_too_large(evidence, now, best[0.1], down))
-    elif not now.is_finite or now.score > 2 * now.first:
-        smaller = evidence.trial(0.01)
-        found.append(_too_large(evidence, now, smaller, _missed(now, smaller)))
-    if found:
-        return found
-    up = best[10.0]
+    if not now.is_finite or now.score > now.first or _jumps(now):
+        for factor in (0.1, 0.01):
+            smaller = evidence.trial(factor)
+            share = _missed(now, smaller)
+            if share > missed.value or (factor < 0.1 and not now.is_finite):
+                return [_too_large(evidence, now, smaller, share)]
+    elif _progress(now) < 0.75 and max(now.losses) > 1.2 * now.first:
+        smaller = evidence.trial(0.1)
+        if smaller.is_finite and smaller.score < 0.6 * now.score:
+            share = 1 - smaller.score / now.score
+            return [_too_large(evidence, now, smaller, share)]
+    if _progress(now) >= 0.5:
+        return []
+    return _too_small(evidence, now)
+
+
+def _too_small(evidence: Evidence, now: Trial) -> list[Finding]:
+    missed = limit("missed decrease")
+    found: list[Finding] = []
+    tenfold = up = evidence.trial(10.0)
     if _missed(now, up) > 0.2 and up.is_finite:
         further = evidence.trial(100.0)
         up = further if further.score < up.score else up
     share = _missed(now, up)
-    if share > missed.value and _progress(now) < 0.5:
-        rate = evidence.problem.learning_rate
-        used = 100 if up is not best[10.0] else 10
+    if share > missed.value:
+        rate = evidence.problem.learning_rate or 0.0
+        used = 100 if up is not tenfold else 10
         found.append(
             Finding(
                 "step size too small",
@@ -91,10 +99,12 @@ def few_steps(evidence: Evidence) -> list[Finding]:
     if not np.isfinite(evidence.probe.loss) or problem.n_steps > 200:
         return []
     now = evidence.trial()
-    if not now.is_finite or now.score > now.first:
+    if not now.is_finite or now.score > now.first or _progress(now) > 0.9:
         return []
     longer = evidence.trial(1.0, LONGER)
     share = _missed(now, longer)
+    if _epochs(evidence) < 2:  # then even a loss that halves says that training was cut short
+        share = max(share, 1 - longer.score / now.score if now.score > 0 else 0.0)
     if not share > limit("missed decrease").value:
         return []
     return [
@@ -113,6 +123,13 @@ def few_steps(evidence: Evidence) -> list[Finding]:
             advice=f"train for {LONGER} times as many steps or more",
         )
     ]
+
+
+def _epochs(evidence: Evidence) -> float:
+    """Passes over the rows in the recipe."""
+    problem = evidence.problem
+    size = problem.batch_size or problem.n_rows
+    return (problem.n_steps or 0) * size / max(problem.n_rows, 1)
 
 
 def _missed(now: Trial, other: Trial) -> float:

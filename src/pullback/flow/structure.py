@@ -200,7 +200,7 @@ class Network:
             live = [v for v in equation.inputs if not is_number(v)]
             sources = {id(root.get(v, v)): root.get(v, v) for v in live}
             same = all(v.type.shape == out.type.shape for v in live)
-            if len(sources) == 1 and same and not any(v in self.weights for v in live):
+            if len(sources) == 1 and same and self.weights.keys().isdisjoint(equation.inputs):
                 root[out] = next(iter(sources.values()))
         return root
 

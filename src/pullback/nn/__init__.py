@@ -1,8 +1,9 @@
 """Layers as containers of parameters, convolution, attention, losses and initializers."""
 
-from pullback.nn import init
+from pullback.nn import init, meanfield
 from pullback.nn.convolution import Conv1d, Conv2d, conv, max_pool, mean_pool
 from pullback.nn.functional import (
+    crelu,
     elu,
     gelu,
     leaky_relu,
@@ -37,6 +38,7 @@ __all__ = [
     "batch_statistics",
     "binary_cross_entropy_with_logits",
     "conv",
+    "crelu",
     "elu",
     "gelu",
     "init",
@@ -46,6 +48,7 @@ __all__ = [
     "max_pool",
     "mean_pool",
     "mean_squared_error",
+    "meanfield",
     "mlp",
     "relu",
     "selu",

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from pullback.numpy import logsumexp
+from pullback.numpy.elements import log_softmax, relu, softmax
 from pullback.ops.special import erf, expit, log_expit
 
 __all__ = [
+    "crelu",
     "elu",
     "gelu",
     "leaky_relu",
@@ -32,17 +33,6 @@ SELU_SCALE = 1.0507009873554805
 SELU_ALPHA = 1.6732632423543772
 
 
-def relu(x: Any) -> Any:
-    """``max(x, 0)``. The derivative at 0 is taken as 0: a unit that is exactly off stays off.
-
-    >>> import numpy as np
-    >>> import pullback as pb
-    >>> pb.grad(lambda x: np.sum(pb.nn.relu(x)))(np.array([-1.0, 0.0, 2.0]))
-    array([0., 0., 1.])
-    """
-    return np.where(x <= 0, 0, x)
-
-
 def leaky_relu(x: Any, slope: float = 0.01) -> Any:
     """``x`` where positive, ``slope * x`` elsewhere. The derivative at 0 is ``slope``.
 
@@ -55,6 +45,20 @@ def leaky_relu(x: Any, slope: float = 0.01) -> Any:
     array([-0.02,  3.  ])
     """
     return np.where(x <= 0, slope * x, x)
+
+
+def crelu(x: Any) -> Any:
+    """``relu(x)`` and ``relu(-x)`` side by side: twice as many features.
+
+    Source: Shang et al. (2016), "Understanding and Improving Convolutional Neural Networks via
+    Concatenated Rectified Linear Units", definition 2.1.
+
+    >>> import numpy as np
+    >>> from pullback import nn
+    >>> nn.crelu(np.array([-2.0, 3.0]))
+    array([0., 3., 2., 0.])
+    """
+    return np.concatenate([relu(x), relu(-x)], axis=-1)
 
 
 def elu(x: Any, alpha: float = 1.0) -> Any:
@@ -144,25 +148,3 @@ def tanh(x: Any) -> Any:
     array([0.        , 0.76159416])
     """
     return np.tanh(x)
-
-
-def log_softmax(x: Any, axis: int = -1) -> Any:
-    """``x - log(sum(exp(x)))`` along ``axis`` without overflow.
-
-    >>> import numpy as np
-    >>> from pullback import nn
-    >>> nn.log_softmax(np.array([1000.0, 1000.0]))
-    array([-0.69314718, -0.69314718])
-    """
-    return x - logsumexp(x, axis=axis, keepdims=True)
-
-
-def softmax(x: Any, axis: int = -1) -> Any:
-    """``exp(x) / sum(exp(x))`` along ``axis``: positive, sums to 1.
-
-    >>> import numpy as np
-    >>> from pullback import nn
-    >>> nn.softmax(np.log(np.array([1.0, 2.0, 5.0])))
-    array([0.125, 0.25 , 0.625])
-    """
-    return np.exp(log_softmax(x, axis))

@@ -10,6 +10,10 @@ References:
     K. He et al. (2015), "Delving Deep into Rectifiers", ICCV, doi:10.1109/ICCV.2015.123,
     eq. 10, 14 and 15.
     Y. LeCun et al. (1998), "Efficient BackProp", doi:10.1007/3-540-49430-8_2, section 4.6.
+    A. Saxe, J. McClelland, S. Ganguli (2014), "Exact solutions to the nonlinear dynamics of
+    learning in deep linear neural networks", ICLR (orthogonal).
+    L. Xiao et al. (2018), "Dynamical Isometry and a Mean Field Theory of CNNs", ICML (delta).
+    D. Balduzzi et al. (2017), "The Shattered Gradients Problem", ICML, section 4 (looks-linear).
 """
 
 from __future__ import annotations
@@ -23,7 +27,19 @@ from numpy.typing import DTypeLike
 
 from pullback.errors import ArgumentError
 
-__all__ = ["fan_in_fan_out", "gain", "he", "lecun", "xavier"]
+__all__ = [
+    "delta_orthogonal",
+    "fan_in_fan_out",
+    "gain",
+    "he",
+    "lecun",
+    "looks_linear",
+    "normal_mean",
+    "orthogonal",
+    "truncated_normal",
+    "xavier",
+    "zeros",
+]
 
 Distribution = Literal["normal", "uniform", "truncated normal"]
 Mode = Literal["fan_in", "fan_out", "fan_avg"]
@@ -148,6 +164,138 @@ def lecun(
     return _draw(rng, shape, gain**2, distribution, mode, layout, dtype)
 
 
+def truncated_normal(
+    rng: Any, shape: Sequence[int], *, std: float = 0.02, dtype: DTypeLike = np.float64
+) -> Any:
+    """Normal numbers of standard deviation ``std`` after cutting at two widths of the bell.
+
+    The uncut bell is wider by 1 / 0.8796, so that ``std`` is the deviation of the result.
+
+    >>> import numpy as np
+    >>> from pullback.nn import init
+    >>> weight = init.truncated_normal(np.random.default_rng(0), (500, 400), std=0.5)
+    >>> round(float(weight.std()), 3), round(float(np.abs(weight).max()), 2)
+    (0.5, 1.14)
+    """
+    return std / _std_of_cut_normal() * _cut_normal(rng, tuple(shape), np.dtype(dtype))
+
+
+def zeros(rng: Any, shape: Sequence[int], *, dtype: DTypeLike = np.float64) -> Any:  # noqa: ARG001
+    """Zeros, for the last layer of a branch: the branch then starts as the identity shortcut.
+
+    Goyal et al. (2017), "Accurate, Large Minibatch SGD", section 5.1; Zhang, Dauphin & Ma (2019),
+    "Fixup Initialization". The gradient of these weights is not zero, so they move.
+
+    >>> from pullback.nn import init
+    >>> init.zeros(None, (1, 2))
+    array([[0., 0.]])
+    """
+    return np.zeros(tuple(shape), dtype)
+
+
+def orthogonal(
+    rng: Any,
+    shape: Sequence[int],
+    *,
+    gain: float = 1.0,
+    layout: str = "io",
+    dtype: DTypeLike = np.float64,
+) -> Any:
+    """``gain`` times a random matrix with orthonormal rows or columns, whichever are fewer.
+
+    Uniform over such matrices (Haar). A convolution is one matrix of its inputs times the kernel's
+    axes by its outputs. Source: Saxe et al. (2014). Arguments as :func:`he`.
+
+    >>> import numpy as np
+    >>> from pullback.nn import init
+    >>> weight = init.orthogonal(np.random.default_rng(0), (5, 3))
+    >>> np.allclose(weight.T @ weight, np.eye(3))
+    True
+    """
+    fan_in_fan_out(shape, layout)
+    at = layout.index("o")
+    others = [n for i, n in enumerate(shape) if i != at]
+    matrix = _orthonormal(rng, math.prod(others), shape[at])
+    return gain * np.moveaxis(matrix.reshape(*others, shape[at]), -1, at).astype(dtype)
+
+
+def delta_orthogonal(
+    rng: Any,
+    shape: Sequence[int],
+    *,
+    gain: float = 1.0,
+    layout: str = "oihw",
+    dtype: DTypeLike = np.float64,
+) -> Any:
+    """A convolution that is 0 but for the kernel's centre, which holds an orthogonal matrix.
+
+    Keeps the norm of every pixel's channels, whatever the depth. Source: Xiao et al. (2018),
+    algorithm 1. Needs at least as many outputs as inputs. Arguments as :func:`he`.
+
+    Raises:
+        ArgumentError: if there are fewer outputs than inputs.
+
+    >>> import numpy as np
+    >>> from pullback.nn import init
+    >>> weight = init.delta_orthogonal(np.random.default_rng(0), (4, 2, 3, 3))
+    >>> np.allclose(weight[:, :, 1, 1].T @ weight[:, :, 1, 1], np.eye(2)), np.sum(weight != 0)
+    (True, np.int64(8))
+    """
+    fan_in_fan_out(shape, layout)
+    ways = {letter: n for letter, n in zip(layout, shape, strict=True) if letter in "io"}
+    if ways["o"] < ways["i"]:
+        raise ArgumentError(
+            f"delta_orthogonal: {ways['i']} inputs do not fit into {ways['o']} outputs",
+            fix="use init.orthogonal, or as many outputs as inputs",
+        )
+    weight = np.zeros(tuple(shape), dtype)
+    centre = tuple(
+        slice(None) if letter in "io" else n // 2 for letter, n in zip(layout, shape, strict=True)
+    )
+    matrix = gain * _orthonormal(rng, ways["i"], ways["o"])
+    weight[centre] = matrix if layout.index("i") < layout.index("o") else matrix.T
+    return weight
+
+
+def looks_linear(
+    rng: Any, shape: Sequence[int], *, gain: float = 1.0, dtype: DTypeLike = np.float64
+) -> Any:
+    """``[W, -W]`` with ``W`` orthogonal: after :func:`pullback.nn.crelu` a linear map at the start.
+
+    ``crelu(z) @ [W; -W] = z @ W``, so that gradients do not shatter however deep the network is.
+    Source: Balduzzi et al. (2017), section 4.
+
+    Args:
+        shape: ``(2 n, outputs)``: the concatenated halves come in.
+
+    Raises:
+        ArgumentError: if the number of inputs is odd.
+
+    >>> import numpy as np
+    >>> from pullback import nn
+    >>> weight, z = nn.init.looks_linear(np.random.default_rng(0), (8, 4)), np.arange(4.0)
+    >>> np.allclose(nn.crelu(z) @ weight, z @ weight[:4])
+    True
+    """
+    if len(shape) != 2 or shape[0] % 2:
+        raise ArgumentError(
+            f"looks_linear: a weight of shape {tuple(shape)}",
+            fix="use it after nn.crelu, which doubles the features: (2 * n, outputs)",
+        )
+    half = gain * _orthonormal(rng, shape[0] // 2, shape[1])
+    return np.concatenate([half, -half]).astype(dtype)
+
+
+def _orthonormal(rng: Any, n_rows: int, n_columns: int) -> Any:
+    """Haar-distributed ``(n_rows, n_columns)``: QR of normal numbers, signs of R's diagonal taken
+    out (Mezzadri 2007, "How to generate random matrices from the classical compact groups").
+    """
+    tall = rng.standard_normal((max(n_rows, n_columns), min(n_rows, n_columns)))
+    q, r = np.linalg.qr(tall)
+    q = q * np.sign(np.diag(r))
+    return q if n_rows >= n_columns else q.T
+
+
 def gain(activation: Callable[[Any], Any]) -> float:
     """``E[activation(z)**2] ** -0.5`` with ``z`` standard normal.
 
@@ -160,12 +308,16 @@ def gain(activation: Callable[[Any], Any]) -> float:
     >>> round(nn.init.gain(nn.relu), 5), round(nn.init.gain(np.tanh), 5)
     (1.41421, 1.59254)
     """
+    return float(normal_mean(lambda z: activation(z) ** 2) ** -0.5)
+
+
+def normal_mean(function: Callable[[Any], Any], std: float = 1.0) -> float:
+    """``E[function(std * z)]`` with ``z`` standard normal, by Gauss-Legendre on both sides of 0."""
     nodes, weights = np.polynomial.legendre.leggauss(QUADRATURE_NODES)
     half = QUADRATURE_RANGE / 2
     z = half * np.concatenate([nodes - 1, nodes + 1])
     density = np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
-    moment = half * np.sum(np.tile(weights, 2) * density * activation(z) ** 2)
-    return float(moment**-0.5)
+    return float(half * np.sum(np.tile(weights, 2) * density * function(std * z)))
 
 
 def _draw(

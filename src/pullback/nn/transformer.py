@@ -203,8 +203,8 @@ def _in_blocks(query: Any, key: Any, value: Any, bias: Any, mask: Any, *, form: 
     """Attention of matrices, block by block.
 
     Values come from one pass that scales what it has summed when it meets a higher score. What
-    derivatives are taken of are plain sums of weights that add up to 1, which are known then; or to
-    0 where a query may use no key, whose values and derivatives are 0 either way.
+    derivatives are taken of are plain sums, which are known then, of weights relative to the
+    highest score; they add up to 0 where a query may use no key: its values and derivatives are 0.
     """
     n_queries, n_keys = len(query), len(key)
     n, m = (-(-size // BLOCK) for size in (n_queries, n_keys))
@@ -223,11 +223,9 @@ def _in_blocks(query: Any, key: Any, value: Any, bias: Any, mask: Any, *, form: 
         np.reshape(np.arange(m * columns, dtype=np.int32), (m, columns)),
         [x if x is None else _cut(_cut(x, n, rows), m, columns, 2) for x in (bias, mask)],
     )
-    means, scores = _steady_means(*stop_gradient((blocks, form)))
-    plain_sums = partial(_sums_of_groups, form=form)
-    ones = np.broadcast_to(scores.dtype.type(1), scores.shape)
-    total_value, total = known([means, ones], plain_sums, blocks, scores)
-    return np.reshape(total_value / total, (n * rows, -1))[:n_queries]
+    peaks, *sums = _steady_sums(*stop_gradient((blocks, form)))
+    total_value, total = known(sums, partial(_sums_of_groups, form=form), blocks, peaks)
+    return np.reshape(_means(total_value, total), (n * rows, -1))[:n_queries]
 
 
 def _cut(x: Any, n: int, length: int, axis: int = 0) -> Any:
@@ -242,8 +240,8 @@ def _cut(x: Any, n: int, length: int, axis: int = 0) -> Any:
     return np.moveaxis(x, axis, 0)
 
 
-def _steady_means(blocks: Blocks, form: Form) -> Any:
-    """Means of values for each query, and the scores that have a weight of 1: ``logsumexp``."""
+def _steady_sums(blocks: Blocks, form: Form) -> Any:
+    """For each query its highest score, and the sums of weighted values and of weights."""
     rows, width = np.shape(blocks.queries)[1], np.shape(blocks.values)[-1]
     floats = blocks.queries, blocks.keys, blocks.values, blocks.extras[0]
     dtype = np.result_type(*(x.dtype for x in floats if x is not None), form.scale)
@@ -269,8 +267,7 @@ def _steady_means(blocks: Blocks, form: Form) -> Any:
         return (), scan(column, start, (*blocks[2:5], extras))[0]
 
     extras = [x if x is None else np.swapaxes(x, 0, 1) for x in blocks.extras]
-    peaks, total_value, total = scan(row, (), (*blocks[:2], extras))[1]
-    return _means(total_value, total), peaks + np.log(np.where(total == 0, 1, total))
+    return scan(row, (), (*blocks[:2], extras))[1]
 
 
 def _sums_of_groups(blocks: Blocks, peaks: Any, form: Form) -> Any:

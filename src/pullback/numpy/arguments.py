@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from pullback.core.array import EVALUATE, Array, write
+from pullback.core.alias import write
+from pullback.core.array import Array
 from pullback.core.source import here
+from pullback.core.trace import EVALUATE
 from pullback.core.types import type_of
 from pullback.errors import TracedValueError, UnsupportedError
 
@@ -20,6 +22,7 @@ __all__ = [
     "line",
     "normalize_axes",
     "normalize_axis",
+    "stand_in",
     "unsupported",
 ]
 
@@ -107,6 +110,13 @@ def concrete(value: Any, purpose: str) -> Any:
         return value.trace.concrete(value.frozen(), purpose)
     if isinstance(value, (list, tuple)):
         return type(value)([concrete(part, purpose) for part in value])
+    return value
+
+
+def stand_in(value: Any) -> Any:
+    """What NumPy is asked with about dtypes: ones of the same shape and dtype, or a number."""
+    if type(value) is Array:
+        return np.ones(value.shape, value.dtype)
     return value
 
 

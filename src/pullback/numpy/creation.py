@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from pullback.core.array import EVALUATE, Array, _parts, current_trace
+from pullback.core.array import Array, parts
+from pullback.core.trace import EVALUATE, current_trace
 from pullback.numpy.registry import implements
 
 __all__ = [
@@ -154,7 +155,7 @@ def full_like(
 
 
 def _holds_traced(value: Any) -> bool:
-    return any(type(part) is Array for part in _parts(value))
+    return any(type(part) is Array for part in parts(value))
 
 
 @implements(np.array)

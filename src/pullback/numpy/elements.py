@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,9 @@ import numpy as np
 from pullback.core.array import Array, operand, ufuncs
 from pullback.core.types import is_differentiable
 from pullback.numpy.arguments import finish, given, into, unsupported
-from pullback.numpy.reductions import logsumexp
 from pullback.numpy.registry import implements
 from pullback.ops import arithmetic, parts, special, transcendental
+from pullback.ops.identity import stop_gradient
 
 __all__ = ["erf", "erfc", "expit", "log_expit", "log_softmax", "relu", "softmax"]
 
@@ -114,8 +115,15 @@ def modf(x: Any) -> tuple[Any, Any]:
 
 @implements(np.ldexp)
 def ldexp(x1: Any, x2: Any) -> Any:
-    x1 = as_float(x1)
-    return x1 * np.exp2(operand(x2).astype(x1.dtype) if hasattr(x2, "dtype") else float(x2))
+    """``x1 * 2**x2``, in thirds: a power that overflows alone may bring ``x1`` into range."""
+    x1, x2 = as_float(x1), x2 if hasattr(x2, "dtype") else np.asarray(x2)
+    if x2.dtype.kind not in "biu":
+        raise TypeError(f"ldexp: the exponent must be an integer, not {x2.dtype}")
+    limit = 3 * np.finfo(x1.dtype).maxexp - 3
+    whole = np.clip(x2, -limit, limit)
+    for part in (whole // 3, (whole + 1) // 3, (whole + 2) // 3):
+        x1 = x1 * np.exp2(part.astype(x1.dtype))
+    return x1
 
 
 @implements(np.fmax)
@@ -199,43 +207,63 @@ def sinc(x: Any) -> Any:
 
 
 def relu(x: Any) -> Any:
-    """``max(x, 0)``, shape and dtype of ``x``; the derivative at 0 is chosen to be 0.
+    """``max(x, 0)``, shape and dtype of ``x``; NaN stays NaN.
 
-    >>> import pullback.numpy as np
-    >>> np.relu(np.array([-1.0, 2.0]))
-    array([0., 2.])
+    The derivative at 0 is taken as 0: a unit that is exactly off stays off.
+
+    >>> import numpy as np
+    >>> import pullback as pb
+    >>> pb.grad(lambda x: np.sum(pb.nn.relu(x)))(np.array([-1.0, 0.0, 2.0]))
+    array([0., 0., 1.])
     """
     x = operand(x)
-    return np.where(np.greater(x, 0), x, 0)
+    return np.where(x <= 0, 0, x)
 
 
 def softmax(x: Any, axis: int = -1) -> Any:
-    """``exp(x) / sum(exp(x))`` along ``axis``, without overflow; shape of ``x``.
+    """``exp(x) / sum(exp(x))`` along ``axis``, shape of ``x``: sums to 1, whatever is added to x.
 
-    >>> import pullback.numpy as np
-    >>> np.softmax(np.array([1000.0, 1000.0]))
-    array([0.5, 0.5])
+    >>> import numpy as np
+    >>> from pullback import nn
+    >>> nn.softmax(np.log(np.array([1.0, 2.0, 5.0])) + 1000)
+    array([0.125, 0.25 , 0.625])
     """
-    return np.exp(log_softmax(x, axis))
+    powers = np.exp(_below_peak(operand(x), axis))
+    return powers / np.sum(powers, axis=axis, keepdims=True)
+
+
+def _below_peak(x: Any, axis: int) -> Any:
+    """``x`` minus its largest element along ``axis``, exact where the elements are close.
+
+    What is subtracted cancels in what is made of it, and so in the derivative.
+    """
+    peak = stop_gradient(np.max(x, axis=axis, keepdims=True))
+    return x - np.where(np.isfinite(peak), peak, 0)
 
 
 def log_softmax(x: Any, axis: int = -1) -> Any:
-    """``x - log(sum(exp(x)))`` along ``axis``, without overflow; shape of ``x``.
+    """``x - log(sum(exp(x)))`` along ``axis``, shape of ``x``; the same whatever is added to x.
 
-    >>> import pullback.numpy as np
-    >>> np.log_softmax(np.array([0.0, 0.0])).round(4)
-    array([-0.6931, -0.6931])
+    >>> import numpy as np
+    >>> from pullback import nn
+    >>> nn.log_softmax(np.array([1000.0, 1000.0]))
+    array([-0.69314718, -0.69314718])
     """
-    x = operand(x)
-    return x - logsumexp(x, axis=axis, keepdims=True)
+    x = _below_peak(operand(x), axis)
+    return x - np.log(np.sum(np.exp(x), axis=axis, keepdims=True))
 
 
 # SciPy's ufuncs, known by name: SciPy need not be imported.
-ufuncs["logit"] = lambda x: np.log(x) - np.log1p(-x)
-ufuncs["ndtr"] = lambda x: 0.5 * erfc(-x / np.sqrt(2.0))
-ufuncs["xlogy"] = lambda x, y: np.where(
-    np.equal(x, 0), 0, x * np.log(np.where(np.equal(x, 0), 1, y))
-)
+ufuncs["logit"] = lambda x: _logit(as_float(x))
+ufuncs["ndtr"] = lambda x: 0.5 * erfc(-x / math.sqrt(2.0))
+
+
+def _logit(x: Any) -> Any:
+    """``log(x / (1 - x))``; near 1/2 from the distance to it, which loses no digits."""
+    is_near = np.abs(x - 0.5) < 0.2
+    middle = 2 * np.arctanh(2 * np.where(is_near, x, 0.5) - 1)
+    outer = np.where(is_near, 0.25, x)
+    return np.where(is_near, middle, np.log(outer) - np.log1p(-outer))
 
 
 # -- tests ----------------------------------------------------------------------------------------

@@ -10,15 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from pullback.core.array import (
-    EVALUATE,
-    Array,
-    operand,
-    require_same_kind,
-    view,
-    write,
-)
+from pullback.core.alias import require_same_kind, view, write
+from pullback.core.array import Array, operand
 from pullback.core.source import here
+from pullback.core.trace import EVALUATE
 from pullback.errors import StagingError
 from pullback.numpy.registry import implements
 from pullback.ops.index import gather, index, scatter, static_key, update
@@ -26,8 +21,8 @@ from pullback.ops.index import gather, index, scatter, static_key, update
 __all__: list[str] = []
 
 
-def _normalize(key: Any, shape: tuple[int, ...]) -> tuple[list[Any], bool]:
-    """The key as a full list without Ellipsis, and whether it has integer or boolean arrays.
+def _normalize(key: Any, shape: tuple[int, ...]) -> tuple[list[Any], bool, int]:
+    """The key as a full list without Ellipsis, whether it has arrays, and where the Ellipsis was.
 
     A truth value stands for a new axis that an index of length one or none picks from: ``(i,)``.
     """
@@ -56,7 +51,8 @@ def _normalize(key: Any, shape: tuple[int, ...]) -> tuple[list[Any], bool]:
     at = holes[0] if holes else len(expanded)
     expanded[at : at + bool(holes)] = [slice(None)] * (len(shape) - used)
     _check_masks(expanded, shape)
-    return [item.positions if isinstance(item, _Mask) else item for item in expanded], advanced
+    items = [item.positions if isinstance(item, _Mask) else item for item in expanded]
+    return items, advanced, at
 
 
 def _index_array(item: Any) -> Any:
@@ -108,11 +104,13 @@ def _check_masks(items: list[Any], shape: tuple[int, ...]) -> None:
 class _Advanced:
     """Plan of an advanced index: basic key, permutation to the front, index arrays, position."""
 
-    def __init__(self, items: list[Any]) -> None:
+    def __init__(self, items: list[Any], ellipsis: int) -> None:
         arrays = [
             i for i, item in enumerate(items) if isinstance(item, (np.ndarray, Array, int, tuple))
         ]
-        together = arrays[-1] - arrays[0] == len(arrays) - 1
+        # An Ellipsis between them parts them, even one that stands for no axis at all.
+        parted = arrays[0] < ellipsis <= arrays[-1]
+        together = arrays[-1] - arrays[0] == len(arrays) - 1 and not parted
         self.indices = [_as_index(items[i]) for i in arrays]
         self.basic = tuple(
             None if isinstance(item, tuple) else slice(None) if i in arrays else item
@@ -185,10 +183,10 @@ def getitem(x: Any, key: Any) -> Any:
             else:
                 result.alias.key = static
         return result
-    items, advanced = _normalize(key, x.shape)
+    items, advanced, ellipsis = _normalize(key, x.shape)
     if not advanced:
         return index(x, key=static_key(items))
-    plan = _Advanced(items)
+    plan = _Advanced(items, ellipsis)
     result = gather(plan.prepare(x), *plan.indices)
     source, target = plan.picked_axes()
     return result if source == target else np.moveaxis(result, source, target)
@@ -223,8 +221,8 @@ def setitem(x: Array, key: Any, value: Any) -> None:
         shape = np.broadcast_to(np.False_, x.shape)[key if isinstance(key, tuple) else (key,)].shape
         write(x, _updated(x, value, shape, lambda base, new: update(base, new, key=static)))
         return
-    items, _ = _normalize(key, x.shape)
-    plan = _Advanced(items)
+    items, _, ellipsis = _normalize(key, x.shape)
+    plan = _Advanced(items, ellipsis)
     part = plan.prepare(x)
     picked = np.broadcast_shapes(*[np.shape(i) for i in plan.indices])
     rest = part.shape[len(plan.indices) :]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import numpy as np
 
 from pullback.core.array import operand
-from pullback.numpy.arguments import concrete, finish, normalize_axis, unsupported
+from pullback.numpy.arguments import concrete, finish, normalize_axis, stand_in, unsupported
 from pullback.numpy.registry import implements
 from pullback.ops import shape as shape_ops
 from pullback.ops.index import place, static_key
@@ -163,13 +164,23 @@ def linspace(
     *,
     device: Any = None,
 ) -> Any:
+    n = operator.index(num)
+    if n < 0:
+        raise ValueError(f"Number of samples, {num}, must be non-negative.")
+    found = np.linspace(stand_in(start), stand_in(stop), 0).dtype
     start, stop = operand(start) * 1.0, operand(stop) * 1.0
-    n = int(num)
-    share = np.arange(n) / max(n - 1 if endpoint else n, 1)
+    n_steps = n - 1 if endpoint else n
     gap = np.subtract(stop, start)
-    result = start + gap * np.reshape(share, (n, *(1,) * gap.ndim))
+    step = gap / n_steps if n_steps > 0 else np.full_like(gap, np.nan)
+    grid = np.reshape(np.arange(n, dtype=found), (n, *(1,) * gap.ndim))
+    result = start + grid * (step if n_steps > 0 else gap)
+    if endpoint and n > 1:  # what rounding has left of it is not the end
+        result = np.where(grid == n - 1, stop, result)
+    result = finish(result, found, None)
+    if dtype is not None and np.issubdtype(dtype, np.integer):
+        result = np.floor(result)
     result = finish(np.moveaxis(result, 0, axis) if axis else result, dtype, None)
-    return (result, gap / max(n - 1 if endpoint else n, 1)) if retstep else result
+    return (result, step) if retstep else result
 
 
 @implements(np.logspace)
@@ -182,6 +193,9 @@ def logspace(
     dtype: Any = None,
     axis: int = 0,
 ) -> Any:
+    if np.ndim(base):
+        parts = np.broadcast_arrays(start, stop, base)
+        start, stop, base = parts[0], parts[1], np.expand_dims(parts[2], axis)
     exponents = linspace(start, stop, num, endpoint, axis=axis)
     return finish(np.power(base, exponents), dtype, None)
 
@@ -207,9 +221,14 @@ def geomspace(
 
 @implements(np.ediff1d)
 def ediff1d(ary: Any, to_end: Any = None, to_begin: Any = None) -> Any:
-    ends = [np.ravel(operand(e)) for e in (to_begin, to_end) if e is not None]
-    middle = np.diff(np.ravel(ary))
-    return concatenate([*ends[: to_begin is not None], middle, *ends[to_begin is not None :]])
+    ary = np.ravel(operand(ary))
+    ends = []
+    for name, end in (("to_begin", to_begin), ("to_end", to_end)):
+        end = np.ravel(operand([] if end is None else end))
+        if end.size and not np.can_cast(end.dtype, ary.dtype, "same_kind"):
+            raise TypeError(f"dtype of `{name}` must be compatible with input `ary`")
+        ends.append(end.astype(ary.dtype))
+    return concatenate([ends[0], np.diff(ary), ends[1]])
 
 
 # -- padding --------------------------------------------------------------------------------------

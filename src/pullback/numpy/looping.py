@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from pullback.core.array import EVALUATE, Array, current_trace, operand
+from pullback.core.array import Array, operand
+from pullback.core.trace import EVALUATE, current_trace
 from pullback.numpy.arguments import normalize_axis, unsupported
 from pullback.numpy.creation import asarray
 from pullback.numpy.registry import implements

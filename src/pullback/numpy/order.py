@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from pullback.core.array import operand, write
+from pullback.core.alias import write
+from pullback.core.array import Array, operand
 from pullback.core.types import is_differentiable
 from pullback.numpy.arguments import (
     concrete,
@@ -16,9 +17,9 @@ from pullback.numpy.arguments import (
     line,
     normalize_axes,
     normalize_axis,
+    stand_in,
     unsupported,
 )
-from pullback.numpy.elements import as_float
 from pullback.numpy.indexing import getitem
 from pullback.numpy.joins import along
 from pullback.numpy.registry import implements
@@ -170,7 +171,8 @@ def sort(
     a = operand(a)
     if axis is None:
         a, axis = np.ravel(a), 0
-    return take_along_axis(a, _argsort(a, axis), axis)
+    axis = normalize_axis(axis, a.ndim)
+    return index.tied(take_along_axis(a, _argsort(a, axis), axis), axis=axis)
 
 
 @implements(np.partition)
@@ -239,7 +241,39 @@ _unique_family("unique_inverse", return_inverse=True)
 
 @implements(np.unique_values)
 def unique_values(x: Any) -> Any:
-    return unique(x, equal_nan=False)
+    x = np.ravel(operand(x))
+    plain = concrete(x, "np.unique_values")
+    values, first = np.unique(plain, return_index=True, equal_nan=False)
+    # NumPy may give them in another order than sorted.
+    found = np.unique_values(plain)
+    return x[first[np.clip(np.searchsorted(values, found), 0, max(len(first) - 1, 0))]]
+
+
+@implements(np.histogram_bin_edges)
+def histogram_bin_edges(a: Any, bins: Any = 10, range: Any = None, weights: Any = None) -> Any:
+    """Edges follow the smallest and the largest element, or the bounds of ``range``."""
+    a, bins = operand(a), bins if isinstance(bins, str) else operand(bins)
+    if np.ndim(bins):
+        np.histogram_bin_edges([], concrete(bins, "the order of the bins"))
+        return np.copy(bins)
+    purpose = "the number of bins"
+    n = concrete(bins, purpose)
+    if isinstance(n, str):
+        n = len(np.histogram_bin_edges(concrete(a, purpose), n, concrete(range, purpose))) - 1
+    np.histogram_bin_edges([], n)  # refuses what NumPy refuses
+    if range is not None:
+        low, high = range
+        np.histogram_bin_edges([], n, concrete(range, "the range of the bins"))
+    elif not a.size:
+        low, high = 0.0, 1.0
+    else:
+        low, high = np.min(a), np.max(a)
+    is_one = np.equal(low, high)
+    dtype = np.histogram_bin_edges(
+        np.zeros(0, a.dtype), 1, (stand_in(low), stand_in(high) + 1)
+    ).dtype
+    low, high = np.where(is_one, low - 0.5, low), np.where(is_one, high + 0.5, high)
+    return np.linspace(low, high, n + 1, dtype=dtype)
 
 
 # -- quantiles ------------------------------------------------------------------------------------
@@ -282,6 +316,7 @@ def _in_order(
 def _quantile(ordered: Any, n: Any, q: Any, method: str) -> Any:
     """Quantile along the first axis; shape of ``q`` in front, as in NumPy."""
     q = np.reshape(q, (*np.shape(q), *(1,) * (ordered.ndim - 1)))
+    n = n if isinstance(n, int) else n.astype(q.dtype)
     last = np.maximum(n - 1, 0)
     if method in ROUNDED:
         return _rows(ordered, np.clip(ROUNDED[method](q * (n - 1)), 0, last).astype(int))
@@ -296,7 +331,7 @@ def _quantile(ordered: Any, n: Any, q: Any, method: str) -> Any:
         raise unsupported(f"quantile with method={method!r}", "use method='linear'")
     low = np.floor(place)
     below, above = (_rows(ordered, np.clip(i, 0, last).astype(int)) for i in (low, low + 1))
-    share, gap = (place - low).astype(ordered.dtype), above - below
+    share, gap = place - low, above - below
     # From the nearer one, as NumPy does: it decides which infinities give NaN.
     return np.where(share < 0.5, below + gap * share, above - gap * (1 - share))
 
@@ -330,7 +365,14 @@ def _quantile_function(scale: float, skip_nan: bool) -> Any:
     ) -> Any:
         if weights is not None:
             raise unsupported("quantile with weights", "sort, and interpolate the running sum")
+        a = operand(a)
+        if isinstance(q, (int, float)) and a.dtype.kind == "f":  # a number does not widen
+            q = np.asarray(q, a.dtype)
         q = np.divide(operand(q), scale)
+        plain = np.asarray(0 if type(q) is Array else q)
+        if not np.all((plain >= 0) & (plain <= 1)):
+            what = "Quantiles must be in the range [0, 1]"
+            raise ValueError(what if scale == 1 else "Percentiles must be in the range [0, 100]")
         result = _in_order(
             a, axis, keepdims, skip_nan, lambda ordered, n: _quantile(ordered, n, q, method)
         )
@@ -385,6 +427,13 @@ def interp(
 ) -> Any:
     """Piecewise linear interpolation; differentiable in ``x``, ``xp`` and ``fp``."""
     x, xp, fp = (operand(v) for v in (x, xp, fp))
+    x, xp, fp = (v if not hasattr(v, "dtype") else v.astype(np.float64) for v in (x, xp, fp))
+    if np.ndim(xp) != 1 or np.ndim(fp) != 1:
+        raise ValueError("Data points must be 1-D sequences")
+    if xp.size != fp.size:
+        raise ValueError("fp and xp are not of the same length.")
+    if not xp.size:
+        raise ValueError("array of sample points is empty")
     if period is not None:
         x, xp = np.remainder(x, period), np.remainder(xp, period)
         turn = np.argsort(xp)
@@ -406,8 +455,11 @@ def bincount(x: Any, /, weights: Any = None, minlength: int = 0) -> Any:
     x = np.asarray(concrete(x, "np.bincount"))
     if weights is None:
         return np.bincount(x, None, minlength)
-    n = max(minlength, int(x.max(initial=-1)) + 1)
-    return index.scatter_add(as_float(weights), x, shape=(n,))
+    n = np.bincount(x, None, minlength).size  # refuses what NumPy refuses
+    weights = operand(weights).astype(np.float64)
+    if np.shape(weights) != x.shape:
+        raise ValueError("The weights and list don't have the same length.")
+    return index.scatter_add(weights, x, shape=(n,))
 
 
 # -- answers that are integers, truth values or text: they have no derivative ---------------------

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from pullback.core.array import operand, view
+from pullback.core.alias import view
+from pullback.core.array import operand
 from pullback.numpy.arguments import concrete
 from pullback.numpy.registry import implements
 from pullback.ops import parts

@@ -14,7 +14,7 @@ from pullback.numpy.arguments import finish, normalize_axis, unsupported
 from pullback.numpy.reductions import abs_squared
 from pullback.numpy.registry import implements
 from pullback.numpy.twins import twin
-from pullback.ops import contract
+from pullback.ops import contract, transcendental
 from pullback.ops.families import conjugate
 
 __all__: list[str] = []
@@ -155,9 +155,18 @@ def correlate(a: Any, v: Any, mode: str = "valid") -> Any:
     before, after = {"valid": (0, 0), "same": (n // 2, n - 1 - n // 2), "full": (n - 1, n - 1)}[
         mode
     ]
-    padded = np.pad(a, (before, after))
-    windows = np.arange(padded.size - n + 1)[:, None] + np.arange(n)
-    return matmul(padded[windows], v)
+    places = np.arange(-before, a.size + after - n + 1)[:, None] + np.arange(n)
+    first, inside, last = np.split(places, [before, len(places) - after])
+    whole = matmul(a[inside], v)
+    ends = [_overhanging(a, v, part) if len(part) else whole[:0] for part in (first, last)]
+    return np.concatenate([ends[0], whole, ends[1]]) if before + after else whole
+
+
+def _overhanging(a: Any, v: Any, places: Any) -> Any:
+    """Windows of ``a`` that reach beyond its ends: only what lies inside is multiplied."""
+    inside = (places >= 0) & (places < a.size)
+    windows = np.where(inside, a[np.clip(places, 0, a.size - 1)], 0)
+    return vecdot(windows.astype(a.dtype), np.where(inside, v, 0).astype(v.dtype))
 
 
 # -- einsum ---------------------------------------------------------------------------------------
@@ -219,6 +228,8 @@ def _parse(text: str, ndims: Sequence[int]) -> tuple[list[list[str]], list[str]]
     if arrow:
         at = right.find("...")
         named = right.replace("...", "")
+        if widest and at < 0:
+            raise ValueError("einsum: the output needs '...' for the axes that the operands have")
         return inputs, ([*named[:at], *dots, *named[at:]] if at >= 0 else [*named])
     flat = [c for labels in inputs for c in labels if c not in dots]
     return inputs, [*dots, *sorted(c for c in set(flat) if flat.count(c) == 1)]
@@ -285,20 +296,14 @@ def _pair(left: Term, right: Term, needed: set[str]) -> Term:
 
 
 # -- norms ----------------------------------------------------------------------------------------
-def _root_of_squares(x: Any, axis: Any, keepdims: Any) -> Any:
-    """Euclidean norm; its derivative at zero is chosen to be 0 (the subgradient of least norm)."""
-    squares = np.sum(abs_squared(x), axis=axis, keepdims=keepdims)
-    is_zero = np.equal(squares, 0)
-    return np.where(is_zero, 0, np.sqrt(np.where(is_zero, 1, squares)))
-
-
+# The derivative of a norm at zero is chosen to be 0: the subgradient of least norm.
 @implements(np.linalg.vector_norm)
 def vector_norm(x: Any, /, *, axis: Any = None, keepdims: Any = False, ord: Any = 2) -> Any:
     x = operand(x)
     x = x if is_differentiable(x.dtype) else x.astype(np.float64)
     size = np.abs(x)
     if ord is None or ord == 2:
-        return _root_of_squares(x, axis, keepdims)
+        return transcendental.root(np.sum(abs_squared(x), axis=axis, keepdims=keepdims))
     if ord == np.inf:
         return np.max(size, axis=axis, keepdims=keepdims)
     if ord == -np.inf:
@@ -307,4 +312,38 @@ def vector_norm(x: Any, /, *, axis: Any = None, keepdims: Any = False, ord: Any 
         return np.sum(np.not_equal(x, 0).astype(size.dtype), axis=axis, keepdims=keepdims)
     if ord == 1:
         return np.sum(size, axis=axis, keepdims=keepdims)
+<<<<<<< HEAD
     return np.sum(size**ord, axis=axis, keepdims=keepdims) ** (1 / ord)
+=======
+    powers = x**ord if ord in (4, 6, 8) and x.dtype.kind == "f" else size**ord
+    sums = np.sum(powers, axis=axis, keepdims=keepdims)
+    return transcendental.root_of_power(sums, 1 / ord) if ord > 0 else sums ** (1 / ord)
+
+
+@implements(np.linalg.matrix_norm)
+def matrix_norm(x: Any, /, *, keepdims: Any = False, ord: Any = "fro") -> Any:
+    return norm(x, ord, (-2, -1), keepdims)
+
+
+@implements(np.linalg.norm)
+def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: Any = False) -> Any:
+    x = operand(x)
+    if axis is None and ord is None:
+        result = vector_norm(np.ravel(x))
+        return np.reshape(result, (1,) * x.ndim) if keepdims else result
+    axes = tuple(range(x.ndim)) if axis is None else axis
+    axes = axes if isinstance(axes, tuple) else (axes,)
+    if not 1 <= len(axes) <= 2:
+        raise ValueError("Improper number of dimensions to norm.")
+    if len(axes) == 1 and isinstance(ord, str):
+        raise ValueError(f"Invalid norm order {ord!r} for vectors")
+    if len(axes) == 1 or ord is None or ord in ("fro", "f"):
+        return vector_norm(x, axis=axes, keepdims=keepdims, ord=2 if len(axes) == 2 else ord)
+    if ord not in (1, -1, np.inf, -np.inf):
+        raise unsupported(f"norm with ord={ord!r} of a matrix", "use ord='fro', 1 or np.inf")
+    row, column = (normalize_axis(i, x.ndim) for i in axes)
+    summed, left = (row, column) if abs(ord) == 1 else (column, row)
+    sums = np.sum(np.abs(x), axis=summed, keepdims=True)
+    result = (np.max if ord > 0 else np.min)(sums, axis=left, keepdims=True)
+    return result if keepdims else np.squeeze(result, axis=(row, column))
+>>>>>>> main

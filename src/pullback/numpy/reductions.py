@@ -21,6 +21,7 @@ from pullback.numpy.arguments import (
 )
 from pullback.numpy.registry import implements
 from pullback.ops import cumulative, reduce
+from pullback.ops.transcendental import root
 
 __all__ = ["abs_squared", "logsumexp", "running"]
 
@@ -100,6 +101,11 @@ def count(a: Any, axis: Any, where: Any) -> Any:
     return math.prod([shape[i] for i in normalize_axes(axis, len(shape))])
 
 
+def _like(n: Any, sums: Any) -> Any:
+    """Counts of :func:`count` with the shape and dtype of the sums that they divide."""
+    return n if type(n) is int else np.reshape(n, sums.shape).astype(sums.dtype)
+
+
 @implements(np.mean, method="mean")
 def mean(
     a: Any,
@@ -118,7 +124,7 @@ def mean(
     else:
         n = count(a, axis, where)
         result = sum(a, axis, dtype, None, keepdims, where=where)
-        result = result / (n if type(n) is int else np.reshape(n, result.shape))
+        result = result / _like(n, result)
     return result if out is None else into(out, result)
 
 
@@ -143,9 +149,8 @@ def var(
         return finish(reduced(reduce.var, a, axes, keepdims, ddof=ddof), dtype, out)
     center = mean if given(mean) else np.mean(a, axis=axis, keepdims=True, where=where)
     squares = sum(abs_squared(a - center), axis, dtype, None, keepdims, where=where)
-    n = count(a, axis, where)
-    n = n if type(n) is int else np.reshape(n, squares.shape)
-    return finish(squares / (n - ddof), None, out)
+    n = _like(count(a, axis, where), squares)
+    return finish(squares / np.maximum(n - ddof, 0), None, out)
 
 
 def abs_squared(x: Any) -> Any:
@@ -157,7 +162,12 @@ def abs_squared(x: Any) -> Any:
 
 @implements(np.std, method="std")
 def std(a: Any, axis: Any = None, dtype: Any = None, out: Any = None, *args: Any, **kw: Any) -> Any:
-    return finish(np.sqrt(var(a, axis, dtype, None, *args, **kw)), None, out)
+    """The root of the variance; where that is 0, the derivative is chosen to be 0."""
+    variance = var(a, axis, dtype, None, *args, **kw)
+    n = count(operand(a), axis, kw.get("where"))
+    # One element deviates by nothing from its mean, wherever it is: no choice to be made.
+    always_zero = type(n) is int and n == 1 and not args and not kw.get("ddof")
+    return finish(variance if always_zero else root(variance), None, out)
 
 
 def logsumexp(a: Any, axis: Any = None, keepdims: bool = False) -> Any:

@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from pullback.core.array import EVALUATE, Array, operand, view
+from pullback.core.alias import view
+from pullback.core.array import Array, operand
+from pullback.core.trace import EVALUATE
 from pullback.core.types import is_differentiable, type_of
 from pullback.numpy.arguments import folded_axes, normalize_axis, unsupported
 from pullback.numpy.registry import implements

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from pullback.core.array import Array, operand, view
+from pullback.core.alias import view
+from pullback.core.array import Array, operand
 from pullback.numpy.arguments import normalize_axis, unsupported
 from pullback.numpy.registry import implements
 from pullback.numpy.twins import replaces

@@ -9,6 +9,7 @@ import numpy as np
 from pullback.core.primitive import NO_DERIVATIVE, ZERO
 from pullback.errors import CompileError
 from pullback.ops.families import conjugate, elementwise
+from pullback.ops.special import xlogy
 
 __all__: list[str] = []
 
@@ -166,27 +167,10 @@ power = elementwise(
     flops=20,
     partials=(
         lambda x1, x2: x2 * x1 ** np.where(x2 == 0, 1, x2 - 1),
-        lambda x1, y: y * _logarithm(x1, y.dtype),
+        lambda x1, y: xlogy(y, x1) if y.dtype.kind != "c" else y * _logarithm(x1, y.dtype),
     ),
     kinds="fc",
     scalar=_power,
-    kinks="x1 = 0: the derivative for x2 is 0",
-)
-
-absolute = elementwise(
-    "absolute",
-    np.absolute,
-    doc="y = |x|",
-    kinds="fciu",
-    is_real=True,
-    partials=(lambda x: conjugate(np.sign(x)),),
-    scalar=lambda b, x: (
-        b.call("fabs", x)
-        if b.is_float(x)
-        else b.select(b.compare("<", x, b.const(0, x)), b.neg(x), x)
-    ),
-    kinks="0: derivative 0 (the mean of those in all directions)",
-    kink_samples=((0.0,),),
 )
 
 
@@ -195,6 +179,42 @@ def _sign(b: Any, x: Any) -> Any:
     down = b.select(b.compare("<", x, zero), b.sub(zero, one), zero)
     nan = b.select(b.compare("==", x, x), down, x)
     return b.select(b.compare(">", x, zero), one, nan)
+
+
+# The derivative of |x| at 0 is chosen to be 0. Where ct varies with x, as in |x|^2, the choice says
+# nothing of the second derivative, which is NaN; a ct that does not vary has no part in it.
+slope = elementwise(
+    "slope",
+    lambda ct, x: ct * np.sign(x),
+    doc="y = x1 times the derivative of |x2|",
+    partials=(lambda x2: np.where(x2 == 0, np.nan, np.sign(x2)), ZERO),
+    scalar=lambda b, ct, x: b.mul(ct, _sign(b, x)),
+    kinks="x2 = 0: derivative NaN for x1, 0 for x2",
+)
+
+
+def _along_absolute(v: Any, x: Any) -> Any:
+    """A tangent of complex numbers is multiplied by the conjugate of what a cotangent is."""
+    if x.dtype.kind != "c":
+        return slope(v, x)
+    return v * (conjugate(np.sign(x)) if v.dtype.kind == "c" else np.sign(x))
+
+
+absolute = elementwise(
+    "absolute",
+    np.absolute,
+    doc="y = |x|",
+    kinds="fciu",
+    is_real=True,
+    partials=(lambda ct, x: _along_absolute(ct, x),),
+    scalar=lambda b, x: (
+        b.call("fabs", x)
+        if b.is_float(x)
+        else b.select(b.compare("<", x, b.const(0, x)), b.neg(x), x)
+    ),
+    kinks="0: derivative 0 (the mean of those in all directions), second derivative 0 or NaN",
+    kink_samples=((0.0,),),
+)
 
 
 sign = elementwise(
@@ -219,14 +239,22 @@ copysign = elementwise(
 
 
 # -- choices --------------------------------------------------------------------------------------
+def _of_larger(ct: Any, x: Any, other: Any) -> Any:
+    """``ct`` where ``x`` is larger (or else smaller), half of it where the two are equal.
+
+    Chosen, not multiplied: an infinite ``ct`` does not reach what was not taken.
+    """
+    return np.where(x > other, ct, np.where(x == other, 0.5 * ct, 0))
+
+
 maximum = elementwise(
     "maximum",
     np.maximum,
     doc="y = max(x1, x2); NaN if either is",
     kinds="fciub",
     partials=(
-        lambda x1, x2: (x1 > x2) + 0.5 * (x1 == x2),
-        lambda x1, x2: (x2 > x1) + 0.5 * (x1 == x2),
+        lambda ct, x1, x2: _of_larger(ct, x1, x2),
+        lambda ct, x1, x2: _of_larger(ct, x2, x1),
     ),
     scalar=lambda b, x1, x2: b.extreme(">", x1, x2),
     kinks="x1 == x2: half to each (the mean of the one-sided derivatives)",
@@ -239,8 +267,8 @@ minimum = elementwise(
     doc="y = min(x1, x2); NaN if either is",
     kinds="fciub",
     partials=(
-        lambda x1, x2: (x1 < x2) + 0.5 * (x1 == x2),
-        lambda x1, x2: (x2 < x1) + 0.5 * (x1 == x2),
+        lambda ct, x1, x2: _of_larger(ct, x2, x1),
+        lambda ct, x1, x2: _of_larger(ct, x1, x2),
     ),
     scalar=lambda b, x1, x2: b.extreme("<", x1, x2),
     kinks="x1 == x2: half to each (the mean of the one-sided derivatives)",

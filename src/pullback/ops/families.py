@@ -123,6 +123,7 @@ def elementwise(
     kink_samples: Sequence[tuple[float, ...]] = (),
     is_real: bool = False,
     source: str = "",
+    steep: bool = False,
 ) -> Primitive:
     """A primitive that works element by element, with broadcasting.
 
@@ -138,10 +139,12 @@ def elementwise(
         out_dtype: ``bool`` for comparisons.
         flops: per output element.
         kinks: where the derivative jumps and what is chosen; ``kink_samples`` are such points.
+        steep: whether the slope is infinite where the domain ends. An operand that does not move
+            there stands still, or turns back: a tangent of 0 stays 0.
         is_real: whether complex operands have real results.
     """
     n = len(partials)
-    rules = tuple(_partial_rule(partial, is_real) for partial in partials)
+    rules = tuple(_partial_rule(partial, is_real, steep) for partial in partials)
     intervals = list(domain) or [(-2.0, 2.0)] * n
 
     def type_rule(*types: ArrayType) -> ArrayType:
@@ -190,17 +193,23 @@ class _PartialRule(Rule):
     rule for real results, whose partials are real too unless ``is_real`` says otherwise.
     """
 
-    __slots__ = ("is_real", "selects")
+    __slots__ = ("is_real", "selects", "steep")
 
-    def __init__(self, function: Callable[..., Any], is_real: bool) -> None:
+    def __init__(self, function: Callable[..., Any], is_real: bool, steep: bool) -> None:
         super().__init__(function)
         self.selects = self.takes_cotangent
         self.is_real = is_real
+        self.steep = steep
 
     def partial(self, saved: Sequence[Any], tangent: Any) -> Any:
         """Partial times ``tangent``; a rule with a ``ct`` parameter multiplies by itself."""
         values = [saved[position] for position in self.reads]
-        return self.function(tangent, *values) if self.selects else tangent * self.function(*values)
+        if self.selects:
+            return self.function(tangent, *values)
+        slope = self.function(*values)
+        if not self.steep:
+            return tangent * slope
+        return np.where(np.isinf(slope) & (tangent == 0), 0, tangent * slope)
 
     def pull(self) -> Callable[..., Any]:
         function, reads = self.function, self.reads
@@ -234,10 +243,14 @@ class _ConstantRule(Rule):
         return unbroadcast(ct if self.sign == 1 else -ct, x_type)
 
 
-def _partial_rule(partial: Callable[..., Any] | Marker | int, is_real: bool) -> Rule | Marker:
+def _partial_rule(
+    partial: Callable[..., Any] | Marker | int, is_real: bool, steep: bool
+) -> Rule | Marker:
     if isinstance(partial, Marker):
         return partial
-    return _ConstantRule(partial) if isinstance(partial, int) else _PartialRule(partial, is_real)
+    if isinstance(partial, int):
+        return _ConstantRule(partial)
+    return _PartialRule(partial, is_real, steep)
 
 
 def joint_shape(types: Sequence[ArrayType]) -> Any:

@@ -315,6 +315,43 @@ argsort = Primitive(
 )
 
 
+def _mean_of_ties(v: Any, y: Any, axis: int) -> Any:
+    """``v`` with each run of places at which the sorted ``y`` is equal replaced by its mean."""
+    y, v = move_axis(y, axis, 0), move_axis(v, axis, 0)
+    if not y.size or (isinstance(y, np.ndarray) and not np.any(y[1:] == y[:-1])):
+        return move_axis(v, 0, axis)
+    n, width = y.shape[0], y.size // max(y.shape[0], 1)
+    y, flat = np.reshape(y, (n, width)), np.reshape(v, (n, width))
+    is_new = np.concatenate([np.zeros((1, width), bool), y[1:] != y[:-1]])
+    run = np.cumsum(is_new, axis=0) * width + np.arange(width)
+    total = scatter_add(flat, run, shape=(n * width,))
+    number = scatter_add(np.ones((n, width), flat.dtype), run, shape=(n * width,))
+    mean = gather(total / np.maximum(number, 1), run)
+    return move_axis(np.reshape(mean, v.shape), 0, axis)
+
+
+tied: Primitive = Primitive(
+    name="tied",
+    doc="y = x, sorted along `axis`",
+    numpy=lambda x, *, axis: np.array(x),
+    type_rule=lambda x, *, axis: x.with_shape(x.shape),
+    jvp=lambda primals, tangents, y, params: _mean_of_ties(tangents[0], primals[0], **params),
+    vjp=(Rule(lambda ct, x, *, axis: _mean_of_ties(ct, x, axis)),),
+    batch=lambda args, axes, params: (
+        tied(move_axis(args[0], axes[0], 0), axis=params["axis"] + 1),
+        0,
+    ),
+    family="general",
+    expansion=lambda x, *, axis: x,
+    flops=lambda types, out_types, params: 0,
+    kinks="equal elements: equal shares of what all of them get",
+    samples=lambda rng, dtype: [
+        Sample((np.sort(draw(rng, dtype, 3, 5), axis=1),), {"axis": 1}),
+        Sample((np.asarray([[1, 0], [1, 2], [1, 2], [4, 2]], dtype),), {"axis": 0}, kink=True),
+    ],
+)
+
+
 def _batch_searchsorted(args: Any, axes: Any, params: Any) -> Any:
     a, v = args
     if axes[0] is None:

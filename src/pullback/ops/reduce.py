@@ -9,6 +9,7 @@ import numpy as np
 from pullback.core.primitive import NO_DERIVATIVE, Primitive, Sample
 from pullback.core.types import ArrayType, is_differentiable
 from pullback.ops.families import Accumulator, conjugate, draw, reduction
+from pullback.ops.identity import stop_gradient
 from pullback.ops.shape import broadcast_to, inverse, reshape
 
 __all__ = ["expand", "others"]
@@ -141,10 +142,11 @@ prod: Primitive = reduction(
 
 
 # -- extremes -------------------------------------------------------------------------------------
-def _share(x: Any, y: Any, x_type: ArrayType, axis: Axes) -> Any:
-    """1 / (number of ties) at the places that attain the extreme y, else 0."""
-    attained = (x == expand(y, x_type, axis)).astype(x_type.dtype)
-    return attained / expand(sum(attained, axis=axis), x_type, axis)
+def _shared(ct: Any, x: Any, y: Any, x_type: ArrayType, axis: Axes) -> Any:
+    """``ct / (number of ties)`` at the places that attain the extreme y, else 0."""
+    attained = x == expand(y, x_type, axis)
+    number = expand(sum(attained.astype(x_type.dtype), axis=axis), x_type, axis)
+    return np.where(attained, ct, 0) / number
 
 
 def _ranked(samples: list[Sample]) -> list[Sample]:
@@ -164,9 +166,9 @@ def _extreme(ufunc: Any, name: str, doc: str, relation: str, start: float) -> Pr
         doc=doc,
         out_dtype=lambda dtype: dtype,
         jvp=lambda x, x_dot, y, *, axis: sum(
-            x_dot * _share(x, y, ArrayType(x.shape, x.dtype), axis), axis=axis
+            _shared(x_dot, x, y, ArrayType(x.shape, x.dtype), axis), axis=axis
         ),
-        vjp=lambda ct, x_type, x, y, *, axis: expand(ct, x_type, axis) * _share(x, y, x_type, axis),
+        vjp=lambda ct, x_type, x, y, *, axis: _shared(expand(ct, x_type, axis), x, y, x_type, axis),
         accumulator=Accumulator(
             start=lambda b, like: (b.const(start, like),),
             step=lambda b, s, x, i: (b.extreme(relation, s[0], x),),
@@ -191,7 +193,12 @@ def _variance(x: Any, *, axis: Axes, ddof: int) -> Any:
 
 
 def _centered(x: Any, x_type: ArrayType, axis: Axes) -> Any:
-    return x - expand(sum(x, axis=axis), x_type, axis) / count(x_type, axis)
+    return x - expand(mean(x, axis=axis), x_type, axis)
+
+
+def _twice_over(n: float) -> float:
+    """``2 / n``; NumPy takes what is not positive for 0, by which the variance is infinite."""
+    return 2 / n if n > 0 else np.inf
 
 
 def _mean_square(x: Any, *, axis: Axes, ddof: int) -> Any:
@@ -208,10 +215,12 @@ var = reduction(
     out_dtype=lambda dtype: dtype if dtype.kind == "f" else np.float64,
     jvp=lambda x, x_dot, y, *, axis, ddof: (
         sum(_centered(x, ArrayType(x.shape, x.dtype), axis) * x_dot, axis=axis)
-        * (2 / (count(ArrayType(x.shape, x.dtype), axis) - ddof))
+        * _twice_over(count(x, axis) - ddof)
     ),
     vjp=lambda ct, x_type, x, *, axis, ddof: (
-        expand(ct, x_type, axis) * _centered(x, x_type, axis) * (2 / (count(x_type, axis) - ddof))
+        expand(ct, x_type, axis)
+        * _centered(x, x_type, axis)
+        * _twice_over(count(x_type, axis) - ddof)
     ),
     expansion=_mean_square,
     flops=4,
@@ -233,18 +242,26 @@ def _logsumexp(x: Any, *, axis: Axes) -> Any:
 
 def _shifted(x: Any, *, axis: Axes) -> Any:
     """The same function of traced values."""
-    x_type = ArrayType(x.shape, x.dtype)
-    if not count(x_type, axis):
+    if not count(x, axis):
         return sum(x, axis=axis) - np.inf
-    peak = max(x, axis=axis)
+    peak = stop_gradient(max(x, axis=axis))
     peak = np.where(np.isfinite(peak), peak, 0)
-    return np.log(sum(np.exp(x - expand(peak, x_type, axis)), axis=axis)) + peak
+    powers = np.exp(x - expand(peak, ArrayType(x.shape, x.dtype), axis))
+    return np.log(sum(powers, axis=axis)) + peak
 
 
-def _softmax(x: Any, y: Any, x_type: ArrayType, axis: Axes) -> Any:
-    """exp(x - y), and 0 where the whole fold is minus infinity."""
-    y = expand(y, x_type, axis)
-    return np.exp(x - np.where(y == -np.inf, 0, y))
+def _softmax(x: Any, axis: Axes) -> Any:
+    """Each power's share of their sum; infinite ones share it, and minus infinity has none."""
+    if not x.size:
+        return x
+    x_type = ArrayType(x.shape, x.dtype)
+    peak = stop_gradient(max(x, axis=axis))
+    is_infinite = expand(np.isinf(peak), x_type, axis)
+    peak = np.where(np.isfinite(peak), peak, 0)
+    powers = np.exp(x - expand(peak, x_type, axis))
+    powers = np.where(is_infinite, x == np.inf, powers).astype(x.dtype)
+    total = sum(powers, axis=axis)
+    return powers / expand(np.where(total == 0, 1, total), x_type, axis)
 
 
 logsumexp = reduction(
@@ -252,13 +269,11 @@ logsumexp = reduction(
     _logsumexp,
     doc="y = log sum exp x over the axes `axis`, without overflow",
     out_dtype=lambda dtype: dtype if dtype.kind == "f" else np.float64,
-    jvp=lambda x, x_dot, y, *, axis: sum(
-        x_dot * _softmax(x, y, ArrayType(x.shape, x.dtype), axis), axis=axis
-    ),
-    vjp=lambda ct, x_type, x, y, *, axis: expand(ct, x_type, axis) * _softmax(x, y, x_type, axis),
+    jvp=lambda x, x_dot, y, *, axis: sum(x_dot * _softmax(x, axis), axis=axis),
+    vjp=lambda ct, x_type, x, *, axis: expand(ct, x_type, axis) * _softmax(x, axis),
     expansion=_shifted,
     flops=20,
-    kinks="all operands -inf: y = -inf and the gradient is 0",
+    kinks="all operands -inf: y = -inf and the gradient is 0; several inf share it",
     samples=lambda rng, dtype: (
         [
             *(s for s in samples(rng, dtype) if s.params["axis"]),

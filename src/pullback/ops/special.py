@@ -31,6 +31,23 @@ def _expit(x: Any) -> Any:
     return np.where(np.signbit(x), small, 1) / (1 + small)
 
 
+def _expit_of_scalar(b: Any, x: Any) -> Any:
+    one, small = b.const(1, x), b.call("exp", b.neg(b.call("fabs", x)))
+    is_low = b.compare("<", x, b.const(0, x))
+    return b.div(b.select(is_low, small, one), b.add(one, small))
+
+
+def _xlogy(x1: Any, x2: Any) -> Any:
+    is_zero = (x1 == 0) & ~np.isnan(x2)
+    return np.where(is_zero, 0, x1 * np.log(np.where(is_zero, 1, x2)))
+
+
+def _xlogy_of_scalars(b: Any, x1: Any, x2: Any) -> Any:
+    zero, product = b.const(0, x1), b.mul(x1, b.call("log", x2))
+    is_zero = b.bits("and", b.compare("==", x1, zero), b.compare("==", x2, x2))
+    return b.select(is_zero, zero, product)
+
+
 def _log_expit(x: Any) -> Any:
     return np.minimum(x, 0) - np.log1p(np.exp(-np.abs(x)))
 
@@ -41,7 +58,7 @@ expit = elementwise(
     doc="y = 1 / (1 + e^-x)",
     partials=(lambda y: y * (1 - y),),
     flops=15,
-    scalar=lambda b, x: b.div(b.const(1, x), b.add(b.const(1, x), b.call("exp", b.neg(x)))),
+    scalar=_expit_of_scalar,
 )
 
 log_expit = elementwise(
@@ -74,5 +91,15 @@ erfc = elementwise(
     scalar=lambda b, x: b.call("erfc", x),
 )
 
-for primitive in (expit, log_expit, erf, erfc):
+xlogy = elementwise(
+    "xlogy",
+    _xlogy,
+    doc="y = x1 ln x2, and 0 where x1 is 0",
+    domain=((-2.0, 2.0), (0.1, 4.0)),
+    partials=(lambda x2: np.log(x2), lambda x1, x2: x1 / np.where(x1 == 0, 1, x2)),
+    flops=12,
+    scalar=_xlogy_of_scalars,
+)
+
+for primitive in (expit, log_expit, erf, erfc, xlogy):
     ufuncs[primitive.name] = primitive

@@ -9,6 +9,7 @@ import numpy as np
 
 from pullback.core.primitive import Primitive
 from pullback.ops.families import elementwise
+from pullback.ops.special import expit, xlogy
 
 __all__: list[str] = []
 
@@ -27,6 +28,7 @@ def _from_math(
     function: str = "",
     flops: int = 10,
     kinks: str = "",
+    steep: bool = False,
     kinds: str = "fc",
 ) -> Primitive:
     """A function of one operand that C's ``math.h`` has, too; holomorphic unless it is real."""
@@ -39,6 +41,7 @@ def _from_math(
         domain=(domain,),
         flops=flops,
         kinks=kinks,
+        steep=steep,
         kinds=kinds,
         scalar=lambda b, x: b.call(function, x),
     )
@@ -53,19 +56,56 @@ log10 = _from_math(np.log10, "y = log10 x", lambda x: 1 / (LN10 * x), POSITIVE)
 log1p = _from_math(np.log1p, "y = ln(1 + x)", lambda x: 1 / (1 + x), (-0.9, 3.0))
 
 AT_ZERO = "0: the derivative is infinite, as in the limit from the right"
-sqrt = _from_math(np.sqrt, "y = x^(1/2)", lambda y: 0.5 / y, POSITIVE, flops=4, kinks=AT_ZERO)
+sqrt = _from_math(
+    np.sqrt, "y = x^(1/2)", lambda y: 0.5 / y, POSITIVE, flops=4, kinks=AT_ZERO, steep=True
+)
 cbrt = _from_math(
     np.cbrt, "y = x^(1/3)", lambda y: 1 / (3 * y * y), POSITIVE, kinks=AT_ZERO, kinds="f"
+)
+
+# Where y = 0 a root takes the derivative 0. That of the reciprocal is NaN there: what is built on
+# a choice, such as a second derivative, is nobody's to choose.
+inverse = elementwise(
+    "inverse",
+    lambda x: np.where(x == 0, 0, 1 / np.where(x == 0, 1, x)).astype(x.dtype),
+    doc="y = 1 / x, and 0 at 0",
+    domain=(POSITIVE,),
+    partials=(lambda x: np.where(x == 0, np.nan, -1 / np.square(np.where(x == 0, 1, x))),),
+    scalar=lambda b, x: b.select(
+        b.compare("==", x, b.const(0, x)), b.const(0, x), b.div(b.const(1, x), x)
+    ),
+)
+root = elementwise(
+    "root",
+    lambda x: np.sqrt(x),
+    doc="y = x^(1/2) of a sum of squares",
+    domain=(POSITIVE,),
+    partials=(lambda y: 0.5 * inverse(y),),
+    flops=4,
+    scalar=lambda b, x: b.call("sqrt", x),
+    kinks="0: derivative 0 (the subgradient of least norm), second derivative NaN",
+    kink_samples=((0.0,),),
+)
+root_of_power = elementwise(
+    "root_of_power",
+    lambda x1, x2: np.power(x1, x2),
+    doc="y = x1^x2 of a sum of powers",
+    domain=(POSITIVE, POSITIVE),
+    partials=(lambda x1, x2, y: x2 * y * inverse(x1), lambda x1, y: xlogy(y, x1)),
+    flops=20,
+    scalar=lambda b, x1, x2: b.call("pow", x1, x2),
+    kinks="0: derivative 0 (the subgradient of least norm), second derivative NaN",
+    kink_samples=((0.0, 0.25),),
 )
 
 sin = _from_math(np.sin, "y = sin x", lambda x: np.cos(x))
 cos = _from_math(np.cos, "y = cos x", lambda x: -np.sin(x))
 tan = _from_math(np.tan, "y = tan x", lambda y: 1 + y * y, (-1.4, 1.4))
 arcsin = _from_math(
-    np.arcsin, "sin y = x", lambda x: 1 / np.sqrt((1 - x) * (1 + x)), INSIDE, "asin"
+    np.arcsin, "sin y = x", lambda x: 1 / np.sqrt((1 - x) * (1 + x)), INSIDE, "asin", steep=True
 )
 arccos = _from_math(
-    np.arccos, "cos y = x", lambda x: -1 / np.sqrt((1 - x) * (1 + x)), INSIDE, "acos"
+    np.arccos, "cos y = x", lambda x: -1 / np.sqrt((1 - x) * (1 + x)), INSIDE, "acos", steep=True
 )
 arctan = _from_math(np.arctan, "tan y = x", lambda x: 1 / (1 + x * x), ANY, "atan")
 
@@ -85,6 +125,7 @@ arccosh = _from_math(
     lambda x: 1 / (np.sqrt(x - 1) * np.sqrt(x + 1)),  # the branch cut of arccosh itself
     (1.2, 4.0),
     "acosh",
+    steep=True,
 )
 arctanh = _from_math(np.arctanh, "tanh y = x", lambda x: 1 / ((1 - x) * (1 + x)), INSIDE, "atanh")
 
@@ -124,12 +165,21 @@ logaddexp = _of_two(
     np.logaddexp,
     "y = ln(e^x1 + e^x2)",
     (
-        lambda x1, y: np.exp(x1 - np.where(np.isinf(y), 0, y)),
-        lambda x2, y: np.exp(x2 - np.where(np.isinf(y), 0, y)),
+        lambda x1, x2: expit(_ahead(x1, x2)),
+        lambda x1, x2: expit(_ahead(x2, x1)),
     ),
     (ANY, ANY),
     _logaddexp,
+    kinks="both -inf: derivative 0, as of a sum without terms; both inf: half to each",
 )
+
+
+def _ahead(x1: Any, x2: Any) -> Any:
+    """``x1 - x2``, also of two equal infinities."""
+    is_same = np.isinf(x1) & (x1 == x2)
+    difference = np.where(is_same, 0, x1) - np.where(is_same, 0, x2)
+    return np.where(is_same & (x1 < 0), -np.inf, difference)
+
 
 arctan2 = _of_two(
     np.arctan2,
@@ -146,11 +196,11 @@ hypot = _of_two(
     np.hypot,
     "y = (x1^2 + x2^2)^(1/2)",
     (
-        lambda x1, y: x1 / np.where(y == 0, 1, y),
-        lambda x2, y: x2 / np.where(y == 0, 1, y),
+        lambda x1, y: x1 * inverse(y),
+        lambda x2, y: x2 * inverse(y),
     ),
     (POSITIVE, ANY),
     lambda b, x1, x2: b.call("hypot", x1, x2),
-    kinks="(0, 0): derivative 0 (the subgradient of least norm)",
+    kinks="(0, 0): derivative 0 (the subgradient of least norm), second derivative NaN",
     kink_samples=((0.0, 0.0),),
 )

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pullback.compile import compile  # noqa: A004
+from pullback.compiler.jit import compile  # noqa: A004
 from pullback.core.source import here
 from pullback.errors import ShapeError
 from pullback.optimize.variables import Variables, joined

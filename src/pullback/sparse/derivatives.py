@@ -14,7 +14,7 @@ import numpy as np
 from scipy import sparse
 
 from pullback import tree
-from pullback.compile import compile  # noqa: A004
+from pullback.compiler.jit import compile  # noqa: A004
 from pullback.core.source import here
 from pullback.core.types import type_of
 from pullback.errors import ArgumentError, ShapeError, StagingError

@@ -22,10 +22,11 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from pullback.core.array import Array, Trace, bind
+from pullback.core.array import Array, bind
 from pullback.core.graph import Graph
 from pullback.core.primitive import Marker, Primitive
 from pullback.core.source import here
+from pullback.core.trace import Trace
 from pullback.core.types import is_differentiable, type_of
 from pullback.errors import ArgumentError, SnapshotError
 from pullback.ops import contract, cumulative, index, linalg, shape

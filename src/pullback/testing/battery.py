@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from pullback.compile.jit import Native
+from pullback.compiler.jit import Native
 from pullback.core.primitive import OUTPUT, Primitive, Rule, Sample
 from pullback.core.types import is_differentiable, type_of
 from pullback.testing.grads import GradientError, check_grads, inner, magnitude, random_like

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from pullback.compile import compile as compiled
+from pullback.compiler.jit import compile as compiled
 from pullback.errors import ArgumentError, DataError, NonFiniteError
 from pullback.nn.losses import mean_squared_error, softmax_cross_entropy
 from pullback.optim import Optimizer, adam, clip_by_global_norm, global_norm, sgd

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pullback.core.array import Array, Trace
+from pullback.core.array import Array
 from pullback.core.primitive import Primitive
 from pullback.core.source import here
+from pullback.core.trace import Trace
 from pullback.core.types import ArrayType, Shape, type_of
 from pullback.errors import TracedValueError
 

@@ -10,8 +10,9 @@ import numpy as np
 import optree
 
 from pullback import tree
-from pullback.core.array import EVALUATE, Array, as_array
+from pullback.core.array import Array, as_array
 from pullback.core.source import here
+from pullback.core.trace import EVALUATE
 from pullback.core.types import ArrayType, is_differentiable, type_of
 from pullback.errors import (
     ArgumentError,

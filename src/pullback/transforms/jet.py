@@ -29,9 +29,10 @@ from typing import Any
 import numpy as np
 
 from pullback import tree
-from pullback.core.array import Array, Trace, bind
+from pullback.core.array import Array, bind
 from pullback.core.primitive import Primitive
 from pullback.core.source import here
+from pullback.core.trace import Trace
 from pullback.core.types import is_differentiable, type_of
 from pullback.errors import ArgumentError
 from pullback.ops.arithmetic import divide, multiply

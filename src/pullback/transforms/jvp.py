@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from pullback.core.array import Array, Trace, bind
+from pullback.core.array import Array, bind
 from pullback.core.primitive import Primitive
+from pullback.core.trace import Trace
 from pullback.core.types import is_differentiable, type_of
 
 __all__ = ["JVPTrace", "jvp_flat", "zeros"]

@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from pullback.core.array import Array, Trace, bind
+from pullback.core.array import Array, bind
 from pullback.core.graph import Graph, GraphBuilder, Literal, Variable
 from pullback.core.guard import Guard
 from pullback.core.primitive import Primitive, refusal
 from pullback.core.source import here
+from pullback.core.trace import Trace
 from pullback.core.types import ArrayType, Shape, type_of
 from pullback.errors import PullbackError, StagingError
 from pullback.ops.shape import broadcast_to

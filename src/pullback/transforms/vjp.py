@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from pullback.core.array import EVALUATE, Array, Trace, bind
+from pullback.core.array import Array, bind
 from pullback.core.guard import Guard
 from pullback.core.primitive import OUTPUT, ForwardRule, Primitive, Rule, refusal
 from pullback.core.source import here
+from pullback.core.trace import EVALUATE, Trace
 from pullback.core.types import ArrayType, Shape, is_differentiable, type_of
 from pullback.errors import PullbackError, TracedValueError
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from pullback.core.graph import Equation, Graph
-from pullback.transforms.passes.carries import settle_carries
 from pullback.transforms.passes.cse import cse
 from pullback.transforms.passes.dce import dce
 from pullback.transforms.passes.inline import inline
+from pullback.transforms.passes.settle_carries import settle_carries
 from pullback.transforms.passes.simplify import simplify
 
 __all__ = ["bodies", "optimize", "with_bodies"]

@@ -1,0 +1,1 @@
+"""LLVM: instructions, scalar expressions, tiles, and from text to object code."""

@@ -1,0 +1,1 @@
+"""Elementary functions as instructions without calls and branches."""

@@ -1,0 +1,1 @@
+"""Schedule to loops: the body of each kernel."""

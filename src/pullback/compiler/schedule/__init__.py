@@ -1,0 +1,1 @@
+"""Graph to schedule: which kernels there are, what each computes, where values lie. No LLVM."""

@@ -1,0 +1,82 @@
+"""Python's operators on traced arrays: NumPy's ufuncs under other names; in place, they write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from pullback.core.alias import write
+from pullback.core.array import PLAIN, Array, operand, ufuncs
+
+__all__: list[str] = []  # imported for what it does to Array
+
+
+def _forward(ufunc: np.ufunc) -> Callable[..., Any]:
+    def operator(self: Array, other: Any) -> Any:
+        return ufuncs[ufunc](self, other if type(other) in PLAIN else operand(other))
+
+    return operator
+
+
+def _reflected(ufunc: np.ufunc) -> Callable[..., Any]:
+    def operator(self: Array, other: Any) -> Any:
+        return ufuncs[ufunc](other if type(other) in PLAIN else operand(other), self)
+
+    return operator
+
+
+def _in_place(ufunc: np.ufunc) -> Callable[..., Any]:
+    def operator(self: Array, other: Any) -> Any:
+        new = ufuncs[ufunc](self, other if type(other) in PLAIN else operand(other))
+        if not self.shape:  # NumPy scalars are immutable: the name is rebound, not the value
+            return new
+        if new.shape != self.shape:
+            raise ValueError(
+                f"non-broadcastable output operand with shape {self.shape} "
+                f"doesn't match the broadcast shape {new.shape}"
+            )
+        write(self, new)
+        return self
+
+    return operator
+
+
+def _install_operators() -> None:
+    binary = {
+        "add": np.add,
+        "sub": np.subtract,
+        "mul": np.multiply,
+        "truediv": np.divide,
+        "pow": np.power,
+        "mod": np.remainder,
+        "floordiv": np.floor_divide,
+        "matmul": np.matmul,
+        "and": np.bitwise_and,
+        "or": np.bitwise_or,
+        "xor": np.bitwise_xor,
+        "lshift": np.left_shift,
+        "rshift": np.right_shift,
+    }
+    compare = {
+        "lt": np.less,
+        "le": np.less_equal,
+        "gt": np.greater,
+        "ge": np.greater_equal,
+        "eq": np.equal,
+        "ne": np.not_equal,
+    }
+    unary = {"neg": np.negative, "pos": np.positive, "abs": np.absolute, "invert": np.invert}
+
+    for name, ufunc in binary.items():
+        setattr(Array, f"__{name}__", _forward(ufunc))
+        setattr(Array, f"__r{name}__", _reflected(ufunc))
+        setattr(Array, f"__i{name}__", _in_place(ufunc))
+    for name, ufunc in compare.items():
+        setattr(Array, f"__{name}__", _forward(ufunc))
+    for name, ufunc in unary.items():
+        setattr(Array, f"__{name}__", lambda self, ufunc=ufunc: ufuncs[ufunc](self))
+
+
+_install_operators()

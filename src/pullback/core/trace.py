@@ -1,0 +1,158 @@
+"""What an operation means: traces, the stack of active ones, and the handle of a traced value.
+
+A :class:`Trace` gives one meaning to operations (record for reverse mode, carry a tangent, stage
+a graph, ...). Traces nest: an operation belongs to the innermost trace among its operands, all
+other operands are constants to it, and its own values are computed one level further out. That
+rule alone keeps nested derivatives apart (no perturbation confusion).
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar, Token
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from pullback.core.refusals import located
+from pullback.core.types import ArrayType, Shape, type_of
+from pullback.errors import PullbackError
+
+__all__ = ["EVALUATE", "Handle", "Trace", "current_trace"]
+
+
+class Trace:
+    """One meaning of operations, active inside its ``with`` block."""
+
+    name = "trace"
+    abstract = False  # whether values are unknown, so that Python runs once for many evaluations
+
+    def __init__(self) -> None:
+        self.level = 0
+        self.alive = False
+        self.outer: Trace | None = None
+
+    def __enter__(self) -> Any:
+        self.outer = _current.get()
+        self.level = self.outer.level + 1
+        self.alive = True
+        self._token: Token[Trace] = _current.set(self)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.alive = False
+        _current.reset(self._token)
+        # NumPy hides the refusal of float(x) behind "setting an array element with a sequence".
+        if error is not None and isinstance(error.__cause__, PullbackError):
+            raise error.__cause__ from None
+        refusal = located(error)
+        if refusal is not None:
+            raise refusal from None
+
+    def process(self, primitive: Any, args: Any, params: dict[str, Any]) -> Any:
+        """Give ``primitive`` its meaning here.
+
+        At least one operand belongs to this trace; traced operands of other traces are constants.
+        """
+        raise NotImplementedError
+
+    def type_of(self, array: Any) -> ArrayType:
+        return type_of(array.value)
+
+    def dtype_of(self, array: Any) -> np.dtype[Any]:
+        return self.type_of(array).dtype
+
+    def shape_of(self, array: Any) -> Shape:
+        shape: Shape = array.value.shape
+        return shape
+
+    def concrete(self, array: Any, purpose: str) -> Any:
+        """The plain value behind ``array``, for control flow and printing; or an error."""
+        value = array.value
+        return value.trace.concrete(value, purpose) if isinstance(value, Handle) else value
+
+
+class EvaluateTrace(Trace):
+    """Outermost meaning: NumPy computes. Its arrays are buffers for traced values to come."""
+
+    name = "evaluate"
+
+    def process(self, primitive: Any, args: Any, params: dict[str, Any]) -> Any:
+        made = next(type(a) for a in args if isinstance(a, Handle))
+        result = primitive.numpy(*[a.value if type(a) is made else a for a in args], **params)
+        if primitive.multiple:
+            return tuple(made(self, np.asarray(part)) for part in result)
+        return made(self, np.asarray(result))
+
+
+EVALUATE = EvaluateTrace()
+EVALUATE.alive = True
+_current: ContextVar[Trace] = ContextVar("current_trace", default=EVALUATE)
+current_trace = _current.get
+
+
+class Handle:
+    """The name of an immutable traced value; :class:`~pullback.core.array.Array` adds its doors.
+
+    ``value`` and ``aux`` belong to the trace: primal and tape node in reverse mode, primal and
+    tangent in forward mode, batched array and axis under vmap, value (if known) and variable
+    while staging.
+    """
+
+    __slots__ = ("__weakref__", "alias", "aux", "scope", "trace", "value")
+
+    def __init__(self, trace: Trace, value: Any, aux: Any = None) -> None:
+        self.trace = trace
+        self.value = value
+        self.aux = aux
+        self.alias: Any = None  # an Alias, once it is a view or has some
+        self.scope: Trace = _current.get()
+
+    def rebind(self, new: Any) -> None:
+        """Name another immutable value from now on."""
+        if isinstance(new, Handle):
+            self.trace, self.value, self.aux = new.trace, new.value, new.aux
+        else:
+            self.trace, self.value, self.aux = EVALUATE, np.asarray(new), None
+
+    def constant(self) -> Any:
+        """The present value as a constant for traces further in; later writes do not reach it."""
+        return (
+            self.value if self.trace is EVALUATE else type(self)(self.trace, self.value, self.aux)
+        )
+
+    def frozen(self) -> Self:
+        """A second handle of the present value, which later writes cannot reach."""
+        if self.alias is not None:
+            self.alias.refresh(self)
+        return type(self)(self.trace, self.value, self.aux)
+
+    # -- what an array is ---------------------------------------------------------------------
+    @property
+    def shape(self) -> Shape:
+        return self.trace.shape_of(self)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.trace.dtype_of(self)
+
+    @property
+    def ndim(self) -> int:
+        return len(self.trace.shape_of(self))
+
+    @property
+    def size(self) -> int:
+        return self.trace.type_of(self).size
+
+    @property
+    def itemsize(self) -> int:
+        return self.dtype.itemsize
+
+    @property
+    def nbytes(self) -> int:
+        return self.trace.type_of(self).nbytes
