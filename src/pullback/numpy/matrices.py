@@ -187,14 +187,12 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: Any = False) -> An
         return np.reshape(result, (1,) * x.ndim) if keepdims else result
     axes = tuple(range(x.ndim)) if axis is None else axis
     axes = axes if isinstance(axes, tuple) else (axes,)
-    if len(axes) == 1:
-        if isinstance(ord, str):
-            raise ValueError(f"Invalid norm order '{ord}' for vectors")
-        return vector_norm(x, axis=axes, keepdims=keepdims, ord=ord)
-    if len(axes) != 2:
+    if not 1 <= len(axes) <= 2:
         raise ValueError("Improper number of dimensions to norm.")
-    if ord is None or ord == "fro":
-        return vector_norm(x, axis=axes, keepdims=keepdims)
+    if len(axes) == 1 and isinstance(ord, str):
+        raise ValueError(f"Invalid norm order {ord!r} for vectors")
+    if len(axes) == 1 or ord is None or ord in ("fro", "f"):
+        return vector_norm(x, axis=axes, keepdims=keepdims, ord=2 if len(axes) == 2 else ord)
     row, column = (normalize_axis(i, x.ndim) for i in axes)
     if ord in ("nuc", 2, -2):
         result = _of_singular_values(np.moveaxis(as_float(x), (row, column), (-2, -1)), ord)

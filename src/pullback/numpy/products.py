@@ -312,38 +312,6 @@ def vector_norm(x: Any, /, *, axis: Any = None, keepdims: Any = False, ord: Any 
         return np.sum(np.not_equal(x, 0).astype(size.dtype), axis=axis, keepdims=keepdims)
     if ord == 1:
         return np.sum(size, axis=axis, keepdims=keepdims)
-<<<<<<< HEAD
-    return np.sum(size**ord, axis=axis, keepdims=keepdims) ** (1 / ord)
-=======
     powers = x**ord if ord in (4, 6, 8) and x.dtype.kind == "f" else size**ord
     sums = np.sum(powers, axis=axis, keepdims=keepdims)
     return transcendental.root_of_power(sums, 1 / ord) if ord > 0 else sums ** (1 / ord)
-
-
-@implements(np.linalg.matrix_norm)
-def matrix_norm(x: Any, /, *, keepdims: Any = False, ord: Any = "fro") -> Any:
-    return norm(x, ord, (-2, -1), keepdims)
-
-
-@implements(np.linalg.norm)
-def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: Any = False) -> Any:
-    x = operand(x)
-    if axis is None and ord is None:
-        result = vector_norm(np.ravel(x))
-        return np.reshape(result, (1,) * x.ndim) if keepdims else result
-    axes = tuple(range(x.ndim)) if axis is None else axis
-    axes = axes if isinstance(axes, tuple) else (axes,)
-    if not 1 <= len(axes) <= 2:
-        raise ValueError("Improper number of dimensions to norm.")
-    if len(axes) == 1 and isinstance(ord, str):
-        raise ValueError(f"Invalid norm order {ord!r} for vectors")
-    if len(axes) == 1 or ord is None or ord in ("fro", "f"):
-        return vector_norm(x, axis=axes, keepdims=keepdims, ord=2 if len(axes) == 2 else ord)
-    if ord not in (1, -1, np.inf, -np.inf):
-        raise unsupported(f"norm with ord={ord!r} of a matrix", "use ord='fro', 1 or np.inf")
-    row, column = (normalize_axis(i, x.ndim) for i in axes)
-    summed, left = (row, column) if abs(ord) == 1 else (column, row)
-    sums = np.sum(np.abs(x), axis=summed, keepdims=True)
-    result = (np.max if ord > 0 else np.min)(sums, axis=left, keepdims=True)
-    return result if keepdims else np.squeeze(result, axis=(row, column))
->>>>>>> main
