@@ -52,6 +52,7 @@ def test_a_step_against_the_gradient_descends() -> None:
 
 # Linear in real numbers only; all others multiply tangents by a complex number.
 NOT_HOLOMORPHIC = {"absolute", "complex", "conjugate", "imag", "real"}
+NOT_HOLOMORPHIC |= {"cholesky", "det_phase", "pinv", "solve_triangular"}
 
 
 def test_the_cauchy_riemann_equations() -> None:
@@ -105,6 +106,14 @@ def test_the_cauchy_riemann_equations() -> None:
 )
 def test_derivatives_of_both_modes_and_second_order(f) -> None:
     pb.check_grads(f, (Z,))
+
+
+def test_squares_at_zero() -> None:
+    zero, v = np.array(0j), np.array(1 + 2j)
+    for f in (lambda z: np.abs(z) ** 2, lambda z: np.real(z * np.conj(z))):
+        assert complex(pb.grad(f)(zero)) == 0
+    assert complex(pb.hvp(f, (zero,), (v,))) == 2 + 4j
+    assert np.isnan(pb.hvp(lambda z: np.abs(z) ** 2, (zero,), (v,)))
 
 
 def test_mixed_real_and_complex_operands() -> None:

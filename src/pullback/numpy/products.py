@@ -128,7 +128,7 @@ def cross(
 @implements(np.convolve)
 def convolve(a: Any, v: Any, mode: Any = "full") -> Any:
     return (
-        np.correlate(a, operand(v)[::-1], mode)
+        _slid(operand(a), operand(v)[::-1], mode)
         if np.size(a) >= np.size(v)
         else convolve(v, a, mode)
     )
@@ -145,12 +145,16 @@ def polymul(a1: Any, a2: Any) -> Any:
 
 @implements(np.correlate)
 def correlate(a: Any, v: Any, mode: str = "valid") -> Any:
-    """Windows of the padded longer operand times the shorter one."""
     a, v = operand(a), operand(v)
+    return _slid(a, conjugate(v), mode)
+
+
+def _slid(a: Any, v: Any, mode: str) -> Any:
+    """Windows of the padded longer operand times the shorter one."""
     if a.ndim != 1 or v.ndim != 1:
         raise ValueError("object of too small depth for desired array")
     if v.size > a.size:
-        return correlate(v, a, mode)[::-1]
+        return _slid(v, a, mode)[::-1]
     n = v.size
     before, after = {"valid": (0, 0), "same": (n // 2, n - 1 - n // 2), "full": (n - 1, n - 1)}[
         mode
@@ -166,7 +170,8 @@ def _overhanging(a: Any, v: Any, places: Any) -> Any:
     """Windows of ``a`` that reach beyond its ends: only what lies inside is multiplied."""
     inside = (places >= 0) & (places < a.size)
     windows = np.where(inside, a[np.clip(places, 0, a.size - 1)], 0)
-    return vecdot(windows.astype(a.dtype), np.where(inside, v, 0).astype(v.dtype))
+    windows = conjugate(windows.astype(a.dtype))  # vecdot takes it back
+    return vecdot(windows, np.where(inside, v, 0).astype(v.dtype))
 
 
 # -- einsum ---------------------------------------------------------------------------------------
