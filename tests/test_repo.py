@@ -35,7 +35,9 @@ LAZY = (*sorted(OPTIONAL), "typer", "autograd", "hypothesis", "mpmath")
 # Functions that import what is no optional package.
 LATE = {
     "__init__.py: __getattr__",  # names of `pullback`, when they are asked for
+    "__init__.py: _load_ufuncs_of_scipy",  # when one of them meets a traced array
     "compiler/executable.py: backend",  # what needs LLVM
+    "compiler/jit.py: compile",  # the search for NaN, on a floor above
     "compiler/runtime/cache.py: own_folder",  # of Python itself, where a folder is not trusted
     # NumPy's modules, when their mirrors are asked for
     "numpy/twins.py: _mirrored",
@@ -54,6 +56,7 @@ MUTABLE = {
     "compiler/executable.py: pools",  # threads, for as long as the process lives
     "core/primitive.py: registry",  # filled while pullback is imported
     "core/source.py: _is_own",  # remembers which code objects are the user's
+    "flow/nonfinite.py: _Hooks",  # checks around transforms, while some context asks for them
     "numpy/twins.py: _globals",  # what NumPy's code sees, made when it is first used
     "numpy/twins.py: _twins",
     "numpy/twins.py: REPLACED",
@@ -62,6 +65,7 @@ MUTABLE = {
     "numpy/registry.py: ufunc_methods",
     "numpy/registry.py: ufuncs",
     "ops/families.py: ufuncs",
+    "scipy/ufuncs.py: ufuncs",
 }
 
 # Modules without a mirrored test file, and the tests of the family that cover them instead.

@@ -8,9 +8,11 @@ buffers that record assignments.
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 from pullback import errors, numpy, random, tree
+from pullback.core.array import loaders
 from pullback.transforms.derivatives import (
     grad,
     jvp,
@@ -22,7 +24,7 @@ from pullback.transforms.derivatives import (
 )
 
 if TYPE_CHECKING:
-    from pullback import curvature, flow, nn, optim, optimize, sparse
+    from pullback import curvature, flow, nn, optim, optimize, scipy, sparse
     from pullback.compiler.jit import compile  # noqa: A004
     from pullback.control.checkpoint import checkpoint
     from pullback.control.cond import cond, while_loop
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from pullback.control.scan import scan
     from pullback.curvature.operators import linear_operator
     from pullback.explanation.table import explain
+    from pullback.flow.nonfinite import debug_nonfinite
     from pullback.flow.why import why_zero
     from pullback.optimize.implicit import argmin, fixed_point, implicit_root
     from pullback.sparse.derivatives import sparse_hessian, sparse_jacobian
@@ -48,6 +51,7 @@ __all__ = [
     "curvature",
     "custom_jvp",
     "custom_vjp",
+    "debug_nonfinite",
     "errors",
     "explain",
     "fixed_point",
@@ -67,6 +71,7 @@ __all__ = [
     "optimize",
     "random",
     "scan",
+    "scipy",
     "sparse",
     "sparse_hessian",
     "sparse_jacobian",
@@ -89,6 +94,7 @@ _LATER = {
     "custom_jvp": "pullback.control.custom",
     "curvature": "",
     "custom_vjp": "pullback.control.custom",
+    "debug_nonfinite": "pullback.flow.nonfinite",
     "explain": "pullback.explanation.table",
     "flow": "",
     "fixed_point": "pullback.optimize.implicit",
@@ -102,6 +108,7 @@ _LATER = {
     "optim": "",
     "optimize": "",
     "scan": "pullback.control.scan",
+    "scipy": "",
     "sparse": "",
     "sparse_hessian": "pullback.sparse.derivatives",
     "sparse_jacobian": "pullback.sparse.derivatives",
@@ -119,6 +126,15 @@ def __getattr__(name: str) -> Any:
         value = importlib.import_module(f"pullback.{name}")
     globals()[name] = value
     return value
+
+
+def _load_ufuncs_of_scipy(ufunc: Any) -> None:
+    scipy_special = sys.modules.get("scipy.special")
+    if scipy_special is not None and getattr(scipy_special, ufunc.__name__, None) is ufunc:
+        importlib.import_module("pullback.scipy.ufuncs")
+
+
+loaders.append(_load_ufuncs_of_scipy)
 
 
 def __dir__() -> list[str]:

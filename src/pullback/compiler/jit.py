@@ -7,6 +7,7 @@ compiled functions can be differentiated, batched and compiled again.
 
 from __future__ import annotations
 
+import importlib
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -313,6 +314,7 @@ def compile(
     threads: int | None = None,
     donate_argnums: int | Sequence[int] = (),
     deterministic: bool = True,
+    nonfinite: bool = False,
 ) -> Compiled:
     """``fun`` as native code, compiled at the first call with each signature.
 
@@ -334,6 +336,8 @@ def compile(
         deterministic: that results are bitwise the same in every run and for any number of
             ``threads``. They always are, since work is cut by its sizes alone: ``False`` would
             gain nothing and is refused.
+        nonfinite: whether every call looks at its results, and explains the first NaN or infinity
+            as :func:`pullback.debug_nonfinite` does. Without it nothing is looked at.
 
     Returns:
         A function with the same results up to rounding. Inputs are copied only if they are not
@@ -369,4 +373,8 @@ def compile(
         (given,) if isinstance(given, int) else tuple(given)
         for given in (static_argnums, donate_argnums)
     )
-    return Compiled(fun, static, donated, Native(callbacks, threads))
+    compiled = Compiled(fun, static, donated, Native(callbacks, threads))
+    if nonfinite:  # a floor above, loaded only on request
+        checked: Compiled = importlib.import_module("pullback.flow.nonfinite").Checked(compiled)
+        return checked
+    return compiled

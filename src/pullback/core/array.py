@@ -23,6 +23,7 @@ __all__ = [
     "as_array",
     "bind",
     "functions",
+    "loaders",
     "methods",
     "operand",
     "parts",
@@ -33,8 +34,17 @@ __all__ = [
 # NumPy's names -> traced functions; filled by the floors above while they are imported.
 ufuncs: dict[Any, Callable[..., Any]] = {}
 ufunc_methods: dict[str, Callable[..., Any]] = {}
+# Called with a ufunc that nobody has met yet: imports the module that knows it.
+loaders: list[Callable[[Any], None]] = []
 functions: dict[Any, Callable[..., Any]] = {}
 methods: dict[str, Callable[..., Any]] = {}
+
+
+def load(ufunc: Any) -> Any:
+    """The traced form of a ufunc of a library that was not imported yet, or ``None``."""
+    for loader in loaders:
+        loader(ufunc)
+    return ufuncs.get(ufunc.__name__)
 
 
 class Array(Handle):
@@ -100,7 +110,7 @@ class Array(Handle):
     # -- NumPy's doors ------------------------------------------------------------------------
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         if method == "__call__":
-            function = ufuncs.get(ufunc) or ufuncs.get(ufunc.__name__)
+            function = ufuncs.get(ufunc) or ufuncs.get(ufunc.__name__) or load(ufunc)
             if function is None:
                 raise UnsupportedError(
                     f"{ufunc.__name__} has no traced form",

@@ -2,6 +2,8 @@
 
 from pullback.flow.diagnose import Diagnosis, diagnose
 from pullback.flow.findings import Finding
+from pullback.flow.highways import PathReport, branch, paths
+from pullback.flow.nonfinite import Origin, find_nonfinite
 from pullback.flow.probe import Probe, probe
 from pullback.flow.problem import Problem
 from pullback.flow.recording import tag
@@ -11,11 +13,16 @@ from pullback.flow.starts import lsuv
 __all__ = [
     "Diagnosis",
     "Finding",
+    "Origin",
+    "PathReport",
     "Probe",
     "Problem",
     "Treatment",
+    "branch",
     "diagnose",
+    "find_nonfinite",
     "lsuv",
+    "paths",
     "probe",
     "remedies",
     "tag",

@@ -114,7 +114,7 @@ def elementwise(
     *,
     doc: str,
     partials: Sequence[Callable[..., Any] | Marker | int],
-    scalar: Scalar,
+    scalar: Scalar | None,
     domain: Sequence[tuple[float, float]] = (),
     kinds: str = "f",
     out_dtype: type | None = None,
@@ -133,7 +133,8 @@ def elementwise(
             residuals; or a constant ``1``/``-1``; or a marker. Of a function that is not
             holomorphic and real: twice the derivative with respect to z, with that with respect to
             its conjugate held fixed (Wirtinger).
-        scalar: the same function on a scalar builder: ``scalar(builder, x, ...)``.
+        scalar: the same function on a scalar builder: ``scalar(builder, x, ...)``; ``None``:
+            compiled code calls ``numpy``.
         domain: per operand, an interval on which function and derivative are finite.
         kinds: the kinds of dtype that it takes and is sampled on: a string of ``f c i u b``.
         out_dtype: ``bool`` for comparisons.
@@ -156,8 +157,9 @@ def elementwise(
     def jvp(primals: Any, tangents: Any, y: Any, params: Any) -> Any:
         saved = [*primals, y]
         terms = []
-        for tangent, partial, rule in zip(tangents, partials, rules, strict=True):
-            if tangent is None or isinstance(rule, Marker):
+        for i, (tangent, partial) in enumerate(zip(tangents, partials, strict=True)):
+            rule = None if tangent is None else primitive.rule(i)
+            if rule is None or isinstance(rule, Marker):
                 continue
             if isinstance(partial, int):
                 term = tangent if partial == 1 else -tangent

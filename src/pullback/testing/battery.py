@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from pullback.compiler.jit import Native
-from pullback.core.primitive import OUTPUT, Primitive, Rule, Sample
+from pullback.core.primitive import MISSING, OUTPUT, Primitive, Rule, Sample
 from pullback.core.types import is_differentiable, type_of
 from pullback.testing.grads import GradientError, check_grads, inner, magnitude, random_like
 from pullback.testing.scalar_reference import ScalarReference
@@ -57,6 +57,12 @@ def outputs_of(primitive: Primitive, args: Sequence[Any], params: dict[str, Any]
     return list(result) if primitive.multiple else [result]
 
 
+def is_missing(primitive: Primitive, position: int) -> bool:
+    """Whether the derivative for an operand exists, but has no rule."""
+    rules = primitive.vjp
+    return isinstance(rules, tuple) and rules[min(position, len(rules) - 1)] is MISSING
+
+
 class Case:
     """A sample as a differentiable function of its floating operands."""
 
@@ -64,7 +70,11 @@ class Case:
         self.primitive = primitive
         self.params = sample.params
         self.args = [np.asarray(a) for a in sample.args]
-        self.at = [i for i, a in enumerate(self.args) if is_differentiable(a.dtype)]
+        self.at = [
+            i
+            for i, a in enumerate(self.args)
+            if is_differentiable(a.dtype) and not is_missing(primitive, i)
+        ]
         self.floats = [self.args[i] for i in self.at]
         self.outputs = outputs_of(primitive, self.args, self.params)
         self.smooth = [
@@ -296,6 +306,8 @@ def check_native(primitive: Primitive, sample: Sample) -> None:
 def check_scalar(primitive: Primitive, sample: Sample) -> None:
     """The scalar expression of an elementwise primitive is NumPy's function."""
     if primitive.family != "elementwise" or not isinstance(primitive.numpy, np.ufunc):
+        return
+    if primitive.scalar is None:
         return
     arrays = np.broadcast_arrays(*sample.args)
     dtypes = primitive.numpy.resolve_dtypes((*[a.dtype for a in arrays], None))

@@ -128,6 +128,8 @@ def has_scalar_form(equation: Equation) -> bool:
 def _has_scalar_form(
     primitive: Primitive, operands: tuple[tuple[DType, bool], ...], out: DType
 ) -> bool:
+    if primitive.scalar is None:
+        return False
     types = tuple([ArrayType((), *operand) for operand in operands])
     try:
         for dtype in (*[t.dtype for t in types], out):
