@@ -14,7 +14,7 @@ from pullback.numpy.products import vector_norm
 from pullback.numpy.registry import implements
 from pullback.ops import decompositions, linalg
 from pullback.ops.identity import stop_gradient
-from pullback.ops.linalg import adjoint
+from pullback.ops.linalg import dagger
 
 __all__: list[str] = []
 
@@ -169,7 +169,7 @@ def qr(a: Any, mode: str = "reduced") -> Any:
         raise ValueError(f"Unrecognized mode '{mode}'")
     q, r = decompositions.qr(a[..., :, :m])
     if m < n:
-        r = np.concatenate([r, np.matmul(adjoint(q), a[..., :, m:])], axis=-1)
+        r = np.concatenate([r, np.matmul(dagger(q), a[..., :, m:])], axis=-1)
     return r if mode == "r" else QR(q, r)
 
 

@@ -25,7 +25,7 @@ from pullback.core.source import here
 from pullback.core.types import ArrayType, is_differentiable
 from pullback.errors import NotDifferentiableError
 from pullback.ops.families import cast, conjugate, draw
-from pullback.ops.linalg import adjoint, batched, half, mirrored, solve, solve_triangular, square
+from pullback.ops.linalg import batched, dagger, half, mirrored, solve, solve_triangular, square
 
 __all__: list[str] = []
 
@@ -147,8 +147,8 @@ def _decomposition(
 
 # -- symmetric and Hermitian eigenvalues ----------------------------------------------------------
 def _eigh_jvp(x_dot: Any, x: Any, w: Any, v: Any, *, lower: bool) -> Any:
-    x_dot = mirrored(x_dot if lower else adjoint(x_dot))
-    inner = np.matmul(adjoint(v), np.matmul(x_dot, v))
+    x_dot = mirrored(x_dot if lower else dagger(x_dot))
+    inner = np.matmul(dagger(v), np.matmul(x_dot, v))
     gaps, near = _gaps(w)
     turn = _pushed(_off_diagonal(inner), gaps, near)
     return np.real(_diagonal(inner)), np.matmul(v, turn)
@@ -157,18 +157,18 @@ def _eigh_jvp(x_dot: Any, x: Any, w: Any, v: Any, *, lower: bool) -> Any:
 def _eigh_pull(cts: Any, x: Any, w: Any, v: Any, *, lower: bool) -> Any:
     w_bar, v_bar = cts
     gaps, near = _gaps(w)
-    turn = _off_diagonal(np.matmul(adjoint(v), v_bar))
+    turn = _off_diagonal(np.matmul(dagger(v), v_bar))
     turn = _pulled(turn, gaps, near, _spread(v_bar), "eigh")
     inner = turn + _matrix(w_bar)
-    both = np.matmul(np.matmul(v, inner), adjoint(v))
-    x_bar = half(both + adjoint(both))
-    return x_bar if lower else adjoint(x_bar)
+    both = np.matmul(np.matmul(v, inner), dagger(v))
+    x_bar = half(both + dagger(both))
+    return x_bar if lower else dagger(x_bar)
 
 
 def _distinct(rng: np.random.Generator, dtype: np.dtype[Any], *shape: int) -> Any:
     """Symmetric matrices with eigenvalues near 1, 2, 3, ..."""
     x = rng.uniform(-0.2, 0.2, shape)
-    return (x + adjoint(x) + np.diag(np.arange(1.0, 1 + shape[-1]))).astype(dtype)
+    return (x + dagger(x) + np.diag(np.arange(1.0, 1 + shape[-1]))).astype(dtype)
 
 
 eigh = _decomposition(
@@ -223,9 +223,9 @@ def _eig_pull(cts: Any, x: Any, w: Any, v: Any) -> Any:
     phase = np.imag(along) / np.sum(mark * np.real(v), axis=-2, keepdims=True)
     v_bar = v_bar - v * np.real(along) - 1j * mark * phase
     gaps, near = _gaps(w)
-    turn = _off_diagonal(np.matmul(adjoint(v), v_bar))
+    turn = _off_diagonal(np.matmul(dagger(v), v_bar))
     turn = _pulled(turn, conjugate(gaps), near, _spread(v_bar), "eig")
-    return solve(adjoint(v), np.matmul(turn + _matrix(w_bar), adjoint(v)))
+    return solve(dagger(v), np.matmul(turn + _matrix(w_bar), dagger(v)))
 
 
 def _eig(x: Any) -> Any:
@@ -260,7 +260,7 @@ eig = _decomposition(
 
 # -- singular values ------------------------------------------------------------------------------
 def _thin(u: Any, vh: Any, k: int) -> tuple[Any, Any]:
-    return u[..., :, :k], adjoint(vh[..., :k, :])
+    return u[..., :, :k], dagger(vh[..., :k, :])
 
 
 def _sums(s: Any) -> tuple[Any, Any]:
@@ -272,25 +272,25 @@ def _sums(s: Any) -> tuple[Any, Any]:
 
 def _outside(u: Any, x: Any) -> Any:
     """What of ``x`` is orthogonal to the columns of ``u``."""
-    return x - np.matmul(u, np.matmul(adjoint(u), x))
+    return x - np.matmul(u, np.matmul(dagger(u), x))
 
 
 def _svd_jvp(x_dot: Any, x: Any, u: Any, s: Any, vh: Any, *, full: bool) -> Any:
     k = s.shape[-1]
     thin, v = _thin(u, vh, k)
-    inner = np.matmul(adjoint(thin), np.matmul(x_dot, v))
+    inner = np.matmul(dagger(thin), np.matmul(x_dot, v))
     (gaps, near), (sums, zero) = _gaps(s), _sums(s)
     # dU - dV is antihermitian / (s_i + s_j) and dU + dV hermitian / (s_j - s_i), off the diagonal.
-    spun = _pushed(inner - adjoint(inner), sums, zero) / 2
-    bent = _pushed(_off_diagonal(inner + adjoint(inner)), gaps, near) / 2
+    spun = _pushed(inner - dagger(inner), sums, zero) / 2
+    bent = _pushed(_off_diagonal(inner + dagger(inner)), gaps, near) / 2
     none, row = np.diagonal(zero, axis1=-2, axis2=-1), s[..., None, :]
     left = np.matmul(x_dot, v)
-    right = np.matmul(adjoint(x_dot), thin)
+    right = np.matmul(dagger(x_dot), thin)
     u_dot = np.matmul(thin, bent + spun) + _pushed(_outside(thin, left), row, none[..., None, :])
     v_dot = np.matmul(v, bent - spun) + _pushed(_outside(v, right), row, none[..., None, :])
     if full:
-        u_dot, v_dot = _completed(u, u_dot, k), _completed(adjoint(vh), v_dot, k)
-    return u_dot, np.real(_diagonal(inner)), adjoint(v_dot)
+        u_dot, v_dot = _completed(u, u_dot, k), _completed(dagger(vh), v_dot, k)
+    return u_dot, np.real(_diagonal(inner)), dagger(v_dot)
 
 
 def _completed(u: Any, u_dot: Any, k: int) -> Any:
@@ -298,26 +298,26 @@ def _completed(u: Any, u_dot: Any, k: int) -> Any:
     if u.shape[-1] == k:
         return u_dot
     first, rest = u[..., :, :k], u[..., :, k:]
-    return np.concatenate([u_dot, -np.matmul(first, np.matmul(adjoint(u_dot), rest))], axis=-1)
+    return np.concatenate([u_dot, -np.matmul(first, np.matmul(dagger(u_dot), rest))], axis=-1)
 
 
 def _svd_pull(cts: Any, x: Any, u: Any, s: Any, vh: Any, *, full: bool) -> Any:
-    u_bar, s_bar, v_bar = cts[0], cts[1], adjoint(cts[2])
+    u_bar, s_bar, v_bar = cts[0], cts[1], dagger(cts[2])
     k = s.shape[-1]
     thin, v = _thin(u, vh, k)
     if full:
-        u_bar, v_bar = _folded(u, u_bar, k), _folded(adjoint(vh), v_bar, k)
+        u_bar, v_bar = _folded(u, u_bar, k), _folded(dagger(vh), v_bar, k)
     size = _spread(u_bar) + _spread(v_bar)
-    a, b = np.matmul(adjoint(thin), u_bar), np.matmul(adjoint(v), v_bar)
+    a, b = np.matmul(dagger(thin), u_bar), np.matmul(dagger(v), v_bar)
     (gaps, near), (sums, zero) = _gaps(s), _sums(s)
     bent = _pulled(_off_diagonal(a + b), gaps, near, size, "svd")
-    spun = _pulled(a - b - adjoint(a - b), sums, zero, size, "svd")
-    inner = (bent + adjoint(bent) + spun) / 2 + _matrix(s_bar)
+    spun = _pulled(a - b - dagger(a - b), sums, zero, size, "svd")
+    inner = (bent + dagger(bent) + spun) / 2 + _matrix(s_bar)
     none, row = np.diagonal(zero, axis1=-2, axis2=-1)[..., None, :], s[..., None, :]
     left = _pulled(_outside(thin, u_bar), row, none, size, "svd")
     right = _pulled(_outside(v, v_bar), row, none, size, "svd")
-    x_bar = np.matmul(np.matmul(thin, inner) + left, adjoint(v))
-    return x_bar + np.matmul(thin, adjoint(right))
+    x_bar = np.matmul(np.matmul(thin, inner) + left, dagger(v))
+    return x_bar + np.matmul(thin, dagger(right))
 
 
 def _folded(u: Any, u_bar: Any, k: int) -> Any:
@@ -325,7 +325,7 @@ def _folded(u: Any, u_bar: Any, k: int) -> Any:
     if u.shape[-1] == k:
         return u_bar
     first, rest = u[..., :, :k], u[..., :, k:]
-    sent = np.matmul(rest, np.matmul(adjoint(u_bar[..., :, k:]), first))
+    sent = np.matmul(rest, np.matmul(dagger(u_bar[..., :, k:]), first))
     return u_bar[..., :, :k] - sent
 
 
@@ -377,14 +377,14 @@ svd = _decomposition(
 # -- QR -------------------------------------------------------------------------------------------
 def _right_divided(x: Any, r: Any) -> Any:
     """``x r^-1`` for upper triangular r."""
-    return adjoint(solve_triangular(r, adjoint(x), lower=False, turned=True))
+    return dagger(solve_triangular(r, dagger(x), lower=False, turned=True))
 
 
 def _qr_jvp(x_dot: Any, x: Any, q: Any, r: Any) -> Any:
     ratio = _right_divided(x_dot, r)
-    inner = np.matmul(adjoint(q), ratio)
+    inner = np.matmul(dagger(q), ratio)
     lower = np.tril(inner, -1)
-    turn = lower - adjoint(lower)
+    turn = lower - dagger(lower)
     if inner.dtype.kind == "c":  # the diagonal of r stays real
         turn = turn + _matrix(1j * np.imag(_diagonal(inner)))
     return ratio - np.matmul(q, inner - turn), np.matmul(inner - turn, r)
@@ -392,13 +392,13 @@ def _qr_jvp(x_dot: Any, x: Any, q: Any, r: Any) -> Any:
 
 def _qr_pull(cts: Any, x: Any, q: Any, r: Any) -> Any:
     q_bar, r_bar = cts
-    inner = np.matmul(r, adjoint(np.triu(r_bar))) - np.matmul(adjoint(q_bar), q)
+    inner = np.matmul(r, dagger(np.triu(r_bar))) - np.matmul(dagger(q_bar), q)
     return _right_divided_turned(q_bar + np.matmul(q, mirrored(inner)), r)
 
 
 def _right_divided_turned(x: Any, r: Any) -> Any:
     """``x r^-H`` for upper triangular r."""
-    return adjoint(solve_triangular(r, adjoint(x), lower=False, turned=False))
+    return dagger(solve_triangular(r, dagger(x), lower=False, turned=False))
 
 
 def _qr_type(x: ArrayType) -> Any:
@@ -428,10 +428,10 @@ qr = _decomposition(
 # -- the pseudoinverse ----------------------------------------------------------------------------
 def _pinv_jvp(primals: Any, tangents: Any, y: Any, params: Any) -> Any:
     (x,), (x_dot,) = primals, tangents
-    turned = adjoint(x_dot)
+    turned = dagger(x_dot)
     first = np.matmul(np.matmul(y, x_dot), y)
-    second = np.matmul(np.matmul(y, adjoint(y)), _off_range(turned, x, y))
-    third = np.matmul(_off_rows(turned, x, y), np.matmul(adjoint(y), y))
+    second = np.matmul(np.matmul(y, dagger(y)), _off_range(turned, x, y))
+    third = np.matmul(_off_rows(turned, x, y), np.matmul(dagger(y), y))
     return second + third - first
 
 
@@ -446,7 +446,7 @@ def _off_rows(z: Any, x: Any, y: Any) -> Any:
 
 
 def _pinv_vjp(ct: Any, x: Any, y: Any) -> Any:
-    turned, z = adjoint(ct), adjoint(y)
+    turned, z = dagger(ct), dagger(y)
     first = np.matmul(np.matmul(z, ct), z)
     second = np.matmul(turned - np.matmul(x, np.matmul(y, turned)), np.matmul(y, z))
     third = np.matmul(np.matmul(z, y), turned - np.matmul(np.matmul(turned, y), x))

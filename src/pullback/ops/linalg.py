@@ -17,7 +17,7 @@ from pullback.ops.families import cast, conjugate, draw, move_axis, unbroadcast
 from pullback.ops.openblas import solve_triangle
 from pullback.ops.reduce import others
 
-__all__ = ["adjoint", "batched", "half", "mirrored", "square"]
+__all__ = ["batched", "dagger", "half", "mirrored", "square"]
 
 SMALL = 16  # rows of matrices whose zeros are not looked for
 
@@ -26,7 +26,7 @@ def _turned(x: Any) -> Any:
     return np.swapaxes(x, -1, -2)
 
 
-def adjoint(x: Any) -> Any:
+def dagger(x: Any) -> Any:
     """The conjugate transpose of matrices in the last two axes."""
     return conjugate(_turned(x))
 
@@ -39,7 +39,7 @@ def half(x: Any) -> Any:
 def mirrored(x: Any) -> Any:
     """The symmetric or Hermitian matrix whose lower triangle is that of ``x``."""
     lower = half(x)
-    return lower + adjoint(lower)
+    return lower + dagger(lower)
 
 
 def _inverse(x: Any) -> Any:
@@ -69,7 +69,7 @@ def _matrices(rng: np.random.Generator, dtype: np.dtype[Any], *shape: int) -> An
     x = rng.uniform(-0.3, 0.3, shape)
     if dtype.kind == "c":
         x = x + 1j * rng.uniform(-0.3, 0.3, shape)
-    return (x + adjoint(x) + 2 * np.eye(shape[-1])).astype(dtype)
+    return (x + dagger(x) + 2 * np.eye(shape[-1])).astype(dtype)
 
 
 def square(x: ArrayType) -> ArrayType:
@@ -130,10 +130,10 @@ solve: Primitive = Primitive(
     vjp=(
         Rule(
             lambda ct, x_type, x1, y: unbroadcast(
-                -np.matmul(solve(adjoint(x1), ct), adjoint(y)), x_type
+                -np.matmul(solve(dagger(x1), ct), dagger(y)), x_type
             )
         ),
-        Rule(lambda ct, x_type, x1: unbroadcast(solve(adjoint(x1), ct), x_type)),
+        Rule(lambda ct, x_type, x1: unbroadcast(solve(dagger(x1), ct), x_type)),
     ),
     batch=batched(lambda: solve),
     family="general",
@@ -170,7 +170,7 @@ def _triangular_jvp(primals: Any, tangents: Any, y: Any, params: Any) -> Any:
     (a, _), (a_dot, b_dot) = primals, tangents
     if a_dot is not None:
         a_dot = triangle(a_dot, params["lower"])
-        change = -np.matmul(adjoint(a_dot) if params["turned"] else a_dot, y)
+        change = -np.matmul(dagger(a_dot) if params["turned"] else a_dot, y)
         b_dot = change if b_dot is None else b_dot + change
     return solve_triangular(a, b_dot, **params)
 
@@ -179,7 +179,7 @@ def _triangular_vjp(
     ct: Any, x_type: ArrayType, x1: Any, y: Any, *, lower: bool, turned: bool
 ) -> Any:
     b_bar = solve_triangular(x1, ct, lower=lower, turned=not turned)
-    change = np.matmul(y, adjoint(b_bar)) if turned else np.matmul(b_bar, adjoint(y))
+    change = np.matmul(y, dagger(b_bar)) if turned else np.matmul(b_bar, dagger(y))
     return unbroadcast(-triangle(change, lower), x_type)
 
 
@@ -286,7 +286,7 @@ def _singular_samples(rng: np.random.Generator, dtype: np.dtype[Any]) -> list[Sa
         return []
     thin = draw(rng, dtype, 3, 2) / 3
     ranks = np.asarray([[[1, 2], [2, 4]], [[0, 0], [0, 0]]], dtype)
-    return [*_matrix_samples(rng, dtype), Sample((thin @ adjoint(thin),)), Sample((ranks,))]
+    return [*_matrix_samples(rng, dtype), Sample((thin @ dagger(thin),)), Sample((ranks,))]
 
 
 det: Primitive = Primitive(
@@ -355,7 +355,7 @@ def _trace_of_ratio(primals: Any, tangents: Any) -> Any:
 
 def _phase_vjp(ct: Any, x: Any, y: Any) -> Any:
     turn = np.imag(conjugate(y) * ct)[..., None, None]
-    return 1j * turn * adjoint(_inverse(x))
+    return 1j * turn * dagger(_inverse(x))
 
 
 log_abs_det: Primitive = Primitive(
@@ -364,7 +364,7 @@ log_abs_det: Primitive = Primitive(
     numpy=lambda x: np.asarray(np.linalg.slogdet(x)[1]),
     type_rule=lambda x: ArrayType(square(x).shape[:-2], np.finfo(x.dtype).dtype),
     jvp=lambda primals, tangents, y, params: cast(_trace_of_ratio(primals, tangents), y.dtype),
-    vjp=(Rule(lambda ct, x: ct[..., None, None] * adjoint(_inverse(x))),),
+    vjp=(Rule(lambda ct, x: ct[..., None, None] * dagger(_inverse(x))),),
     batch=batched(lambda: log_abs_det),
     family="general",
     flops=lambda types, out_types, params: 2 * types[0].size * types[0].shape[-1] // 3,
@@ -411,7 +411,7 @@ det_phase: Primitive = Primitive(
 def _between(y: Any, x: Any, turned: bool) -> Any:
     """``y^-1 x y^-H`` for lower triangular y; ``y^-H x y^-1`` if ``turned``."""
     left = solve_triangular(y, x, lower=True, turned=turned)
-    return adjoint(solve_triangular(y, adjoint(left), lower=True, turned=turned))
+    return dagger(solve_triangular(y, dagger(left), lower=True, turned=turned))
 
 
 def _cholesky_jvp(primals: Any, tangents: Any, y: Any, params: Any) -> Any:
@@ -419,8 +419,8 @@ def _cholesky_jvp(primals: Any, tangents: Any, y: Any, params: Any) -> Any:
 
 
 def _cholesky_vjp(ct: Any, y: Any) -> Any:
-    of_both = _between(y, half(np.matmul(adjoint(y), ct)), turned=True)
-    return half(of_both + adjoint(of_both))
+    of_both = _between(y, half(np.matmul(dagger(y), ct)), turned=True)
+    return half(of_both + dagger(of_both))
 
 
 cholesky: Primitive = Primitive(

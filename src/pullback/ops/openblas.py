@@ -41,8 +41,8 @@ def _trsm(letter: str) -> Any:
     return function
 
 
-def solve_triangle(a: Any, b: Any, lower: bool, adjoint: bool) -> Any:
-    """``y`` with ``a y = b`` (``a^H y = b`` if ``adjoint``) of which one triangle of a is read.
+def solve_triangle(a: Any, b: Any, lower: bool, turned: bool) -> Any:
+    """``y`` with ``a y = b`` (``a^H y = b`` if ``turned``) of which one triangle of a is read.
 
     ``a`` is a matrix and ``b`` has the right-hand sides in its columns; computed in double
     precision, as NumPy does for all systems. It costs n^2 operations a column, where a general
@@ -59,13 +59,13 @@ def solve_triangle(a: Any, b: Any, lower: bool, adjoint: bool) -> Any:
     trsm = _trsm("z" if is_complex else "d")
     if trsm is None:
         whole = np.tril(a) if lower else np.triu(a)
-        return np.linalg.solve(whole.conj().T if adjoint else whole, b)
+        return np.linalg.solve(whole.conj().T if turned else whole, b)
     y = np.array(b, dtype, order="C")
     m, n = y.shape
     if y.size:
         one = np.ones((), dtype)
         trsm(
-            *(ROW_MAJOR, LEFT, LOWER if lower else UPPER, ADJOINT if adjoint else PLAIN, NOT_UNIT),
+            *(ROW_MAJOR, LEFT, LOWER if lower else UPPER, ADJOINT if turned else PLAIN, NOT_UNIT),
             *(m, n, one.ctypes.data if is_complex else 1.0),
             *(a.ctypes.data, m, y.ctypes.data, n),
         )
