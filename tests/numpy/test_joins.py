@@ -110,5 +110,13 @@ def test_what_cannot_be_joined_is_refused() -> None:
         pb.grad(lambda x: np.sum(np.concatenate([x, Y.T])))(X)
     with pytest.raises(ValueError, match="same shape"):
         pb.grad(lambda x: np.sum(np.stack([x, Y])))(X)
-    with pytest.raises(UnsupportedError, match="mode='reflect'"):
-        pb.grad(lambda x: np.sum(np.pad(x, 1, "reflect", reflect_type="odd")))(X)
+    with pytest.raises(UnsupportedError, match="mode='nearby'"):
+        pb.grad(lambda x: np.sum(np.pad(x, 1, "nearby")))(X)
+
+
+def test_odd_reflections_further_than_the_array() -> None:
+    for mode in ("reflect", "symmetric"):
+        check(
+            lambda x, mode=mode: np.pad(x, (7, 5), mode, reflect_type="odd"),
+            np.array([1.5, 0.2, 3.0]),
+        )

@@ -9,7 +9,7 @@ from tests.numpy.oracle import check, check_slopes, check_values
 import pullback as pb
 import pullback.numpy as pnp
 from pullback.core.types import type_of
-from pullback.errors import StagingError, UnsupportedError
+from pullback.errors import StagingError
 from pullback.transforms.stage import stage
 
 RNG = np.random.default_rng(5)
@@ -202,11 +202,32 @@ def test_infinities_and_nan_in_the_middle(f, n: int) -> None:
         np.testing.assert_array_equal(result, expected)
 
 
-def test_what_has_no_traced_form_is_refused() -> None:
-    with pytest.raises(UnsupportedError, match="inverted_cdf"):
-        pb.grad(lambda x: np.quantile(x, 0.5, method="inverted_cdf"))(Y)
-    with pytest.raises(UnsupportedError, match="weights"):
-        pb.grad(lambda x: np.quantile(x, 0.5, weights=np.ones(5), method="inverted_cdf"))(Y)
+def test_quantiles_that_jump_and_quantiles_with_weights() -> None:
+    x = np.array([0.3, 2.1, -0.7, 1.4, 0.9, 3.3])
+    weights = np.array([1.0, 0.0, 2.0, 0.5, 1.5, 1.0])
+    for q in (0.0, 0.25, 0.5, 2 / 3, 1.0):
+        for method in ("inverted_cdf", "averaged_inverted_cdf", "closest_observation"):
+            check_values(lambda x, q=q, m=method: np.quantile(x, q, method=m), x)
+        check_values(lambda x, q=q: np.quantile(x, q, weights=weights, method="inverted_cdf"), x)
+    grid = np.stack([x, x[::-1]])
+    check_values(
+        lambda x: np.quantile(x, [0.2, 0.6], axis=1, weights=weights, method="inverted_cdf"), grid
+    )
+
+
+def test_what_numpy_refuses_is_refused() -> None:
+    with pytest.raises(ValueError, match="supports weights"):
+        pb.grad(lambda x: np.quantile(x, 0.5, weights=np.ones(5)))(Y)
+    with pytest.raises(TypeError, match="Axis must be specified"):
+        pb.vjp(
+            lambda x: np.quantile(x, 0.5, weights=np.ones(3), method="inverted_cdf"),
+            np.ones((2, 3)),
+        )
+    with pytest.raises(ValueError, match="consistent with shape"):
+        pb.vjp(
+            lambda x: np.quantile(x, 0.5, axis=1, weights=np.ones(2), method="inverted_cdf"),
+            np.ones((2, 3)),
+        )
     with pytest.raises(ValueError, match="side must be"):
         pb.grad(lambda x: np.sum(x[np.searchsorted(x, 0.0, side="top")]))(Y)
 

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from pullback.core.foreign import plain_array, refuse_foreign_in, refuse_reading
-from pullback.core.source import here
+from pullback.core.source import here, is_shown
 from pullback.core.trace import EVALUATE, Handle, Trace
 from pullback.core.types import Operation, is_differentiable, type_of
 from pullback.errors import LeakedTracerError, TracedValueError, UnsupportedError
@@ -149,6 +149,8 @@ class Array(Handle):
         if self.alias is not None:
             self.alias.refresh(self)
         if self.trace is not EVALUATE:
+            if is_shown():
+                return self.trace.concrete(self, purpose)
             refuse_reading()
             source = here()
             text = source.text if source else ""

@@ -23,7 +23,11 @@ __all__ = ["located"]
 
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 # The frames where NumPy hands an operation over: what holds its name and its operands.
-_DOORS = {"__array_function__": ("function", "args"), "__array_ufunc__": ("ufunc", "inputs")}
+_DOORS = {
+    "__array_function__": ("function", "args"),
+    "__array_ufunc__": ("ufunc", "inputs"),
+    "with_lists": ("function", "args"),
+}
 _SPOKEN = {"getitem": "x[index]", "setitem": "x[index] = value"}
 
 
@@ -88,13 +92,17 @@ def _bound(called: Any, operands: Any, options: dict[str, Any]) -> dict[str, Any
 def _described(values: dict[str, Any]) -> Iterator[str]:
     """``x: float64[3,4]`` for arrays, ``axis: 3`` for short options."""
     for name, value in values.items():
-        if isinstance(value, (list, tuple)) and any(hasattr(v, "dtype") for v in value):
-            types = [_typed(v) if hasattr(v, "dtype") else type(v).__name__ for v in value]
+        if isinstance(value, (list, tuple)) and any(map(_is_array, value)):
+            types = [_typed(v) if _is_array(v) else type(v).__name__ for v in value]
             yield f"{name}: {', '.join(types)}"
-        elif hasattr(value, "dtype") and hasattr(value, "shape"):
+        elif _is_array(value):
             yield f"{name}: {_typed(value)}"
         elif isinstance(value, (int, float, str, tuple, list)) and len(repr(value)) <= 60:
             yield f"{name}: {value!r}"
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, (np.ndarray, np.generic)) or hasattr(value, "trace")
 
 
 def _typed(value: Any) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import linecache
 import os
 import sys
-from opcode import opname
+from opcode import _nb_ops, opname  # type: ignore[attr-defined]
 from types import CodeType, FrameType
 
 import numpy as np
 
-__all__ = ["Origin", "Source", "here", "is_own", "origin"]
+__all__ = ["Origin", "Source", "here", "is_own", "is_shown", "origin"]
 
 _HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _NUMPY = os.path.dirname(os.path.abspath(np.__file__))
@@ -25,6 +25,7 @@ _OWN_FOLDERS = tuple(
         *(os.path.join(os.path.dirname(_NUMPY), name) for name in _LIBRARIES),
     )
 )
+_TESTING = os.path.join(_NUMPY, "testing") + os.sep
 _is_own: dict[str, bool] = {}
 
 
@@ -101,3 +102,16 @@ def here(inside: int = 0) -> Source | None:
     """
     found = origin(2 + inside)
     return None if found is None else Source(*found)
+
+
+def is_shown() -> bool:
+    """Whether a value is only looked at: formatted (``"%f" % x``) or compared by ``np.testing``."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename.startswith(_OWN_FOLDERS[0]):
+        frame = frame.f_back
+    if frame is None:
+        return False
+    code, at = frame.f_code, frame.f_lasti
+    if code.co_filename.startswith(_TESTING):
+        return True
+    return opname[code.co_code[at]] == "BINARY_OP" and _nb_ops[code.co_code[at + 1]][1] == "%"

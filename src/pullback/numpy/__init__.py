@@ -19,6 +19,7 @@ from pullback.numpy import (  # noqa: F401
     methods_of_ufuncs,
     order,
     parts,
+    positions,
     products,
     reductions,
     shapes,

@@ -322,17 +322,52 @@ def call_with_options(
     casting: str = "same_kind",
     order: str = "K",
     subok: bool = True,
+    signature: Any = None,
+    **axes: Any,
 ) -> Any:
-    """``np.ufunc(x, out=, where=, dtype=)``."""
+    """``np.ufunc(x, out=, where=, dtype=)``, and the axes of a generalised one."""
     if where is not True and out is None:
         raise unsupported(
             "a ufunc with where= and without out=, which leaves values undefined,",
             "use np.where(mask, function(x), default)",
         )
-    if dtype is not None:
-        operands = tuple(operand(a).astype(dtype) if hasattr(a, "dtype") else a for a in operands)
-    result = function(*operands)
+    if dtype is not None or signature is not None:
+        types = [dtype] * len(operands) if signature is None else _types(signature, len(operands))
+        operands = tuple(
+            operand(a).astype(t) if hasattr(a, "dtype") and t is not None else a
+            for a, t in zip(operands, types, strict=True)
+        )
+    result = _along(function, operands, **axes) if axes else function(*operands)
     if where is not True:
-        (target,) = out
-        result = np.where(where, result, target.frozen() if type(target) is Array else target)
+        several = isinstance(result, tuple)
+        kept = [t.frozen() if type(t) is Array else t for t in out]
+        parts = result if several else (result,)
+        mixed = [
+            p if t is None else np.where(where, p, t) for p, t in zip(parts, kept, strict=True)
+        ]
+        result = tuple(mixed) if several else mixed[0]
     return finish(result, None, out)
+
+
+def _types(signature: Any, n: int) -> list[Any]:
+    """The dtypes that a ufunc's ``signature=`` asks of its operands: ``"dd->d"`` or a tuple."""
+    asked = signature.split("->")[0] if isinstance(signature, str) else signature[:n]
+    if len(asked) != n:
+        raise unsupported(f"a ufunc with signature={signature!r}", "use dtype=")
+    return [None if t is None else np.dtype(t) for t in asked]
+
+
+def _along(
+    function: Any, operands: Any, axes: Any = None, axis: Any = None, keepdims: bool = False
+) -> Any:
+    """A generalised ufunc along other axes than the last ones."""
+    given_axes = axes if axes is not None else [-1 if axis is None else axis] * len(operands)
+    chosen = [(a,) if isinstance(a, int) else tuple(a) for a in given_axes]
+    moved = [
+        np.moveaxis(operand(x), a, tuple(range(-len(a), 0)))
+        for x, a in zip(operands, chosen, strict=False)
+    ]
+    result = function(*moved)
+    if len(chosen) > len(operands) and chosen[-1]:
+        return np.moveaxis(result, tuple(range(-len(chosen[-1]), 0)), chosen[-1])
+    return np.expand_dims(result, chosen[0]) if keepdims else result

@@ -242,6 +242,23 @@ def _pairs(value: Any, ndim: int) -> list[tuple[Any, Any]]:
     return [(wide[i, 0], wide[i, 1]) for i in range(ndim)]
 
 
+def _pad_odd(array: Any, axis: int, width: tuple[int, int], options: Any) -> Any:
+    """Reflection with ``reflect_type="odd"``: each new element is a sum of multiples of old ones.
+
+    NumPy's own answer for unit vectors says which: ``2 edge - mirrored``, and so on further out.
+    """
+    n = array.shape[axis]
+    unit = np.pad(np.eye(n), (width, (0, 0)), **options)
+    terms = int(np.max(np.sum(unit != 0, axis=1)))
+    places = np.argsort(unit == 0, axis=1, kind="stable")[:, :terms]
+    result = None
+    for at, factor in zip(places.T, np.take_along_axis(unit, places, axis=1).T, strict=True):
+        factor = np.reshape(factor, (-1, *(1,) * (array.ndim - axis - 1))).astype(array.dtype)
+        term = array[along(axis, np.where(factor.ravel() == 0, places[:, 0], at))] * factor
+        result = term if result is None else result + term
+    return result
+
+
 GATHERED = {"edge", "reflect", "symmetric", "wrap"}
 FOLDS: dict[str, Any] = {
     "maximum": np.max,
@@ -260,6 +277,11 @@ def pad(array: Any, pad_width: Any, mode: Any = "constant", **options: Any) -> A
             if width != (0, 0):
                 order = np.pad(np.arange(array.shape[axis]), width, mode, **options)
                 array = array[along(axis, order)]
+        return np.copy(array)
+    if options.get("reflect_type") == "odd":
+        for axis, width in enumerate(widths):
+            if width != (0, 0):
+                array = _pad_odd(array, axis, width, {"mode": mode, **options})
         return np.copy(array)
     value = options.get("constant_values", 0)
     if mode == "constant" and isinstance(value, (int, float)) and value == 0:

@@ -38,6 +38,7 @@ FOLDS: dict[Any, Any] = {
     np.logaddexp: reductions.logsumexp,
 }
 WITH_START = (np.add, np.multiply, np.maximum, np.minimum)
+LOGICAL = (np.logical_and, np.logical_or, np.logical_xor)
 # Ufuncs whose running fold may be taken in any grouping.
 ASSOCIATIVE = (np.add, np.multiply, np.maximum, np.minimum, np.logical_and, np.logical_or)
 
@@ -74,6 +75,13 @@ def reduce(
     return finish(result, dtype, out)
 
 
+def prepared(ufunc: np.ufunc, a: Any, dtype: Any) -> Any:
+    """The elements as the ufunc takes them: truth values for logical ones, else ``dtype``."""
+    if ufunc in LOGICAL:
+        return np.not_equal(a, 0)
+    return a if dtype is None else a.astype(dtype)
+
+
 def fold_left(
     ufunc: np.ufunc, a: Any, axis: Any, keepdims: bool, initial: Any, where: Any, dtype: Any
 ) -> Any:
@@ -84,7 +92,9 @@ def fold_left(
             f"reduction operation {ufunc.__name__!r} is not reorderable, "
             "so at most one axis may be specified"
         )
-    a = a if dtype is None else a.astype(dtype)
+    a = prepared(ufunc, a, dtype)
+    if ufunc in LOGICAL and given(initial):
+        initial = bool(initial)
     rest = [i for i in range(a.ndim) if i not in axes]
     shape = tuple(1 if i in axes else n for i, n in enumerate(a.shape))
     rows = np.reshape(np.transpose(a, (*axes, *rest)), (-1, *(a.shape[i] for i in rest)))
@@ -124,7 +134,7 @@ def accumulate(
         raise TypeError("cannot accumulate on a scalar")
     if ufunc in ASSOCIATIVE:
         return reductions.running(ufunc, array, axis, dtype, out)
-    array = array if dtype is None else array.astype(dtype)
+    array = prepared(ufunc, array, dtype)
     axis = normalize_axis(axis, array.ndim)
     rows = np.moveaxis(array, axis, 0)
     results: list[Any] = []
@@ -144,7 +154,7 @@ def reduceat(
     out: Any = None,
 ) -> Any:
     require_binary(ufunc, "reduceat")
-    array = operand(array)
+    array = prepared(ufunc, operand(array), None)
     axis = normalize_axis(axis, array.ndim)
     starts = np.asarray(concrete(indices, f"the indices of {ufunc.__name__}.reduceat"))
     n = array.shape[axis]

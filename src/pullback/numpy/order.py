@@ -20,6 +20,7 @@ from pullback.numpy.arguments import (
     stand_in,
     unsupported,
 )
+from pullback.numpy.elements import as_float
 from pullback.numpy.indexing import getitem
 from pullback.numpy.joins import along
 from pullback.numpy.registry import implements
@@ -288,6 +289,13 @@ PLOTTING = {
 ROUNDED = {"lower": np.floor, "higher": np.ceil, "nearest": np.rint}
 
 
+def _rows_first(a: Any, axes: tuple[int, ...]) -> Any:
+    """``a`` with ``axes`` in front, as one."""
+    kept = [i for i in range(a.ndim) if i not in axes]
+    length = math.prod(a.shape[i] for i in axes)
+    return np.reshape(np.transpose(a, (*axes, *kept)), (length, *(a.shape[i] for i in kept)))
+
+
 def _in_order(
     a: Any, axis: Any, keepdims: Any, skip_nan: bool, choose: Callable[[Any, Any], Any]
 ) -> Any:
@@ -299,10 +307,8 @@ def _in_order(
     a = a if is_differentiable(a.dtype) else a.astype(np.float64)
     axes = normalize_axes(axis, a.ndim)
     kept = [i for i in range(a.ndim) if i not in axes]
-    length = math.prod(a.shape[i] for i in axes)
-    ordered = sort(
-        np.reshape(np.transpose(a, (*axes, *kept)), (length, *(a.shape[i] for i in kept))), 0
-    )
+    ordered = sort(_rows_first(a, axes), 0)
+    length = ordered.shape[0]
     n = np.sum(np.logical_not(np.isnan(ordered)), axis=0) if skip_nan and length else length
     result = choose(ordered, n)
     if length and not skip_nan:
@@ -325,6 +331,8 @@ def _quantile(ordered: Any, n: Any, q: Any, method: str) -> Any:
     elif method in PLOTTING:
         alpha, beta = PLOTTING[method]
         place = q * n + (alpha + q * (1 - alpha - beta)) - 1
+    elif method in STEPS:
+        return _step(ordered, n, q, method)
     elif method == "midpoint":
         place = 0.5 * (np.floor(q * (n - 1)) + np.ceil(q * (n - 1)))
     else:
@@ -334,6 +342,28 @@ def _quantile(ordered: Any, n: Any, q: Any, method: str) -> Any:
     share, gap = place - low, above - below
     # From the nearer one, as NumPy does: it decides which infinities give NaN.
     return np.where(share < 0.5, below + gap * share, above - gap * (1 - share))
+
+
+# The definitions that jump from one element to the next: the shift of ``n q``.
+STEPS = {"inverted_cdf": 0.0, "averaged_inverted_cdf": 0.0, "closest_observation": -0.5}
+
+
+def _step(ordered: Any, n: Any, q: Any, method: str) -> Any:
+    """Element ``ceil(n q + shift)``, or at a jump the mean with the next, or the even one."""
+    last = np.maximum(n - 1, 0)
+    place = n * q + STEPS[method]
+    before = np.floor(place)
+    is_jump = np.equal(place, before)
+    if method == "closest_observation":
+        stays = np.logical_and(is_jump, np.equal(np.remainder(before, 2), 0))
+        before = np.where(stays, before - 1, before)
+    elif method == "inverted_cdf":
+        before = np.where(is_jump, before - 1, before)
+    else:
+        low, high = (np.where(is_jump, before - 1, before), before)
+        low, high = (_rows(ordered, np.clip(i, 0, last).astype(int)) for i in (low, high))
+        return low + (high - low) * 0.5
+    return _rows(ordered, np.clip(before, 0, last).astype(int))
 
 
 def _middle(ordered: Any, n: Any) -> Any:
@@ -351,6 +381,34 @@ def _rows(ordered: Any, at: Any) -> Any:
     return getitem(ordered, (at, *np.ogrid[tuple(slice(m) for m in rest)]) if rest else at)
 
 
+def _weighted(a: Any, q: Any, axis: Any, keepdims: Any, skip_nan: bool, weights: Any) -> Any:
+    """The first element whose share of the running sum of the weights reaches ``q``."""
+    a, weights = as_float(a), as_float(weights)
+    axes = normalize_axes(axis, a.ndim)
+    if a.shape != weights.shape:
+        if axis is None:
+            raise TypeError("Axis must be specified when shapes of a and weights differ.")
+        if weights.shape != tuple(a.shape[i] for i in axes):
+            raise ValueError(
+                "Shape of weights must be consistent with shape of a along specified axis."
+            )
+        shape = [n if i in axes else 1 for i, n in enumerate(a.shape)]
+        weights = np.broadcast_to(np.reshape(weights, shape), a.shape)
+    if skip_nan:
+        weights = np.where(np.isnan(a), 0, weights)
+    turn = _argsort(_rows_first(a, axes), 0)
+    shares = np.cumsum(np.take_along_axis(_rows_first(weights, axes), turn, 0), axis=0)
+    shares = shares / shares[-1]
+
+    def choose(ordered: Any, n: Any) -> Any:
+        level = np.reshape(q, (*np.shape(q), *(1,) * ordered.ndim))
+        reached = np.where(np.equal(shares, 0), -1.0, shares)  # a weight of zero counts for nothing
+        place = np.sum(np.less(reached, level), axis=np.ndim(q))
+        return _rows(ordered, np.minimum(place, ordered.shape[0] - 1))
+
+    return _in_order(a, axis, keepdims, skip_nan, choose)
+
+
 def _quantile_function(scale: float, skip_nan: bool) -> Any:
     def quantile(
         a: Any,
@@ -363,8 +421,6 @@ def _quantile_function(scale: float, skip_nan: bool) -> Any:
         *,
         weights: Any = None,
     ) -> Any:
-        if weights is not None:
-            raise unsupported("quantile with weights", "sort, and interpolate the running sum")
         a = operand(a)
         if isinstance(q, (int, float)) and a.dtype.kind == "f":  # a number does not widen
             q = np.asarray(q, a.dtype)
@@ -373,6 +429,10 @@ def _quantile_function(scale: float, skip_nan: bool) -> Any:
         if not np.all((plain >= 0) & (plain <= 1)):
             what = "Quantiles must be in the range [0, 1]"
             raise ValueError(what if scale == 1 else "Percentiles must be in the range [0, 100]")
+        if weights is not None:
+            if method != "inverted_cdf":
+                raise ValueError(f"Only method 'inverted_cdf' supports weights. Got: {method}.")
+            return finish(_weighted(a, q, axis, keepdims, skip_nan, weights), None, out)
         result = _in_order(
             a, axis, keepdims, skip_nan, lambda ordered, n: _quantile(ordered, n, q, method)
         )
@@ -471,7 +531,17 @@ def _on_values(function: Any) -> Any:
     return answer
 
 
-ON_VALUES = (
+ON_VALUES: tuple[Any, ...] = (
+    np.bitwise_count,
+    np.gcd,
+    np.lcm,
+    np.packbits,
+    np.save,
+    np.savetxt,
+    np.savez,
+    np.savez_compressed,
+    np.spacing,
+    np.unpackbits,
     np.nonzero,
     np.flatnonzero,
     np.argwhere,

@@ -10,7 +10,7 @@ import numpy as np
 
 from pullback.core.array import operand
 from pullback.core.types import is_differentiable
-from pullback.numpy.arguments import finish, normalize_axis, unsupported
+from pullback.numpy.arguments import finish, normalize_axis
 from pullback.numpy.reductions import abs_squared
 from pullback.numpy.registry import implements
 from pullback.numpy.twins import twin
@@ -178,10 +178,9 @@ def _overhanging(a: Any, v: Any, places: Any) -> Any:
 @implements(np.einsum)
 def einsum(*operands: Any, out: Any = None, optimize: Any = "greedy", **options: Any) -> Any:
     """Sums of products by subscripts: diagonals, sums and matrix products of pairs of operands."""
-    if options.get("dtype") is not None:
-        raise unsupported("einsum with dtype=", "convert the operands with astype")
+    dtype = options.get("dtype")
     text, *arrays = operands if isinstance(operands[0], str) else _spelled_out(operands)
-    parts = [operand(a) for a in arrays]
+    parts = [operand(a) if dtype is None else operand(a).astype(dtype) for a in arrays]
     inputs, output = _parse(text, [np.ndim(p) for p in parts])
     shapes = [np.broadcast_to(np.int8(0), np.shape(p)) for p in parts]
     plain = ",".join("".join(i) for i in inputs) + "->" + "".join(output)

@@ -377,10 +377,20 @@ for _name, _function, _neutral in NAN_SKIPPING:
 
 
 def _nan_extreme(extreme: Any, neutral: float) -> Any:
-    def fold(a: Any, axis: Any = None, out: Any = None, keepdims: Any = False) -> Any:
+    def fold(
+        a: Any,
+        axis: Any = None,
+        out: Any = None,
+        keepdims: Any = False,
+        initial: Any = None,
+        where: Any = None,
+    ) -> Any:
         a = operand(a)
-        none = all(np.isnan(a), axis, None, keepdims)
-        found = extreme(np.where(np.isnan(a), neutral, a), axis, None, keepdims)
+        none = all(np.isnan(a), axis, None, keepdims, where=where)
+        numbers = np.where(np.isnan(a), neutral, a)
+        found = extreme(numbers, axis, None, keepdims, initial, where)
+        if given(initial):  # which counts among the numbers
+            return finish(found, None, out)
         return finish(np.where(none, np.nan, found), None, out)
 
     return fold
@@ -391,9 +401,11 @@ implements(np.nanmin)(_nan_extreme(min, np.inf))
 
 
 def _over_numbers(function: Any) -> Any:
-    def fold(a: Any, *args: Any, **kwargs: Any) -> Any:
+    def fold(a: Any, *args: Any, where: Any = True, **kwargs: Any) -> Any:
         a = operand(a)
         numbers = np.logical_not(np.isnan(a))
+        if given(where) and where is not True:
+            numbers = np.logical_and(numbers, where)
         return function(np.where(numbers, a, 0), *args, where=numbers, **kwargs)
 
     return fold

@@ -193,6 +193,8 @@ def astype(
     casting: str = "unsafe",
     subok: bool = True,
     copy: bool = True,
+    *,
+    device: Any = None,
 ) -> Any:
     dtype = np.dtype(dtype)
     if dtype == a.dtype and not copy:

@@ -14,12 +14,14 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable
+from functools import wraps
 from types import FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
 
-from pullback.core.array import Array
+from pullback.core.array import Array, parts
+from pullback.core.trace import EVALUATE, current_trace
 from pullback.numpy import creation
 
 __all__ = ["mirror", "replaces", "submodules", "twin", "with_twins"]
@@ -49,6 +51,20 @@ OF_ARRAYS = ("numpy.fft.", "numpy.linalg.", "numpy.polynomial.")
 # Classes of NumPy that hold arrays and are written in Python: their subclasses, and these.
 BASES = ("ABCPolyBase", "AxisConcatenator")
 CLASSES = ("nd_grid", "poly1d", "vectorize")
+# Functions whose operands are the elements of a sequence.
+OF_SEQUENCES = (
+    np.broadcast_arrays,
+    np.choose,
+    np.column_stack,
+    np.concatenate,
+    np.dstack,
+    np.hstack,
+    np.linalg.multi_dot,
+    np.piecewise,
+    np.select,
+    np.stack,
+    np.vstack,
+)
 
 
 class _KindOfArray(type):
@@ -126,6 +142,8 @@ def _make(value: Any) -> Any:
         return _Namespace(value) if value.__name__.startswith("numpy") else value
     if type(value) is FunctionType:
         return with_twins(value) if _is_about_arrays(value.__globals__["__name__"]) else value
+    if type(value) is type(np.sum) and value is not np.block:  # whose lists are its structure
+        return _with_lists(value)
     if isinstance(value, type):
         return _class(value) if _holds_arrays(value) else value
     if _holds_arrays(type(value)):  # np.r_, np.mgrid and the like are objects
@@ -144,6 +162,30 @@ def _holds_arrays(kind: type) -> bool:
 
 def _is_about_arrays(module: str) -> bool:
     return module in ABOUT_ARRAYS or module.startswith(OF_ARRAYS)
+
+
+def _with_lists(function: Any) -> Callable[..., Any]:
+    """A function of NumPy that also takes lists of traced values, which no protocol shows it."""
+    sequences = function in OF_SEQUENCES
+
+    @wraps(function)
+    def with_lists(*args: Any, **kwargs: Any) -> Any:
+        if current_trace() is EVALUATE:
+            return function(*args, **kwargs)
+        return function(
+            *[_operand(a, sequences) for a in args],
+            **{key: _operand(a, sequences) for key, a in kwargs.items()},
+        )
+
+    return with_lists
+
+
+def _operand(value: Any, sequence: bool) -> Any:
+    if type(value) not in (list, tuple) or not any(type(part) is Array for part in parts(value)):
+        return value
+    if sequence:
+        return type(value)(_operand(part, False) for part in value)
+    return creation.array(value)
 
 
 def with_twins(function: FunctionType) -> FunctionType:

@@ -1,14 +1,15 @@
 """``check_grads``: a function's derivatives against differences and against each other.
 
 Two independent witnesses. *Differences*: a 5-point central difference along a random direction
-(error about ``eps^(4/5)``). *Duality*: ``<v, J u> = <J^T v, u>`` for forward and reverse mode,
-exact up to rounding. One catches an error that both modes share, the other one that they do not.
+(error about ``eps^(4/5)``), for each argument and output by itself. *Duality*: forward and reverse
+mode agree, ``<v, J u> = <J^T v, u>``, exactly up to rounding. One catches an error that both modes
+share, the other one that they do not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -48,12 +49,17 @@ def magnitude(a: Any, b: Any) -> float:
 
 
 def random_like(rng: np.random.Generator, x: Any) -> Any:
+    """Random numbers of both signs for every leaf, none of them small: each element has a say."""
+
     def draw(leaf: Any) -> Any:
         leaf = np.asarray(leaf)
-        drawn = np.asarray(rng.normal(size=leaf.shape))
+        drawn = numbers(leaf.shape)
         if leaf.dtype.kind == "c":
-            drawn = drawn + 1j * rng.normal(size=leaf.shape)
+            drawn = drawn + 1j * numbers(leaf.shape)
         return drawn.astype(leaf.dtype)
+
+    def numbers(shape: tuple[int, ...]) -> Any:
+        return np.asarray(rng.uniform(0.5, 1.5, shape) * rng.choice([-1.0, 1.0], shape))
 
     return tree.map(draw, x)
 
@@ -62,13 +68,25 @@ def directional_difference(
     fun: Callable[..., Any], args: Sequence[Any], directions: Sequence[Any], step: float
 ) -> list[Any]:
     """5-point central difference of ``fun`` along ``directions``; one array per output leaf."""
+    return differences(fun, args, directions, step)[0]
+
+
+def differences(
+    fun: Callable[..., Any], args: Sequence[Any], directions: Sequence[Any], step: float
+) -> tuple[list[Any], list[Any]]:
+    """5-point central differences with the given step, and with twice that: two opinions."""
 
     def at(t: float) -> list[Any]:
         moved = tree.map(lambda x, u: x + t * u, tuple(args), tuple(directions))
         return leaves_of(fun(*moved))
 
-    terms = zip(at(2 * step), at(step), at(-step), at(-2 * step), strict=True)
-    return [(-a + 8 * b - 8 * c + d) / (12 * step) for a, b, c, d in terms]
+    ahead, behind = ([at(sign * k * step) for k in (1, 2, 4)] for sign in (1, -1))
+    one, two, four = (
+        [a - b for a, b in zip(*pair, strict=True)] for pair in zip(ahead, behind, strict=True)
+    )
+    fine = [(8 * a - b) / (12 * step) for a, b in zip(one, two, strict=True)]
+    coarse = [(8 * a - b) / (24 * step) for a, b in zip(two, four, strict=True)]
+    return fine, coarse
 
 
 def check_grads(
@@ -104,11 +122,12 @@ def check_grads(
     """
     args = tuple(args)
     require_checkable(args, modes, order)
+    inside = 0.0
     for k in range(1, order + 1):
         rng = np.random.default_rng(seed + k - 1)
-        weights = check_one_order(
-            fun, args, modes, rng, DIFFERENCE[k] if rtol is None else rtol, step, DERIVATIVE[k]
-        )
+        tolerance = DIFFERENCE[k] if rtol is None else rtol
+        weights = check_one_order(fun, args, modes, rng, tolerance, step, DERIVATIVE[k], inside)
+        inside = magnitude(weights, fun(*args))
         fun = gradient_along(fun, weights)
 
 
@@ -138,6 +157,79 @@ def one_by_one(directions: Any) -> Iterator[Any]:
         yield tree.unflatten(structure, [u if i == k else 0.0 * u for i, u in enumerate(leaves)])
 
 
+class Comparison(NamedTuple):
+    """The derivative of one output in one argument: what was found, and what differences say."""
+
+    path: str
+    found: dict[str, float]
+    target: float
+    tolerance: float
+    rounding: float  # of the sums themselves
+
+    def gap(self, mode: str) -> float:
+        """Distance from the target in tolerances; infinite for NaN."""
+        distance = abs(self.found[mode] - self.target)
+        if distance <= self.tolerance:
+            return 0.0
+        return float(distance / (self.tolerance or 1e-300)) if np.isfinite(distance) else np.inf
+
+
+def tolerance_of(
+    weights: Any, out: Any, fine: Any, coarse: Any, step: float, rtol: float, inside: float
+) -> float:
+    """How far a right derivative of ``<weights, out>`` may be from its difference ``fine``.
+
+    Errors of many elements add up as their squares do, so an error of one of them shows. Outputs
+    are rounded, and so is what they are made of, of size ``inside``; a function that rounds more
+    than that differs from itself at twice the step.
+    """
+    moved, size = (float(np.linalg.norm(parts_of([weights]) * parts_of(x))) for x in (fine, out))
+    rounded = np.finfo(np.float64).eps * (size + inside) / step
+    doubt = abs(inner([weights], fine) - inner([weights], coarse))
+    slack = min(10 * doubt, max(1000 * rounded, rtol * size, 10 * rtol * moved))
+    sums = 10 * np.finfo(np.float64).eps * magnitude([weights], fine)
+    return float(rtol * moved + 20 * rounded + slack + sums)
+
+
+def comparisons(
+    fun: Callable[..., Any],
+    args: tuple[Any, ...],
+    weights: Any,
+    rng: np.random.Generator,
+    modes: Sequence[str],
+    rtol: float,
+    step: float,
+    inside: float,
+) -> Iterator[Comparison]:
+    """Each output in each argument by itself: none hides behind a larger one."""
+    out, vjp_fn = vjp(fun, *args)
+    outputs, scales = leaves_of(out), leaves_of(weights)
+    at = [k for k, y in enumerate(outputs) if y.dtype.kind in "fc"]
+    pulled = {}
+    if "reverse" in modes:
+        for k, alone in enumerate(one_by_one(weights)):
+            pulled[k] = leaves_of(vjp_fn(alone)) if k in at else []
+    directions = random_like(rng, args)
+    for i, (path, u) in enumerate(
+        zip(tree.paths(args, "args"), one_by_one(directions), strict=True)
+    ):
+        fine, coarse = differences(fun, args, u, step)
+        pushed = leaves_of(jvp(fun, args, u)[1]) if "forward" in modes else []
+        along = leaves_of(directions)[i]
+        for k in at:
+            w, found, rounding = [scales[k]], {}, inside + magnitude([scales[k]], [outputs[k]])
+            if pushed:
+                found["forward"] = inner(w, [pushed[k]])
+                rounding += magnitude(w, [pushed[k]])
+            if pulled:
+                found["reverse"] = inner([pulled[k][i]], [along])
+                rounding += magnitude([pulled[k][i]], [along])
+            tolerance = tolerance_of(
+                scales[k], [outputs[k]], [fine[k]], [coarse[k]], step, rtol, inside
+            )
+            yield Comparison(path, found, inner(w, [fine[k]]), tolerance, rounding)
+
+
 def check_one_order(
     fun: Callable[..., Any],
     args: tuple[Any, ...],
@@ -146,39 +238,33 @@ def check_one_order(
     rtol: float,
     step: float,
     derivative: str,
+    inside: float,
 ) -> Any:
     """Check the first derivative of ``fun``; return the random weights given to its outputs."""
-    directions = random_like(rng, args)
-    out, vjp_fn = vjp(fun, *args)
-    weights = random_like(rng, out)
-    slopes: dict[str, Callable[[Any], float]] = {
-        "forward": lambda u: inner(weights, jvp(fun, args, u)[1]),
-        "reverse": lambda u: inner(vjp_fn(weights), u),
-    }
-    expected = directional_difference(fun, args, directions, step)
-    target = inner(weights, expected)
-    scale = max(magnitude(weights, expected), magnitude(weights, out), 1e-3)
-    found = {mode: slopes[mode](directions) for mode in modes}
-    for mode, value in found.items():
-        if not abs(value - target) <= rtol * scale:
-            gaps = [
-                abs(slopes[mode](u) - inner(weights, directional_difference(fun, args, u, step)))
-                for u in one_by_one(directions)
-            ]
+    weights = random_like(rng, fun(*args))
+    compared = list(comparisons(fun, args, weights, rng, modes, rtol, step, inside))
+    for mode in modes:
+        worst = max(compared, key=lambda c: c.gap(mode), default=None)
+        if worst is not None and worst.gap(mode):
             raise GradientError(
-                f"check_grads: the {mode} {derivative} along a random direction is {value!r}",
+                f"check_grads: the {mode} {derivative} along a random direction is "
+                f"{worst.found[mode]!r}",
                 details=[
-                    f"5-point central difference: {target!r}, tolerance: {rtol * scale:.1e}",
-                    f"furthest off: {tree.paths(args, 'args')[int(np.argmax(gaps))]}",
+                    f"5-point central difference: {worst.target!r}, "
+                    f"tolerance: {worst.tolerance:.1e}",
+                    f"furthest off: {worst.path}",
                 ],
                 fix="look for a rule that is wrong, or a kink within the step",
             )
-    if len(found) == 2:
-        bound = max(DUALITY * np.finfo(np.float64).eps, rtol * 1e-4) * scale
-        if not abs(found["forward"] - found["reverse"]) <= bound:
+    for c in compared:
+        bound = max(DUALITY * np.finfo(np.float64).eps, rtol * 1e-4) * c.rounding
+        if len(c.found) == 2 and not abs(c.found["forward"] - c.found["reverse"]) <= bound:
             raise GradientError(
-                f"check_grads: the forward and the reverse {derivative} disagree",
-                details=[f"<v, J u> = {found['forward']!r}", f"<J^T v, u> = {found['reverse']!r}"],
+                f"check_grads: the forward and the reverse {derivative} disagree in {c.path}",
+                details=[
+                    f"<v, J u> = {c.found['forward']!r}",
+                    f"<J^T v, u> = {c.found['reverse']!r}",
+                ],
                 fix="one of the two rules of some operation is wrong",
             )
     return weights

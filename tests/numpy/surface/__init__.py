@@ -1,0 +1,1 @@
+"""Every function and keyword of NumPy, called on traced arrays and judged."""
