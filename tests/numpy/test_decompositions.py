@@ -51,7 +51,7 @@ CASES = {
     "pinv": (L.pinv, TALL),
     "pinv complex": (lambda a: L.pinv(a, rcond=1e-10), CTALL),
     "pinv stack": (L.pinv, STACK),
-    "pinv hermitian": (lambda a: L.pinv(a, hermitian=True), A),
+    "pinv hermitian": (lambda a: L.pinv(a, hermitian=True), A + A.T + 4 * np.eye(3)),
     "lstsq": (lambda a, b: L.lstsq(a, b)[0], TALL, draw(4, 3)),
     "lstsq wide": (lambda a, b: L.lstsq(a, b)[0], WIDE, draw(2)),
     "lstsq residuals": (lambda a, b: L.lstsq(a, b)[1], CTALL, draw(4, dtype=complex)),
