@@ -80,6 +80,7 @@ COVERED_BY: dict[str, str] = {
     "compiler/schedule/": "tests/compiler/test_jit.py",
     "control/call.py": "tests/control/test_scan.py",
     "control/graphs.py": "tests/control/test_scan.py",
+    "control/rules.py": "tests/control/test_custom.py",
     "numpy/emath.py": "tests/numpy/test_twins.py",
     "numpy/lib.py": "tests/numpy/test_twins.py",
     "numpy/polynomial.py": "tests/numpy/test_twins.py",

@@ -20,8 +20,8 @@ from pullback.transforms.derivatives import (
     stop_gradient,
     value_and_grad,
     vjp,
-    vmap,
 )
+from pullback.transforms.vmap import vmap
 
 if TYPE_CHECKING:
     from pullback import curvature, flow, nn, optim, optimize, scipy, sparse
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pullback.control.checkpoint import checkpoint
     from pullback.control.cond import cond, while_loop
     from pullback.control.custom import custom_jvp, custom_vjp
+    from pullback.control.numerical import numerical_derivative
     from pullback.control.scan import scan
     from pullback.curvature.operators import linear_operator
     from pullback.explanation.table import explain
@@ -66,6 +67,7 @@ __all__ = [
     "linear_operator",
     "linearize",
     "nn",
+    "numerical_derivative",
     "numpy",
     "optim",
     "optimize",
@@ -94,6 +96,7 @@ _LATER = {
     "custom_jvp": "pullback.control.custom",
     "curvature": "",
     "custom_vjp": "pullback.control.custom",
+    "numerical_derivative": "pullback.control.numerical",
     "debug_nonfinite": "pullback.flow.nonfinite",
     "explain": "pullback.explanation.table",
     "flow": "",

@@ -18,10 +18,13 @@ import optree
 from pullback.errors import ArgumentError
 
 __all__ = [
+    "accessors",
     "builder",
     "dataclass",
     "flatten",
     "gatherer",
+    "is_container",
+    "is_registered",
     "leaves",
     "leaves_until",
     "map",
@@ -99,6 +102,26 @@ def paths(tree: Any, root: str = "") -> list[str]:
     """
     accessors = optree.tree_accessors(tree, namespace=NAMESPACE)
     return [accessor.codify(root) for accessor in accessors]
+
+
+def accessors(tree: Any) -> list[Any]:
+    """Return one function per leaf that reads it from a container like ``tree``.
+
+    >>> from pullback import tree
+    >>> [read({"a": 5.0}) for read in tree.accessors({"a": 1.0})]
+    [5.0]
+    """
+    return optree.tree_accessors(tree, namespace=NAMESPACE)
+
+
+def is_container(value: Any) -> bool:
+    """Whether ``value`` is a container, and not a leaf."""
+    return value is not None and not optree.tree_is_leaf(value, namespace=NAMESPACE)
+
+
+def is_registered(cls: type) -> bool:
+    """Whether objects of ``cls`` are containers by :func:`register` or :func:`dataclass`."""
+    return optree.register_pytree_node.get(cls, namespace=NAMESPACE) is not None
 
 
 def gatherer(example: Any) -> Callable[[Any], list[Any]] | None:

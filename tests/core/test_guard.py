@@ -117,3 +117,65 @@ def test_an_output_changed_by_its_owner_before_the_backward_pass_is_refused() ->
     out[0] = 7.0
     with pytest.raises(MutationError):
         vjp_fn(np.ones(2))
+
+
+W = np.array([2.0, 3.0])
+
+
+def times_weights(x: Any) -> Any:
+    return x * W
+
+
+def looped(x: Any) -> Any:
+    return pb.scan(lambda c, _: (c * W, None), x, None, length=2)[0]
+
+
+custom = pb.custom_vjp(times_weights)
+custom.defvjp(lambda x: (x * W, W), lambda kept, ct: (kept * ct,))
+
+HOLDERS: dict[str, Any] = {
+    "checkpoint": pb.checkpoint(times_weights),
+    "scan": looped,
+    "cond": lambda x: pb.cond(np.sum(x) > 0, times_weights, lambda x: x, x),
+    "compile": pb.compile(times_weights),
+    "custom_vjp": custom,
+    "checkpointed scan": pb.checkpoint(looped),
+    "nested": pb.compile(pb.checkpoint(times_weights)),
+}
+
+
+@pytest.mark.parametrize("name", HOLDERS)
+def test_what_an_operation_with_a_graph_captured_is_guarded(name: str) -> None:
+    _, vjp_fn = pb.vjp(lambda x: np.sum(HOLDERS[name](x)), np.ones(2))
+    before = W.copy()
+    vjp_fn(1.0)
+    try:
+        W[:] = 100.0
+        with pytest.raises(MutationError):
+            vjp_fn(1.0)
+    finally:
+        W[:] = before
+
+
+def test_a_statistic_updated_behind_a_checkpoint_is_refused() -> None:
+    mean = np.array([1.0])
+
+    @pb.checkpoint
+    def layer(x: Any) -> Any:
+        return x * mean
+
+    def loss(x: Any) -> Any:
+        y = layer(x)
+        mean[:] = -7.0
+        return np.sum(y * 6)
+
+    with pytest.raises(MutationError, match=r"test_guard\.py"):
+        pb.grad(loss)(np.ones(1))
+
+
+def test_an_index_array_changed_before_the_backward_pass_is_refused() -> None:
+    places = np.array([0, 2])
+    _, vjp_fn = pb.vjp(lambda x: x[places], np.arange(3.0))
+    places[0] = 1
+    with pytest.raises(MutationError):
+        vjp_fn(np.ones(2))

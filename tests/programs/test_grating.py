@@ -4,6 +4,8 @@ The transfer matrices of Born & Wolf (1999), *Principles of Optics*, section 1.6
 layer of a quarter of a wavelength with the index sqrt(n), which reflects nothing.
 """
 
+from itertools import pairwise
+
 import numpy as np
 
 import pullback as pb
@@ -54,7 +56,7 @@ def test_a_design_descends() -> None:
         losses.append(loss)
         d = d - 4e-4 * gradient
     assert losses[-1] < 0.1 * losses[0]
-    assert all(b < a for a, b in zip(losses, losses[1:], strict=False))
+    assert all(b < a for a, b in pairwise(losses))
 
 
 def test_all_wavelengths_at_once() -> None:

@@ -5,7 +5,8 @@ import pytest
 
 import pullback as pb
 from pullback.errors import ArgumentError
-from pullback.testing.grads import GradientError, directional_difference
+from pullback.testing.grads import GradientError
+from pullback.transforms.differences import directional_difference
 
 PARAMS = {"b": np.array([0.3, -0.2]), "w": np.array([[0.5, -1.0], [2.0, 0.1]])}
 

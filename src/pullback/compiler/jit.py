@@ -11,7 +11,7 @@ import importlib
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache, update_wrapper
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -25,11 +25,15 @@ from pullback.core.array import Array, as_array
 from pullback.core.foreign import refuse_foreign
 from pullback.core.graph import Graph
 from pullback.core.source import here
+from pullback.core.trace import current_trace
 from pullback.core.types import ArrayType, type_of
+from pullback.core.wrapper import Wrapper
 from pullback.errors import ArgumentError, CompileError, DTypeError
 from pullback.random import generators
 from pullback.transforms.evaluate import evaluate
-from pullback.transforms.stage import Staged, prune, stage
+from pullback.transforms.outside import Outside
+from pullback.transforms.readings import Readings
+from pullback.transforms.stage import StageTrace, prune, stage
 
 __all__ = ["Compiled", "compile"]
 
@@ -61,21 +65,25 @@ def has_engine() -> bool:
 class Native:
     """Runs graphs as native code: the executor of calls of compiled functions.
 
-    Without llvmlite NumPy runs them. ``callbacks`` and ``threads`` are those of :func:`compile`;
-    results may be written over operands ``donated`` of the graph ``donor``, not of derived ones.
+    Without llvmlite NumPy runs them. ``callbacks``, ``threads`` and ``check_stages`` are those of
+    :func:`compile`; results may be written over operands ``donated`` of the graph ``donor``, not of
+    derived ones.
     """
 
     callbacks: bool = True
     threads: int | None = None
     donor: Graph | None = None
     donated: tuple[int, ...] = ()
+    check_stages: bool = False
 
     def executable(self, graph: Graph) -> executable.Executable | None:
         """The native code of ``graph``, or ``None`` without llvmlite."""
         if not has_engine():
             return None
         donated = self.donated if graph is self.donor else ()
-        return executable.executable(graph, self.callbacks, self.threads, donated)
+        return executable.executable(
+            graph, self.callbacks, self.threads, donated, self.check_stages
+        )
 
     def __call__(self, graph: Graph, args: Sequence[Any]) -> list[Any]:
         native = self.executable(graph)
@@ -100,13 +108,14 @@ class Signature:
 
     def __init__(
         self,
-        staged: Staged,
+        readings: Readings,
         executor: Native,
         structure: tree.TreeDef,
         out_structure: tree.TreeDef,
         n_outputs: int,
     ) -> None:
-        self.staged = staged
+        self.readings = readings
+        self.staged = readings.staged
         self.executor = executor
         self.structure = structure
         self.build = tree.builder(out_structure)
@@ -115,8 +124,11 @@ class Signature:
         self.attempt: Callable[[Sequence[Any]], list[Any] | None]  # once it is native code
 
 
-class Compiled:
-    """A function that runs as native code; made by :func:`compile`."""
+class Compiled(Wrapper):
+    """A function that runs as native code; made by :func:`compile`.
+
+    A pickled one is compiled anew, or read from the cache on disk, where it is used.
+    """
 
     def __init__(
         self,
@@ -125,22 +137,28 @@ class Compiled:
         donate_argnums: tuple[int, ...],
         executor: Native,
     ) -> None:
-        update_wrapper(self, fun)
-        self.fun = fun
+        super().__init__(fun)
         self.static_argnums = static_argnums
         self.donate_argnums = donate_argnums
         self.executor = executor
         self.signatures: dict[Any, Signature] = {}
         self.last: Signature | None = None  # of the last call that had plain arrays only
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def with_parts(self, change: Callable[[Any], Any]) -> Wrapper:  # noqa: ARG002
+        return self  # it hands out for itself
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "signatures": {}, "last": None}
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         last = self.last
-        if last is not None:
+        if last is not None and last.readings.are_current():
             results = self.repeat(last, args, kwargs)
             if results is not None:
                 return last.build(results)
         leaves, signature = self.prepare(args, kwargs)
         staged = signature.staged
+        signature.readings.seen_by(current_trace())
         operands = [*staged.captured, *leaves]
         results = call(*operands, graph=staged.graph, executor=signature.executor)
         if len(results) > signature.n_outputs:
@@ -167,7 +185,7 @@ class Compiled:
             leaves, structure = tree.flatten((args, kwargs))
             if structure != signature.structure:
                 return None
-        return signature.attempt((*signature.staged.captured, *leaves))
+        return signature.attempt((*signature.readings.in_a_row(), *leaves))
 
     def prepare(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Any], Signature]:
         """The array arguments, and the compiled form for their types."""
@@ -185,10 +203,12 @@ class Compiled:
                 details=[str(error)],
                 fix="pass static arguments as tuples, not lists",
             ) from error
-        if signature is None:
+        if signature is None or not signature.readings.are_current():
             self.check_donated(len(args))
             with uncollected(stays=True):
-                signature = self.stage(static, structure, [type_of(x) for x in leaves])
+                signature = self.stage(
+                    static, structure, [type_of(x) for x in leaves], lambda: leaves
+                )
             self.signatures[key] = signature
             if len(self.signatures) == MANY_SIGNATURES + 1:
                 self.warn(*list(self.signatures)[-2:])
@@ -236,24 +256,38 @@ class Compiled:
         )
 
     def stage(
-        self, static: dict[int, Any], structure: tree.TreeDef, types: Sequence[ArrayType]
+        self,
+        static: dict[int, Any],
+        structure: tree.TreeDef,
+        types: Sequence[ArrayType],
+        examples: Callable[[], Sequence[Any]],
     ) -> Signature:
         shape: list[tree.TreeDef] = []
         n_outputs: list[int] = []
+        outside: list[Outside] = []
 
         def flat(*leaves: Any) -> list[Any]:
+            trace = current_trace()
+            assert isinstance(trace, StageTrace)
+            outside[:] = [Outside(trace)]
+            fun = outside[0].hand(self.fun)
             dynamic, kwargs = tree.unflatten(structure, leaves)
-            args = [static.get(i, a) for i, a in enumerate(dynamic)]
-            outputs, out_structure = tree.flatten(self.fun(*args, **kwargs))
+            args = [outside[0].hand(static[i]) if i in static else a for i, a in enumerate(dynamic)]
+            outputs, out_structure = tree.flatten(fun(*args, **kwargs))
             shape[:] = [out_structure]
             n_outputs[:] = [len(outputs)]
             states = [generator.state for generator in generators((args, kwargs))]
             return list(map(as_array, (*outputs, *states)))
 
-        staged = prune(stage(flat, types, "compile"))
+        try:
+            staged = prune(stage(flat, types, "compile", examples))
+        finally:
+            for reader in outside:
+                reader.give_back()
         donated = self.donated(structure, len(staged.captured))
         executor = replace(self.executor, donor=staged.graph, donated=donated)
-        return Signature(staged, executor, structure, shape[0], n_outputs[0])
+        readings = outside[0].readings(staged)
+        return Signature(readings, executor, structure, shape[0], n_outputs[0])
 
     def donated(self, structure: tree.TreeDef, n_captured: int) -> tuple[int, ...]:
         """The numbers of the operands that belong to ``donate_argnums``."""
@@ -314,6 +348,7 @@ def compile(
     threads: int | None = None,
     donate_argnums: int | Sequence[int] = (),
     deterministic: bool = True,
+    check_stages: bool = False,
     nonfinite: bool = False,
 ) -> Compiled:
     """``fun`` as native code, compiled at the first call with each signature.
@@ -336,6 +371,9 @@ def compile(
         deterministic: that results are bitwise the same in every run and for any number of
             ``threads``. They always are, since work is cut by its sizes alone: ``False`` would
             gain nothing and is refused.
+        check_stages: whether to verify what each stage of the compiler makes, which helps to find
+            a mistake of it. Programs are then compiled anew, not read from the disk.
+            ``$PULLBACK_CHECK_STAGES`` has the same checked in all that a process compiles.
         nonfinite: whether every call looks at its results, and explains the first NaN or infinity
             as :func:`pullback.debug_nonfinite` does. Without it nothing is looked at.
 
@@ -346,7 +384,8 @@ def compile(
     Raises:
         ArgumentError: if ``threads`` is not positive, or ``deterministic`` is false.
         StagingError: where Python control flow needs a value.
-        CompileError: without native form and ``callbacks=False``.
+        CompileError: without native form and ``callbacks=False``; with ``check_stages``, if a
+            stage has made a mistake.
         IndexError: at the call, if an index array points outside.
         numpy.linalg.LinAlgError: at the call, if a matrix is singular or not positive definite.
 
@@ -373,7 +412,7 @@ def compile(
         (given,) if isinstance(given, int) else tuple(given)
         for given in (static_argnums, donate_argnums)
     )
-    compiled = Compiled(fun, static, donated, Native(callbacks, threads))
+    compiled = Compiled(fun, static, donated, Native(callbacks, threads, check_stages=check_stages))
     if nonfinite:  # a floor above, loaded only on request
         checked: Compiled = importlib.import_module("pullback.flow.nonfinite").Checked(compiled)
         return checked

@@ -8,7 +8,6 @@ from outside that it reads, traced ones too, become inputs.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from pullback.core.array import Array, as_array
 from pullback.core.graph import Graph, GraphBuilder
 from pullback.core.primitive import ForwardRule, Primitive, Sample, registry
 from pullback.core.types import ArrayType, is_differentiable, type_of
+from pullback.core.wrapper import Wrapper
 from pullback.errors import TracedValueError
 from pullback.transforms.evaluate import evaluate
 from pullback.transforms.passes.dce import dce
@@ -70,9 +70,13 @@ def checkpoint(fun: Callable[..., Any]) -> Callable[..., Any]:
     >>> float(pb.grad(block)(0.0))
     1.0
     """
+    return Checkpointed(fun)
 
-    @wraps(fun)
-    def checkpointed(*args: Any, **kwargs: Any) -> Any:
+
+class Checkpointed(Wrapper):
+    """What :func:`checkpoint` returns."""
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         leaves, structure = tree.flatten((args, kwargs))
         positions = [i for i, leaf in enumerate(leaves) if isinstance(leaf, (Array, np.ndarray))]
         operands = [leaves[i] for i in positions]
@@ -83,7 +87,7 @@ def checkpoint(fun: Callable[..., Any]) -> Callable[..., Any]:
             for i, x in zip(positions, xs, strict=True):
                 full[i] = x
             pos, named = tree.unflatten(structure, full)
-            outputs, out_structure = tree.flatten(fun(*pos, **named))
+            outputs, out_structure = tree.flatten(self.fun(*pos, **named))
             shapes[:] = [out_structure]
             return list(map(as_array, outputs))
 
@@ -102,8 +106,6 @@ def checkpoint(fun: Callable[..., Any]) -> Callable[..., Any]:
             known = Known(None)
         results = _run(staged, *operands, known=known)
         return tree.unflatten(shapes[0], results)
-
-    return checkpointed
 
 
 def _evaluate(*args: Any, graph: Graph, known: Known, is_again: bool) -> list[Any]:

@@ -149,6 +149,9 @@ class Array(Handle):
         if self.alias is not None:
             self.alias.refresh(self)
         if self.trace is not EVALUATE:
+            known = self.trace.known(self)
+            if known is not None:
+                return known
             if is_shown():
                 return self.trace.concrete(self, purpose)
             refuse_reading()
@@ -273,10 +276,23 @@ def bind(primitive: Operation, args: Any, params: dict[str, Any]) -> Any:
     if top is None:
         return primitive.numpy(*args, **params)
     if not top.alive:
-        _refuse_leaked(top, args)
+        args = _revived(top, args)
+        return bind(primitive, args, params)
     if mixed:
         args = [a if type(a) is not Array or a.trace is top else a.constant() for a in args]
     return top.process(primitive, args, params)
+
+
+def _revived(trace: Any, args: Any) -> list[Any]:
+    """The operands with arrays from outside for the traced values that stood for them."""
+    others = []
+    for a in args:
+        if type(a) is Array and a.trace is trace:
+            own = trace.outside(a)
+            others.append(_refuse_leaked(trace, args) if own is None else own)
+        else:
+            others.append(a)
+    return others
 
 
 def _refuse_leaked(trace: Trace, args: Any) -> NoReturn:

@@ -122,11 +122,13 @@ class ForwardRule:
 
     ``forward(operands, needs, params) -> (outputs, residuals)`` and
     ``backward(residuals, cotangents, needs, types, params) -> one cotangent or None per operand``.
-    ``needs[i]`` tells whether operand ``i`` wants a cotangent.
+    ``needs[i]`` tells whether operand ``i`` wants a cotangent. ``is_foreign``: the residuals are
+    what a function of the user returned, so they may be arrays that the user changes.
     """
 
     forward: Callable[..., tuple[Any, Any]]
     backward: Callable[..., Sequence[Any]]
+    is_foreign: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,8 @@ rule alone keeps nested derivatives apart (no perturbation confusion).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from types import TracebackType
 from typing import Any, Self
@@ -18,7 +20,7 @@ from pullback.core.refusals import located
 from pullback.core.types import ArrayType, Shape, type_of
 from pullback.errors import PullbackError
 
-__all__ = ["EVALUATE", "Handle", "Trace", "current_trace"]
+__all__ = ["EVALUATE", "Handle", "Trace", "current_trace", "outermost"]
 
 
 class Trace:
@@ -71,6 +73,19 @@ class Trace:
         shape: Shape = array.value.shape
         return shape
 
+    def sample(self, array: Any) -> Any:
+        """A plain value that ``array`` may have, to learn from what an opaque function returns."""
+        value = array.value
+        return value.trace.sample(value) if isinstance(value, Handle) else value
+
+    def outside(self, array: Any) -> Any:
+        """The array from outside that ``array`` stands for; ``None`` where it stands for none."""
+        return None
+
+    def known(self, array: Any) -> Any:
+        """The plain value of ``array`` where it depends on no argument; else ``None``."""
+        return None
+
     def concrete(self, array: Any, purpose: str) -> Any:
         """The plain value behind ``array``, for control flow and printing; or an error."""
         value = array.value
@@ -94,6 +109,16 @@ EVALUATE = EvaluateTrace()
 EVALUATE.alive = True
 _current: ContextVar[Trace] = ContextVar("current_trace", default=EVALUATE)
 current_trace = _current.get
+
+
+@contextmanager
+def outermost() -> Iterator[None]:
+    """Run code of the user that is given plain arrays as if no transform were active."""
+    token = _current.set(EVALUATE)
+    try:
+        yield
+    finally:
+        _current.reset(token)
 
 
 class Handle:

@@ -23,7 +23,8 @@ from pullback.compiler.jit import compile  # noqa: A004
 from pullback.core.source import here
 from pullback.core.types import type_of
 from pullback.errors import ArgumentError, ShapeError
-from pullback.transforms.derivatives import as_leaves, grad, jvp, linearize, vjp, vmap
+from pullback.transforms.derivatives import as_leaves, grad, jvp, linearize, vjp
+from pullback.transforms.vmap import vmap
 
 __all__ = ["linear_operator"]
 

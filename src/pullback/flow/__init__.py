@@ -1,8 +1,10 @@
 """Gradient flow: measure it, diagnose it, repair it."""
 
 from pullback.flow.diagnose import Diagnosis, diagnose
+from pullback.flow.figures import plot
 from pullback.flow.findings import Finding
 from pullback.flow.highways import PathReport, branch, paths
+from pullback.flow.monitor import Monitor
 from pullback.flow.nonfinite import Origin, find_nonfinite
 from pullback.flow.probe import Probe, probe
 from pullback.flow.problem import Problem
@@ -13,6 +15,7 @@ from pullback.flow.starts import lsuv
 __all__ = [
     "Diagnosis",
     "Finding",
+    "Monitor",
     "Origin",
     "PathReport",
     "Probe",
@@ -23,6 +26,7 @@ __all__ = [
     "find_nonfinite",
     "lsuv",
     "paths",
+    "plot",
     "probe",
     "remedies",
     "tag",

@@ -30,7 +30,7 @@ from pullback.flow.problem import as_problem
 from pullback.flow.recording import Operand, Recording, Step, mark, record
 from pullback.flow.structure import Network
 from pullback.flow.text import columns, number
-from pullback.transforms.derivatives import vmap
+from pullback.transforms.vmap import vmap
 
 __all__ = ["Lesion", "PathReport", "binomial", "branch", "coefficients", "paths"]
 

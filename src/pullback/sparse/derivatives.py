@@ -27,9 +27,10 @@ from pullback.sparse.coloring import (
     seeds,
 )
 from pullback.sparse.pattern import Pattern, as_pattern, run
-from pullback.transforms.derivatives import as_leaves, flat, grad, jvp, vjp, vmap
+from pullback.transforms.derivatives import as_leaves, flat, grad, jvp, vjp
 from pullback.transforms.evaluate import evaluate
 from pullback.transforms.stage import stage
+from pullback.transforms.vmap import vmap
 
 __all__ = ["hessian_sparsity", "jacobian_sparsity", "sparse_hessian", "sparse_jacobian"]
 

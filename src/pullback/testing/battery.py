@@ -24,9 +24,10 @@ from pullback.testing.tolerances import (
     NOT_THE_DERIVATIVE,
     eps,
 )
-from pullback.transforms.derivatives import jvp, vjp, vmap
+from pullback.transforms.derivatives import jvp, vjp
 from pullback.transforms.evaluate import evaluate
 from pullback.transforms.stage import stage
+from pullback.transforms.vmap import vmap
 
 __all__ = ["CHECKS", "CheckError", "samples_of"]
 

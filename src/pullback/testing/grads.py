@@ -17,8 +17,9 @@ from pullback import tree
 from pullback.errors import ArgumentError, PullbackError
 from pullback.testing.tolerances import DIFFERENCE, DUALITY
 from pullback.transforms.derivatives import jvp, vjp
+from pullback.transforms.differences import differences, leaves_of
 
-__all__ = ["GradientError", "check_grads", "directional_difference"]
+__all__ = ["GradientError", "check_grads"]
 
 MODES: Final = ("forward", "reverse")
 DERIVATIVE: Final = {1: "derivative", 2: "second derivative"}
@@ -26,10 +27,6 @@ DERIVATIVE: Final = {1: "derivative", 2: "second derivative"}
 
 class GradientError(PullbackError, AssertionError):
     """A derivative disagrees with its witness."""
-
-
-def leaves_of(x: Any) -> list[np.ndarray[Any, Any]]:
-    return [np.asarray(leaf) for leaf in tree.leaves(x)]
 
 
 def parts_of(x: Any) -> np.ndarray[Any, Any]:
@@ -62,31 +59,6 @@ def random_like(rng: np.random.Generator, x: Any) -> Any:
         return np.asarray(rng.uniform(0.5, 1.5, shape) * rng.choice([-1.0, 1.0], shape))
 
     return tree.map(draw, x)
-
-
-def directional_difference(
-    fun: Callable[..., Any], args: Sequence[Any], directions: Sequence[Any], step: float
-) -> list[Any]:
-    """5-point central difference of ``fun`` along ``directions``; one array per output leaf."""
-    return differences(fun, args, directions, step)[0]
-
-
-def differences(
-    fun: Callable[..., Any], args: Sequence[Any], directions: Sequence[Any], step: float
-) -> tuple[list[Any], list[Any]]:
-    """5-point central differences with the given step, and with twice that: two opinions."""
-
-    def at(t: float) -> list[Any]:
-        moved = tree.map(lambda x, u: x + t * u, tuple(args), tuple(directions))
-        return leaves_of(fun(*moved))
-
-    ahead, behind = ([at(sign * k * step) for k in (1, 2, 4)] for sign in (1, -1))
-    one, two, four = (
-        [a - b for a, b in zip(*pair, strict=True)] for pair in zip(ahead, behind, strict=True)
-    )
-    fine = [(8 * a - b) / (12 * step) for a, b in zip(one, two, strict=True)]
-    coarse = [(8 * a - b) / (24 * step) for a, b in zip(two, four, strict=True)]
-    return fine, coarse
 
 
 def check_grads(

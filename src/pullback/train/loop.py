@@ -22,7 +22,7 @@ from pullback.train.model import DTYPE, INITIALIZERS, Model, Spec, choice
 from pullback.train.table import Table
 from pullback.transforms.derivatives import value_and_grad
 
-__all__ = ["OPTIMIZERS", "Progress", "Scores", "Settings", "fit", "score", "split"]
+__all__ = ["OPTIMIZERS", "Progress", "Scores", "Settings", "fit", "loss_of", "score", "split"]
 
 Array = np.ndarray[Any, Any]
 Step = Callable[..., Any]
@@ -144,7 +144,13 @@ def split(spec: Spec, targets: Array, rng: np.random.Generator) -> tuple[Array, 
 
 
 def fit(
-    spec: Spec, settings: Settings, table: Table, rows: Array, *, is_compiled: bool = False
+    spec: Spec,
+    settings: Settings,
+    table: Table,
+    rows: Array,
+    *,
+    is_compiled: bool = False,
+    monitor: Callable[..., Any] | None = None,
 ) -> Iterator[Progress]:
     """Train a network of the given description; yields after every step.
 
@@ -154,6 +160,8 @@ def fit(
         table: with the columns of ``spec``.
         rows: numbers of the training rows.
         is_compiled: run each step as native code, compiled at the first one.
+        monitor: is called after every step as ``monitor(network, x, y, value=loss)``, such as a
+            :class:`pullback.flow.Monitor` of ``loss_of(spec)(network(x), y)``.
 
     Raises:
         NonFiniteError: in the step where the loss or a gradient stops being finite.
@@ -188,6 +196,8 @@ def fit(
                 network, state, *measured = step(network, state, x[batch], y[batch])
             value, right, first_norm, last_norm = (float(m) for m in measured)
             _check_finite(settings, epoch, i, value, first_norm, last_norm)
+            if monitor is not None:
+                monitor(network, x[batch], y[batch], value=value)
             loss += value
             n_right += right
             yield Progress(
@@ -219,9 +229,14 @@ def _untrained(
     return Model(spec, network, mean, std, target_mean, target_std)
 
 
+def loss_of(spec: Spec) -> Callable[[Any, Any], Any]:
+    """The loss that suits the task, of outputs and targets."""
+    return softmax_cross_entropy if spec.task == "classification" else mean_squared_error
+
+
 def _step(spec: Spec, settings: Settings, optimizer: Optimizer) -> Step:
     is_classification = spec.task == "classification"
-    measure = softmax_cross_entropy if is_classification else mean_squared_error
+    measure = loss_of(spec)
 
     def objective(network: Any, x: Any, y: Any) -> tuple[Any, Any]:
         outputs = network(x)

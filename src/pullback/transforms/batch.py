@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from pullback.core.array import Array
 from pullback.core.primitive import Primitive
 from pullback.core.source import here
@@ -44,6 +46,9 @@ class BatchTrace(Trace):
 
     def shape_of(self, array: Array) -> Shape:
         return self.type_of(array).shape
+
+    def sample(self, array: Array) -> Any:
+        return np.take(super().sample(array), 0, axis=array.aux)
 
     def show(self, array: Array) -> str:
         return f"{self.type_of(array)} x {self.size}"

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import wraps
 from typing import Any
 
 import numpy as np
-import optree
 
 from pullback import tree
 from pullback.core.array import Array, as_array
 from pullback.core.source import here
 from pullback.core.trace import EVALUATE
 from pullback.core.types import ArrayType, is_differentiable, type_of
+from pullback.core.wrapper import Wrapper
 from pullback.errors import (
     ArgumentError,
     DTypeError,
@@ -22,14 +21,12 @@ from pullback.errors import (
     ShapeError,
 )
 from pullback.ops import identity
-from pullback.random import advance
-from pullback.transforms.batch import batch_flat
 from pullback.transforms.evaluate import evaluate
 from pullback.transforms.jvp import jvp_flat, zeros
 from pullback.transforms.stage import stage
 from pullback.transforms.vjp import Node, VJPTrace, backward
 
-__all__ = ["grad", "jvp", "linearize", "stop_gradient", "value_and_grad", "vjp", "vmap"]
+__all__ = ["grad", "jvp", "linearize", "stop_gradient", "value_and_grad", "vjp"]
 
 Function = Callable[..., Any]
 LEAF = tree.flatten(0.0)[1]
@@ -225,25 +222,47 @@ def value_and_grad(
     >>> float(value), grads
     (5.0, array([2., 4.]))
     """
+    return Differentiated(fun, argnums, has_aux, holomorphic, True)
 
-    @wraps(fun)
-    def transformed(*args: Any, **kwargs: Any) -> Any:
+
+class Differentiated(Wrapper):
+    """What :func:`value_and_grad` and :func:`grad` return."""
+
+    def __init__(
+        self,
+        fun: Function,
+        argnums: int | Sequence[int],
+        has_aux: bool,
+        holomorphic: bool,
+        with_value: bool,
+    ) -> None:
+        super().__init__(fun)
+        self.argnums = argnums
+        self.has_aux = has_aux
+        self.holomorphic = holomorphic
+        self.with_value = with_value
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        fun, argnums = self.fun, self.argnums
         numbers = pick(args, argnums)
         leaves, structure = as_leaves(tuple([args[n] for n in numbers]), "args")
-        run = Reverse(bound(fun, args, numbers, kwargs), leaves, structure, has_aux)
+        run = Reverse(bound(fun, args, numbers, kwargs), leaves, structure, self.has_aux)
         value = scalar_output(run, fun)
-        if holomorphic:
+        if self.holomorphic:
             require_complex([*leaves, value])
         elif type_of(value).dtype.kind == "c":
             raise no_ascent(fun, value)
         one = None if run.nodes[0] is None else np.array(1, run.nodes[0].dtype)
         found = run.sweep([one], is_last=True)
-        grads = tree.unflatten(structure, [*map(np.conjugate, found)] if holomorphic else found)
+        if self.holomorphic:
+            found = list(map(np.conjugate, found))
+        grads = tree.unflatten(structure, found)
         value = released(value)
-        answer = (value, run.aux) if has_aux else value
-        return answer, grads[0] if isinstance(argnums, int) else grads
-
-    return transformed
+        if isinstance(argnums, int):
+            grads = grads[0]
+        if not self.with_value:
+            return (grads, run.aux) if self.has_aux else grads
+        return (value, run.aux) if self.has_aux else value, grads
 
 
 def scalar_output(run: Reverse, fun: Function) -> Any:
@@ -315,14 +334,7 @@ def grad(
     >>> complex(pb.grad(lambda z: z**2, holomorphic=True)(z))
     (2+4j)
     """
-    both = value_and_grad(fun, argnums, has_aux, holomorphic)
-
-    @wraps(fun)
-    def transformed(*args: Any, **kwargs: Any) -> Any:
-        answer, grads = both(*args, **kwargs)
-        return (grads, answer[1]) if has_aux else grads
-
-    return transformed
+    return Differentiated(fun, argnums, has_aux, holomorphic, False)
 
 
 def match(given: Any, types: Sequence[ArrayType], structure: tree.TreeDef, what: str) -> list[Any]:
@@ -463,120 +475,3 @@ def linearize(fun: Function, *primals: Any) -> tuple[Any, Function]:
         return release(tree.unflatten(shape[0], dots))
 
     return release(tree.unflatten(shape[0], values)), jvp_fn
-
-
-def vmap(fun: Function, in_axes: Any = 0, out_axes: Any = 0) -> Function:
-    """``fun`` for many examples at once, without a Python loop.
-
-    Args:
-        fun: function of single examples.
-        in_axes: axis of the examples in each argument: an int, ``None`` (the same for all), or a
-            container of these that is a prefix of the arguments.
-        out_axes: axis of the examples in the outputs.
-
-    Raises:
-        ShapeError: if the arguments disagree about the number of examples.
-
-    >>> import numpy as np
-    >>> import pullback as pb
-    >>> pb.vmap(np.dot, in_axes=(0, None))(np.eye(2), np.array([3.0, 4.0]))
-    array([3., 4.])
-    """
-
-    @wraps(fun)
-    def batched(*args: Any, **kwargs: Any) -> Any:
-        leaves, structure = tree.flatten(args)
-        axes = spread(in_axes, args, "in_axes")
-        leaves = list(map(as_array, leaves))
-        axes = [
-            axis if axis is None else axis_in(axis, np.ndim(leaf))
-            for axis, leaf in zip(axes, leaves, strict=True)
-        ]
-        sizes = {
-            np.shape(leaf)[axis]
-            for leaf, axis in zip(leaves, axes, strict=True)
-            if axis is not None
-        }
-        if len(sizes) != 1:
-            raise ShapeError(
-                "vmap: the arguments have different numbers of examples"
-                if sizes
-                else "vmap: no argument has a batch axis",
-                where=str(here()),
-                details=[
-                    f"{path}: {type_of(leaf)}, axis {axis}"
-                    for path, leaf, axis in zip(tree.paths(args, "args"), leaves, axes, strict=True)
-                ],
-                fix="give all batched arguments the same length along in_axes",
-            )
-        shape: list[tree.TreeDef] = []
-        size = sizes.pop()
-
-        def run(*inner: Any) -> Any:
-            result = fun(*inner, **kwargs)
-            advance(args, inner, lambda state: state.value if type(state) is Array else state)
-            return result
-
-        outputs, found = batch_flat(flat(run, structure, shape), leaves, axes, size)
-        placeholder = tree.unflatten(shape[0], outputs)
-        wanted = spread(out_axes, placeholder, "out_axes")
-        return release(
-            tree.unflatten(
-                shape[0],
-                [
-                    place_axis(y, axis, target, size)
-                    for y, axis, target in zip(outputs, found, wanted, strict=True)
-                ],
-            )
-        )
-
-    return batched
-
-
-def axis_in(axis: int, ndim: int) -> int:
-    if not -ndim <= axis < ndim:
-        raise ShapeError(
-            f"vmap: axis {axis} of an argument with {ndim} axes",
-            where=str(here()),
-            fix="give in_axes an axis that the argument has, or None",
-        )
-    return axis % ndim
-
-
-def place_axis(y: Any, axis: int | None, target: int | None, size: int) -> Any:
-    if target is None:
-        if axis is not None:
-            raise ArgumentError(
-                "vmap: out_axes=None for an output that differs between examples",
-                fix="give out_axes an axis for it",
-            )
-        return y
-    if axis is None:
-        y, axis = np.broadcast_to(y, (size, *np.shape(y))), 0
-    target = target % np.ndim(y)
-    return y if axis == target else np.moveaxis(y, axis, target)
-
-
-def spread(prefix: Any, full: Any, what: str) -> list[int | None]:
-    """One axis per leaf of ``full`` from a prefix container, where ``None`` is an entry."""
-    if prefix is None or isinstance(prefix, int):
-        return [prefix] * len(tree.leaves(full))
-    if isinstance(prefix, list) and isinstance(full, tuple):
-        prefix = tuple(prefix)
-    try:
-        axes: list[int | None] = []
-        optree.tree_map(
-            lambda axis, part: axes.extend([axis] * len(tree.leaves(part))),
-            prefix,
-            full,
-            is_leaf=lambda x: x is None or isinstance(x, int),
-            namespace=tree.NAMESPACE,
-            none_is_leaf=True,
-        )
-        return axes
-    except ValueError as error:
-        raise ArgumentError(
-            f"vmap: {what} does not fit the structure it describes",
-            details=[str(error)],
-            fix=f"make {what} an int, None, or a container shaped like it",
-        ) from error

@@ -15,6 +15,7 @@ import numpy as np
 from pullback import tree
 from pullback.core.source import here
 from pullback.core.types import ArrayType, is_differentiable, type_of
+from pullback.core.wrapper import Wrapper
 from pullback.errors import ArgumentError, NotDifferentiableError
 from pullback.transforms.batch import batch_flat
 from pullback.transforms.derivatives import (
@@ -25,10 +26,10 @@ from pullback.transforms.derivatives import (
     jvp,
     linearize,
     pick,
-    place_axis,
     release,
     require_complex,
 )
+from pullback.transforms.vmap import place_axis
 
 __all__ = ["hessian", "hvp", "jacobian"]
 
@@ -73,11 +74,30 @@ def jacobian(
             f"jacobian: mode={mode!r}", where=str(here()), fix='use "auto", "forward" or "reverse"'
         )
 
-    def transformed(*args: Any, **kwargs: Any) -> Any:
+    return Jacobian(fun, argnums, mode, holomorphic)
+
+
+class Jacobian(Wrapper):
+    """What :func:`jacobian` returns."""
+
+    def __init__(
+        self,
+        fun: Callable[..., Any],
+        argnums: int | Sequence[int],
+        mode: str,
+        holomorphic: bool,
+    ) -> None:
+        super().__init__(fun)
+        self.argnums = argnums
+        self.mode = mode
+        self.holomorphic = holomorphic
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        argnums, mode, holomorphic = self.argnums, self.mode, self.holomorphic
         numbers = pick(args, argnums)
         chosen = tuple(args[n] for n in numbers)
         leaves, structure = as_leaves(chosen, "args")
-        function = bound(fun, args, numbers, kwargs)
+        function = bound(self.fun, args, numbers, kwargs)
         types = [type_of(leaf) for leaf in leaves]
         n = sum(type.size for type in types)
         blocks: list[list[Any]]
@@ -102,8 +122,6 @@ def jacobian(
         rows = [tree.unflatten(structure, row) for row in blocks]
         single = isinstance(argnums, int)
         return release(tree.unflatten(out_structure, [row[0] if single else row for row in rows]))
-
-    return transformed
 
 
 def modes(

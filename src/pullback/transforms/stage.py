@@ -13,16 +13,17 @@ import numpy as np
 
 from pullback.core.array import Array, bind
 from pullback.core.graph import Graph, GraphBuilder, Literal, Variable
-from pullback.core.guard import Guard
+from pullback.core.guard import Guard, fingerprint
 from pullback.core.primitive import Primitive, refusal
 from pullback.core.source import here
-from pullback.core.trace import Trace
+from pullback.core.trace import Trace, outermost
 from pullback.core.types import ArrayType, Shape, type_of
 from pullback.errors import PullbackError, StagingError
-from pullback.ops.shape import broadcast_to
+from pullback.ops.shape import broadcast_to, transpose
+from pullback.transforms.evaluate import evaluate
 from pullback.transforms.passes.dce import dce, operands
 
-__all__ = ["StageTrace", "Staged", "prune", "record", "stage"]
+__all__ = ["StageTrace", "Staged", "lying", "prune", "record", "stage"]
 
 
 INSIDE = 3  # callers: ``process``, ``bind`` and what binds
@@ -33,16 +34,55 @@ class StageTrace(Trace):
 
     name = "compile"
     abstract = True
+    reader: Any = None  # hands out what is read from outside
 
     def __init__(self, name: str = "compile") -> None:
         super().__init__()
         self.name = name
         self.builder = GraphBuilder()
-        self.captured: dict[int, tuple[Variable, Any]] = {}
+        self.captured: dict[Any, tuple[Variable, Any]] = {}
+        self.seen_as: dict[Any, Variable] = {}  # captured values in the user's order of axes
         self.guard = Guard()
+        self.handles: dict[int, tuple[np.ndarray[Any, Any], Array]] = {}  # by identity
+        self.pinned: dict[int, tuple[np.ndarray[Any, Any], Any]] = {}  # with their fingerprints
+        self.examples: Callable[[], Sequence[Any]] | None = None  # values that inputs may have
+        self.producers: dict[Variable, int] = {}  # numbers of equations
+        self.n_indexed = 0  # equations that are among the producers
 
     def input(self, type: ArrayType, value: Any = None) -> Array:
         return Array(self, value, self.builder.input(type))
+
+    def handle(self, array: np.ndarray[Any, Any]) -> Array:
+        """``array``, which is from outside, as a traced value that is read at every evaluation."""
+        if id(array) not in self.handles:
+            handle = Array(self, None, self.capture(id(array), array))
+            assert self.outer is not None
+            handle.scope = self.outer  # it may not be written
+            self.handles[id(array)] = array, handle
+        return self.handles[id(array)][1]
+
+    def lift(self, value: Any) -> Array:
+        """A constant as a traced value."""
+        array = np.asarray(value)
+        return Array(self, None, self.capture(id(array), array))
+
+    def outside(self, array: Array) -> Any:
+        held = self.handles.values()
+        return next((own for own, handle in held if handle.aux is array.aux), None)
+
+    def capture(self, key: Any, value: Any) -> Variable:
+        """The variable of a value from outside, which becomes an input."""
+        if key not in self.captured:
+            core, steps = lying(value) if isinstance(value, np.ndarray) else (value, [])
+            self.captured[key] = (Variable(type_of(core)), core)
+            if isinstance(value, np.ndarray):
+                self.guard.foreign(value)
+                self.guard.keep(value)
+            variable = self.captured[key][0]
+            for primitive, params in steps:
+                (variable,) = self.builder.add(primitive, [variable], params)
+            self.seen_as[key] = variable
+        return self.seen_as[key]
 
     def operand(self, value: Any) -> Variable | Literal:
         """Variable or literal of an operand; values from outside become captured inputs."""
@@ -60,12 +100,7 @@ class StageTrace(Trace):
         key = (
             (id(value.trace), id(value.value), id(value.aux)) if type(value) is Array else id(value)
         )
-        if key not in self.captured:
-            self.captured[key] = (Variable(type_of(value)), value)  # type: ignore[index]
-            if isinstance(value, np.ndarray):
-                self.guard.foreign(value)
-                self.guard.keep(value)
-        return self.captured[key][0]  # type: ignore[index]
+        return self.capture(key, value)
 
     def process(self, primitive: Primitive, args: Any, params: dict[str, Any]) -> Any:
         given = self.operand
@@ -94,7 +129,68 @@ class StageTrace(Trace):
     def show(self, array: Array) -> str:
         return str(array.aux.type)
 
+    def computed(self, variable: Variable, leaf: Callable[[Variable], Any]) -> Any:
+        """The value of ``variable`` from those of inputs; ``None`` if one of them is ``None``."""
+        equations = self.builder.equations
+        for number in range(self.n_indexed, len(equations)):
+            self.producers.update(dict.fromkeys(equations[number].outputs, number))
+        self.n_indexed = len(equations)
+        needed: set[int] = set()
+        leaves: dict[Variable, Any] = {}
+        todo: list[Any] = [variable]
+        while todo:
+            v = todo.pop()
+            if v in self.producers:
+                if self.producers[v] not in needed:
+                    needed.add(self.producers[v])
+                    todo += equations[self.producers[v]].inputs
+            elif isinstance(v, Variable) and v not in leaves:
+                leaves[v] = leaf(v)
+                if leaves[v] is None:
+                    return None
+        graph = Graph(tuple(leaves), tuple([equations[n] for n in sorted(needed)]), (variable,))
+        with outermost():
+            return evaluate(graph, list(leaves.values()))[0]
+
+    def known(self, array: Array) -> Any:
+        outside = dict(self.captured.values())
+        handed = {self.captured[key][0]: array for key, (array, _) in self.handles.items()}
+        used: list[Variable] = []
+
+        def leaf(variable: Variable) -> Any:
+            value = outside.get(variable)
+            used.append(variable)
+            return value.trace.known(value) if type(value) is Array else value
+
+        value = self.computed(array.aux, leaf)
+        if value is not None:
+            for variable in used:
+                if variable in handed:
+                    self.pin(handed[variable])
+        return value
+
+    def pin(self, array: np.ndarray[Any, Any]) -> None:
+        """Note that what was staged holds for the present content of ``array`` only."""
+        if id(array) not in self.pinned:
+            self.pinned[id(array)] = array, fingerprint(array)
+
+    def sample(self, array: Array) -> Any:
+        examples = [] if self.examples is None else self.examples()
+        given = dict(zip(self.builder.inputs, examples, strict=False))
+        given |= dict(self.captured.values())
+
+        def leaf(variable: Variable) -> Any:
+            if variable not in given:
+                return np.ones(variable.type.shape, variable.type.dtype)
+            value = given[variable]
+            return value.trace.sample(value) if type(value) is Array else value
+
+        return self.computed(array.aux, leaf)
+
     def concrete(self, array: Array, purpose: str) -> Any:
+        value = self.known(array)
+        if value is not None:
+            return value
         raise StagingError(
             f"{purpose} of a value is needed, but {self.name} knows only its shape and dtype",
             where=str(here()),
@@ -114,6 +210,25 @@ def is_repeated_scalar(value: Any) -> bool:
     )
 
 
+def lying(array: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], list[Any]]:
+    """The part of ``array`` that its memory holds in a row, and the equations that lead back.
+
+    Native code reads arrays in a row: a transposed or repeated one is transposed or repeated
+    there, not copied at every call. Of any other array this is the array itself.
+    """
+    if array.flags.c_contiguous:
+        return array, []
+    once = [n > 1 and step == 0 for n, step in zip(array.shape, array.strides, strict=True)]
+    part = array[tuple([slice(1) if flag else slice(None) for flag in once])]
+    order = sorted(range(array.ndim), key=lambda axis: (-part.strides[axis], axis))
+    core = part.transpose(order)
+    if not core.flags.c_contiguous:
+        return array, []
+    back = tuple([order.index(axis) for axis in range(array.ndim)])
+    steps: list[Any] = [(transpose, {"axes": back})] if order != sorted(order) else []
+    return core, steps + ([(broadcast_to, {"shape": array.shape})] if any(once) else [])
+
+
 class RecordTrace(StageTrace):
     """Staging that also computes: every array keeps its value one level further out."""
 
@@ -130,6 +245,9 @@ class RecordTrace(StageTrace):
 
     def show(self, array: Array) -> str:
         return str(array.value)
+
+    def sample(self, array: Array) -> Any:
+        return Trace.sample(self, array)
 
     def concrete(self, array: Array, purpose: str) -> Any:
         value = array.value
@@ -177,10 +295,20 @@ def prune(staged: Staged) -> Staged:
 
 
 def stage(
-    function: Callable[..., Sequence[Any]], types: Sequence[ArrayType], name: str = "compile"
+    function: Callable[..., Sequence[Any]],
+    types: Sequence[ArrayType],
+    name: str = "compile",
+    examples: Callable[[], Sequence[Any]] | None = None,
+    above: int = 0,
 ) -> Staged:
-    """Stage a function of flat arrays that returns a flat sequence, knowing only ``types``."""
+    """Stage a function of flat arrays that returns a flat sequence, knowing only ``types``.
+
+    ``examples`` gives values that the arrays may have, should an opaque function have to be tried.
+    The level of the trace is raised by ``above``.
+    """
     with StageTrace(name) as trace:
+        trace.level += above
+        trace.examples = examples
         return close(trace, function(*[trace.input(type) for type in types]))
 
 

@@ -246,8 +246,9 @@ class VJPTrace(Trace):
         node = JointNode(next(self.counter), primitive, parents, types, params)
         if isinstance(primitive.vjp, ForwardRule):
             y, node.saved = primitive.vjp.forward(primals, node.needs, params)
+            constants = {id(a) for a, mine in zip(args, own, strict=True) if not mine}
             for value in node.saved:
-                self.guard.keep(value)
+                self.guard.keep(value, primitive.vjp.is_foreign or id(value) in constants)
         else:
             y = self.evaluate(primitive, primals, params)
         if not primitive.multiple:

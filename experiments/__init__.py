@@ -1,0 +1,1 @@
+"""Published results on gradient flow, reproduced: ``python -m experiments.run``."""
