@@ -23,7 +23,7 @@ TREES = {name: ast.parse(path.read_text()) for name, path in zip(NAMES, MODULES,
 
 MAX_FILE_LINES = 600
 MAX_FUNCTION_LINES = 60
-MAX_CORE_LINES = 1800
+MAX_CORE_LINES = 2200
 MAX_SCRIPT_LINES = 20
 MAX_README_LINES = 150
 
@@ -61,6 +61,7 @@ MUTABLE = {
     "numpy/twins.py: _twins",
     "numpy/twins.py: REPLACED",
     "numpy/registry.py: functions",  # filled while pullback is imported
+    "numpy/attributes.py: attributes",
     "numpy/registry.py: methods",
     "numpy/registry.py: ufunc_methods",
     "numpy/registry.py: ufuncs",

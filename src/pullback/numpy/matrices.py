@@ -79,7 +79,7 @@ def lstsq(a: Any, b: Any, rcond: Any = None) -> tuple[Any, Any, Any, Any]:
     cut = max(m, n) * np.finfo(a.dtype).eps if rcond is None else float(concrete(rcond, "rcond"))
     columns = b if b.ndim == 2 else b[:, None]
     s = svdvals(a)
-    rank = np.sum(np.greater(s, cut * np.max(s, initial=0)))
+    rank = np.sum(np.greater(s, cut * np.max(s, initial=0))).astype(np.intc)
     x = np.matmul(decompositions.pinv(a, rtol=max(cut, 0.0)), columns)
     rest = columns - np.matmul(a, x)
     residuals = np.sum(np.square(np.real(rest)) + np.square(np.imag(rest)), axis=0)
