@@ -154,7 +154,8 @@ def full_like(
     )
 
 
-def _holds_traced(value: Any) -> bool:
+def holds_traced(value: Any) -> bool:
+    """Whether a value is traced, or a nested sequence with a traced one in it."""
     return any(type(part) is Array for part in parts(value))
 
 
@@ -172,7 +173,7 @@ def array(
     """As ``numpy.array``; nested sequences may hold traced values."""
     if type(object) is Array:
         result = object.copy() if copy else object
-    elif _holds_traced(object):
+    elif holds_traced(object):
         result = np.stack([array(part) if type(part) is not Array else part for part in object])
     else:
         options = {} if like is None else {"like": like}
@@ -192,7 +193,7 @@ def _as_array(function: Any, ndmin: int = 0) -> Callable[..., Any]:
     @implements(function)
     @wraps(function)
     def convert(a: Any, dtype: Any = None, *args: Any, **options: Any) -> Any:
-        if type(a) is Array or _holds_traced(a):
+        if type(a) is Array or holds_traced(a):
             return array(a, dtype, copy=options.get("copy"), ndmin=ndmin)
         plain = function(a, dtype, *args, **options)
         return plain if isinstance(a, np.ndarray) else buffer(plain)
@@ -204,3 +205,19 @@ asarray = _as_array(np.asarray)
 asanyarray = _as_array(np.asanyarray)
 ascontiguousarray = _as_array(np.ascontiguousarray, ndmin=1)
 asfortranarray = _as_array(np.asfortranarray)
+
+# ``like=`` asks a traced array for the function.
+for _made in (
+    arange,
+    empty,
+    eye,
+    frombuffer,
+    fromfunction,
+    fromiter,
+    full,
+    identity,
+    ones,
+    tri,
+    zeros,
+):
+    implements(getattr(np, _made.__name__))(_made)
