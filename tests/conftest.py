@@ -18,8 +18,9 @@ settings.load_profile("repeatable")
 
 @pytest.fixture(scope="session", autouse=True)
 def object_code(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep compiled programs away from the cache of the user, for the time of the tests."""
+    """Keep compiled programs away from the cache of the user, and verify what is compiled."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PULLBACK_CHECK_STAGES", "1")
         patch.setenv("PULLBACK_CACHE_DIR", str(tmp_path_factory.mktemp("object-code")))
         yield
 

@@ -62,8 +62,8 @@ def test_the_remedy_fits_the_line() -> None:
 
 
 def test_unknown_functions_are_refused_by_name() -> None:
-    with pytest.raises(UnsupportedError, match=r"numpy\.packbits has no traced form"):
-        pb.grad(lambda x: np.packbits(x).sum())(np.ones(3))
+    with pytest.raises(UnsupportedError, match=r"numpy\.is_busday has no traced form"):
+        pb.grad(lambda x: np.is_busday(x).sum())(np.ones(3))
     with pytest.raises(AttributeError, match="byteswap"):
         pb.grad(lambda x: x.byteswap())(np.ones(3))
 

@@ -6,7 +6,7 @@ from tests.numpy.oracle import check
 
 import pullback as pb
 import pullback.numpy as pnp
-from pullback.errors import UnsupportedError
+from pullback.errors import TracedValueError, UnsupportedError
 
 X = np.array([[1.5, 2.0, 0.7], [0.3, 1.1, 2.2]])
 
@@ -107,8 +107,7 @@ class TestNditer:
 
     def test_broadcasting_and_fortran_index(self) -> None:
         def pairs(x: np.ndarray, y: np.ndarray) -> list:
-            it = pnp.nditer([x, y], flags=["f_index"], order="C") if False else pnp.nditer([x, y])
-            return [a * b for a, b in it]
+            return [a * b for a, b in pnp.nditer([x, y])]
 
         pb.check_grads(lambda x, y: np.stack(pairs(x, y)), (X, X[0]))
         it = pb.vjp(lambda x: [pnp.nditer(x, flags=["f_index"]).index, x][1], X)
@@ -126,3 +125,46 @@ class TestNditer:
             pb.grad(lambda x: [v.__setitem__(..., 1.0) for v in pnp.nditer(x)])(X)
         with pytest.raises(ValueError, match="multi-index"):
             pb.grad(lambda x: pnp.nditer(x).multi_index)(X)
+
+
+def test_plain_numpys_loops_name_the_import_that_works() -> None:
+    for call in (
+        lambda x, numpy: numpy.vectorize(lambda v: v * v)(x).sum(),
+        lambda x, numpy: numpy.polynomial.Polynomial(x[0])(2.0),
+        lambda x, numpy: numpy.array([x[0, 0], x[0, 1]]).sum(),
+    ):
+        with pytest.raises(TracedValueError, match=r"import pullback\.numpy as np"):
+            pb.grad(call)(X, np)
+        assert np.any(pb.grad(call)(X, pnp))
+
+
+def test_values_are_shown_without_a_word() -> None:
+    def loss(x: np.ndarray) -> np.ndarray:
+        shown.append("%.2f %d" % (x[0, 0], x[0, 1]))  # noqa: UP031
+        shown.append(f"{x[0, 2]:.1f} {x.sum():>6.2f}")
+        np.testing.assert_allclose(x, x + 1e-12)
+        pnp.testing.assert_equal(x, x)
+        with pytest.raises(AssertionError, match="Not equal"):
+            np.testing.assert_allclose(x, x + 1)
+        return np.sum(x**2)
+
+    shown: list[str] = []
+    np.testing.assert_array_equal(pb.grad(loss)(X), 2 * X)
+    assert shown == ["1.50 2", "0.7   7.80"]
+    with pytest.raises(TracedValueError, match=r"float\(\)"):
+        pb.grad(lambda x: float(x[0, 0]) * 5 % 3)(X)
+
+
+def test_lists_of_traced_values_fold() -> None:
+    def loss(x: np.ndarray) -> np.ndarray:
+        first, last = x[0, 0], x[1, 2]
+        return (
+            pnp.sum([first, last])
+            + pnp.mean([first, [last, 1.0][0]]) ** 2
+            + pnp.linalg.norm([first, last])
+            + pnp.dot([first, last], [1.0, 2.0])
+            + pnp.concatenate([[first], [last, 3.0]])[1]
+        )
+
+    pb.check_grads(loss, (X,))
+    np.testing.assert_allclose(pb.vjp(loss, X)[0], loss(X))

@@ -22,6 +22,22 @@ pytestmark = pytest.mark.skipif(
     not PAGE.read_text().startswith(f"# NumPy {VERSION} "), reason="the page is of another NumPy"
 )
 FUNCTIONS = dict(functions())
+# Decompositions, until their calls are written down.
+WITHOUT_ROWS = {
+    "linalg.cond",
+    "linalg.eig",
+    "linalg.eigh",
+    "linalg.eigvals",
+    "linalg.eigvalsh",
+    "linalg.lstsq",
+    "linalg.matrix_rank",
+    "linalg.pinv",
+    "linalg.qr",
+    "linalg.svd",
+    "linalg.svdvals",
+    "linalg.tensorinv",
+    "linalg.tensorsolve",
+}
 ROWS = {
     line.split("`")[1]: line for line in PAGE.read_text().splitlines() if line.startswith("| `")
 }
@@ -46,6 +62,12 @@ def test_every_argument_is_tried(name: str) -> None:
 def test_every_function_of_numpy_is_somewhere() -> None:
     listed = {*FUNCTIONS, *MAKE, *PLAIN, *ELSEWHERE}
     public = {
+        f"{module}.{name}"
+        for module in ("fft", "linalg")
+        for name in dir(getattr(np, module))
+        if type(getattr(getattr(np, module), name)) is type(np.sum)
+    } - WITHOUT_ROWS
+    public |= {
         name
         for name in dir(np)
         if not name.startswith("_")
@@ -75,7 +97,7 @@ def test_a_lost_function_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_found_function_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(ROWS, "cumsum", "| `cumsum` | refused | `a` | use a loop |")
+    monkeypatch.setitem(ROWS, "cumsum", "| `cumsum` | refused | `a` | 1 | use a loop |")
     assert row("cumsum", np.cumsum) != ROWS["cumsum"]
 
 

@@ -56,7 +56,7 @@ def weighed(y):
 """
 GRAINED = [
     f"pullback.compiler.{name}.GRAIN"
-    for name in ("schedule.chunks", "loops.stacks", "loops.convolutions")
+    for name in ("schedule.chunks", "schedule.stacks", "loops.convolutions")
 ]
 GROUPS, CHAINS = "pullback.compiler.schedule.groups", "pullback.compiler.schedule.chains"
 ROWS = [f"{GROUPS}.{name}" for name in ("SHORTEST", "LEAST_ROWS", "LEAST_ELEMENTS")]
@@ -65,18 +65,18 @@ ROWS += [f"{GROUPS}.{name}" for name in ("LEAST_IMAGES", "SMALL_PLANE")]
 UNITS = [f"{CHAINS}.{name}" for name in ("LEAST_CHUNKS", "LEAST_ROWS", "ROWS")]
 UNITS += ["pullback.compiler.program.iterations.LEAST_CHUNKS"]
 COPIES = {  # of small operands of products, for which maps are prologues
-    "pullback.compiler.loops.products.INNER": 4,
-    "pullback.compiler.loops.products.LARGE": 512,
-    "pullback.compiler.loops.products.ROWS": 24,
-    "pullback.compiler.loops.products.MUCH": 2,
-    "pullback.compiler.loops.products.NEAR": 0,
-    "pullback.compiler.loops.products.SPREAD_A": 0,
-    "pullback.compiler.loops.products.SPREAD_B": 0,
-    "pullback.compiler.loops.products.STRIP": 3,
-    "pullback.compiler.loops.stacks.STRIP": 1,
-    "pullback.compiler.loops.stacks.FAR": 0,
-    "pullback.compiler.loops.stacks.LEAST_DEPTH": 2,
-    "pullback.compiler.loops.prologues.HIGHEST": 0,
+    "pullback.compiler.schedule.tiling.INNER": 4,
+    "pullback.compiler.schedule.tiling.LARGE": 512,
+    "pullback.compiler.schedule.tiling.ROWS": 24,
+    "pullback.compiler.schedule.tiling.MUCH": 2,
+    "pullback.compiler.schedule.tiling.NEAR": 0,
+    "pullback.compiler.schedule.tiling.SPREAD_A": 0,
+    "pullback.compiler.schedule.tiling.SPREAD_B": 0,
+    "pullback.compiler.schedule.tiling.STRIP": 3,
+    "pullback.compiler.schedule.stacks.STRIP": 1,
+    "pullback.compiler.schedule.stacks.FAR": 0,
+    "pullback.compiler.schedule.stacks.LEAST_DEPTH": 2,
+    "pullback.compiler.schedule.prologues.HIGHEST": 0,
 }
 PLANES = {"pullback.compiler.schedule.groups.LARGE_PLANE": 6}
 AGAIN = {  # everything is computed again that can be

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Any
 
+from pullback.compiler import verify
 from pullback.compiler.llvm import assembler
+from pullback.compiler.pipeline import unchecked
 from pullback.compiler.program import emitter, entry
 from pullback.core.graph import Graph
 
@@ -20,8 +22,11 @@ class Backend:
     """From graphs to text, and from text to code for this processor."""
 
     @staticmethod
-    def program(graph: Graph, allow_callbacks: bool, donated: Collection[int]) -> emitter.Program:
-        return emitter.emit_program(graph, assembler.processor(), allow_callbacks, donated)
+    def program(
+        graph: Graph, allow_callbacks: bool, donated: Collection[int], is_checked: bool
+    ) -> emitter.Program:
+        check = verify.checked if is_checked else unchecked
+        return emitter.emit_program(graph, assembler.processor(), allow_callbacks, donated, check)
 
     @staticmethod
     def entry() -> str:

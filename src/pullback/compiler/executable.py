@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from functools import lru_cache
@@ -110,24 +111,32 @@ def entry() -> tuple[Any, Any]:
     return code, ENTRY(code.address("main"))
 
 
-def emit_program(graph: Graph, allow_callbacks: bool, donated: Collection[int]) -> Program:
+def checks_stages() -> bool:
+    """Whether all that is compiled in this process is verified after each stage."""
+    return bool(os.environ.get("PULLBACK_CHECK_STAGES"))
+
+
+def emit_program(
+    graph: Graph, allow_callbacks: bool, donated: Collection[int], is_checked: bool = False
+) -> Program:
     """The text of a graph, and what must be known to run it."""
-    return backend().program(graph, allow_callbacks, donated)
+    return backend().program(graph, allow_callbacks, donated, is_checked or checks_stages())
 
 
 def image_of(
-    graph: Graph, allow_callbacks: bool, donated: Collection[int]
+    graph: Graph, allow_callbacks: bool, donated: Collection[int], is_checked: bool
 ) -> tuple[Image, list[Equation]]:
     """The program of a graph, from the disk if it is there, and what NumPy evaluates in it.
 
-    The equations that NumPy evaluates are no part of an image.
+    The equations that NumPy evaluates are no part of an image. A program whose stages shall be
+    checked is compiled anew.
     """
     name = digest(graph)
     key = key_of(name, str(allow_callbacks), str(donated)) if name else None
-    known = cache.load(key) if key else None
+    known = cache.load(key) if key and not is_checked else None
     if known is not None:
         return Image.unpack(known), []
-    program = emit_program(graph, allow_callbacks, donated)
+    program = emit_program(graph, allow_callbacks, donated, is_checked)
     numbers = {id(source): i for i, source in enumerate(sources(graph))}
     failures = [failure(e, numbers) for e in program.checked]
     if key and not program.callbacks and all(f.source is not None for f in failures):
@@ -187,9 +196,10 @@ class Executable:
         allow_callbacks: bool = True,
         threads: int | None = None,
         donated: Collection[int] = (),
+        is_checked: bool = False,
     ) -> None:
         with uncollected():
-            self.image, callbacks = image_of(graph, allow_callbacks, donated)
+            self.image, callbacks = image_of(graph, allow_callbacks, donated, is_checked)
         self.sources = sources(graph) if self.image.failures else []
         self.threads = threads or n_threads()
         self.errors: dict[int, BaseException] = {}  # by the address of the status of their call

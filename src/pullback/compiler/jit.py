@@ -65,21 +65,25 @@ def has_engine() -> bool:
 class Native:
     """Runs graphs as native code: the executor of calls of compiled functions.
 
-    Without llvmlite NumPy runs them. ``callbacks`` and ``threads`` are those of :func:`compile`;
-    results may be written over operands ``donated`` of the graph ``donor``, not of derived ones.
+    Without llvmlite NumPy runs them. ``callbacks``, ``threads`` and ``check_stages`` are those of
+    :func:`compile`; results may be written over operands ``donated`` of the graph ``donor``, not of
+    derived ones.
     """
 
     callbacks: bool = True
     threads: int | None = None
     donor: Graph | None = None
     donated: tuple[int, ...] = ()
+    check_stages: bool = False
 
     def executable(self, graph: Graph) -> executable.Executable | None:
         """The native code of ``graph``, or ``None`` without llvmlite."""
         if not has_engine():
             return None
         donated = self.donated if graph is self.donor else ()
-        return executable.executable(graph, self.callbacks, self.threads, donated)
+        return executable.executable(
+            graph, self.callbacks, self.threads, donated, self.check_stages
+        )
 
     def __call__(self, graph: Graph, args: Sequence[Any]) -> list[Any]:
         native = self.executable(graph)
@@ -344,6 +348,7 @@ def compile(
     threads: int | None = None,
     donate_argnums: int | Sequence[int] = (),
     deterministic: bool = True,
+    check_stages: bool = False,
     nonfinite: bool = False,
     verify: int | None = None,
 ) -> Compiled:
@@ -381,6 +386,9 @@ def compile(
         deterministic: that results are bitwise the same in every run and for any number of
             ``threads``. They always are, since work is cut by its sizes alone: ``False`` would
             gain nothing and is refused.
+        check_stages: whether to verify what each stage of the compiler makes, which helps to find
+            a mistake of it. Programs are then compiled anew, not read from the disk.
+            ``$PULLBACK_CHECK_STAGES`` has the same checked in all that a process compiles.
         nonfinite: whether every call looks at its results, and explains the first NaN or infinity
             as :func:`pullback.debug_nonfinite` does. Without it nothing is looked at.
         verify: run ``fun`` in NumPy too at the first and every ``verify``-th call, and raise a
@@ -393,7 +401,8 @@ def compile(
     Raises:
         ArgumentError: if ``threads`` is not positive, or ``deterministic`` is false.
         StagingError: where Python control flow needs a value.
-        CompileError: without native form and ``callbacks=False``.
+        CompileError: without native form and ``callbacks=False``; with ``check_stages``, if a
+            stage has made a mistake.
         IndexError: at the call, if an index array points outside.
         numpy.linalg.LinAlgError: at the call, if a matrix is singular or not positive definite.
 
@@ -420,9 +429,9 @@ def compile(
         (given,) if isinstance(given, int) else tuple(given)
         for given in (static_argnums, donate_argnums)
     )
-    native = Native(callbacks, threads)
+    native = Native(callbacks, threads, check_stages=check_stages)
     if verify is not None:  # loaded only on request
-        module = importlib.import_module("pullback.compiler.verify")
+        module = importlib.import_module("pullback.compiler.beside")
         compiled: Compiled = module.Verified(fun, static, donated, native, verify)
     else:
         compiled = Compiled(fun, static, donated, native)

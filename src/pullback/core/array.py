@@ -171,6 +171,11 @@ class Array(Handle):
                     "np', whose zeros, empty and array record assignments, or call "
                     "pullback.record_numpy() first"
                 )
+            elif purpose == "the plain NumPy array":
+                fix = (
+                    "use 'import pullback.numpy as np', whose array, vectorize, nditer and "
+                    "polynomials keep traced values; np.stack makes an array of a list of them"
+                )
             else:
                 fix = (
                     "keep it an array and use NumPy functions on it; pullback.stop_gradient(x) "

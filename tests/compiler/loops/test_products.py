@@ -14,7 +14,8 @@ from pullback.compiler import executable
 from pullback.compiler.llvm import assembler
 from pullback.compiler.llvm.builder import Module
 from pullback.compiler.llvm.tiles import Tiles
-from pullback.compiler.loops import products, stacks
+from pullback.compiler.loops.products import Product
+from pullback.compiler.schedule import stacks, tiling
 
 pytestmark = pytest.mark.usefixtures("processor")
 rng = np.random.default_rng(0)
@@ -36,14 +37,14 @@ def cases() -> list[tuple[int, int, int, bool, bool]]:
     ]
 
 
-def in_place(m: int, n: int, k: int, a_transposed: bool, b_transposed: bool) -> products.Layout:
+def in_place(m: int, n: int, k: int, a_transposed: bool, b_transposed: bool) -> tiling.Layout:
     """Matrices without anything between their rows."""
     rows = m if a_transposed else k, k if b_transposed else n, n
-    return products.Layout(*rows, a_transposed, b_transposed)
+    return tiling.Layout(*rows, a_transposed, b_transposed)
 
 
-def blocks(sizes: tuple[int, int, int], tiles: Tiles) -> products.Blocks:
-    return products.blocks_of(sizes, tiles.dtype.itemsize)
+def blocks(sizes: tuple[int, int, int], tiles: Tiles) -> tiling.Blocks:
+    return tiling.blocks_of(sizes, tiles.dtype.itemsize)
 
 
 def compiled(
@@ -52,8 +53,18 @@ def compiled(
     """One function of the addresses of a, b, c and working memory for each case."""
     module = Module("products", assembler.processor())
     tiles = Tiles(module, np.dtype(dtype))
+    item = tiles.dtype.itemsize
     made = [
-        products.Product(tiles, case[:3], in_place(*case), blocks(case[:3], tiles))
+        Product(
+            tiles,
+            tiling.ProductTiling(
+                tiles.shape,
+                case[:3],
+                in_place(*case),
+                blocks(case[:3], tiles),
+                item,
+            ),
+        )
         for case in shapes
     ]
     names = []
@@ -64,7 +75,7 @@ def compiled(
     code = executable.load(assembler.compiled(str(module)))
     kind = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4)
     for name, product in zip(names, made, strict=True):
-        yield kind(code.address(name)), product.scratch_bytes
+        yield kind(code.address(name)), product.tiling.scratch_bytes
 
 
 def guarded(shape: tuple[int, ...], dtype: str) -> tuple[np.ndarray, np.ndarray]:
@@ -98,8 +109,8 @@ def test_product(dtype, is_deep, monkeypatch):
     shapes = cases()
     if is_deep:
         for name, value in (("INNER", 13), ("ROWS", 0), ("LARGE", 0)):
-            monkeypatch.setattr(products, name, value)
-        assert {products.blocks_of(case[:3], 4).inner for case in shapes} > {86, 100}
+            monkeypatch.setattr(tiling, name, value)
+        assert {tiling.blocks_of(case[:3], 4).inner for case in shapes} > {86, 100}
     for case, (run, scratch_bytes) in zip(shapes, compiled(dtype, shapes), strict=True):
         m, n, k, a_transposed, b_transposed = case
         (_, a), (_, b) = guarded((m, k), dtype), guarded((k, n), dtype)
@@ -196,7 +207,7 @@ EITHER = list(itertools.product((False, True), repeat=2))
 def test_pieces_share_copies(left, right, processor, monkeypatch):
     """Pieces of the same rows have one copy of these of A, of the same columns one of B."""
     m, n, k = 1045, 2002, 300
-    monkeypatch.setattr(products, "LARGE", 1 << 30)
+    monkeypatch.setattr(tiling, "LARGE", 1 << 30)
     a, b = rng.normal(size=(m, k)).astype("f"), rng.normal(size=(k, n)).astype("f")
 
     def product(x, y):
@@ -206,13 +217,13 @@ def test_pieces_share_copies(left, right, processor, monkeypatch):
     np.testing.assert_allclose(out, np.tanh(a @ b), rtol=2e-4, atol=2e-4)
     tiles = Tiles(Module("sizes", processor), np.dtype(np.float32))
     layout = in_place(m, n, k, left, right)
-    grid = stacks.cut_product(1, (m, n, k), layout, tiles, 10**8)
+    grid = stacks.cut_product(1, (m, n, k), layout, tiles.shape, 4, 10**8)
     for length, part in ((m, grid.rows), (n, grid.columns)):
         assert length / part > stacks.SHARED
         assert length % part  # the last piece has a smaller copy
     known = (m, n, k), layout, tiles.dtype.itemsize, blocks((m, n, k), tiles)
-    assert products.needs_copy(*known)
-    assert products.needs_copy_of_b(*known, tiles.height)
+    assert tiling.needs_copy(*known)
+    assert tiling.needs_copy_of_b(*known, tiles.height)
 
 
 @pytest.mark.parametrize(("left", "right"), EITHER)
@@ -237,7 +248,9 @@ def test_last_pieces_read_shared_copies(monkeypatch, left, right, rows, last):
 def test_pieces_end_between_vectors(n, processor):
     """A part of a vector takes as long as a whole one."""
     tiles = Tiles(Module("sizes", processor), np.dtype(np.float32))
-    grid = stacks.cut_product(1, (32, n, 900), in_place(32, n, 900, False, False), tiles, 0)
+    grid = stacks.cut_product(
+        1, (32, n, 900), in_place(32, n, 900, False, False), tiles.shape, 4, 0
+    )
     assert grid.columns < n
     assert grid.columns % tiles.lanes == 0
 
@@ -250,7 +263,7 @@ def test_shallow_products_have_wide_tiles(k, dtype, processor):
     tiles = Tiles(Module("tiles", processor), np.dtype(dtype), k)
     rows = processor.height // (1 if k > 8 else 2)
     text = pb.compile(np.matmul).show("llvm", a, b)
-    assert f'@"tile_{61 // -(-61 // rows)}x{products.panel_width(tiles, 61)}_' in text
+    assert f'@"tile_{61 // -(-61 // rows)}x{tiling.panel_width(tiles.shape, 61)}_' in text
 
 
 PIECES = [(700, 130, 300), (130, 700, 300), (1000, 7, 500), (1, 3000, 900), (5, 5000, 257)]
@@ -321,7 +334,7 @@ def test_products_of_few_rows_in_parts_of_the_inner_dimension(m, n, k, dtype, mo
 def test_the_inner_dimension_is_cut_where_little_is_added_up(m, n, k, is_cut, processor):
     tiles = Tiles(Module("sizes", processor), np.dtype(np.float32))
     for transposed in (False, True):
-        kind = (m, n, k), in_place(m, n, k, transposed, False), tiles, 0
+        kind = (m, n, k), in_place(m, n, k, transposed, False), tiles.shape, 4, 0
         assert (stacks.cut_product(1, *kind).depth < k) == is_cut
         assert stacks.cut_product(2, *kind).depth == k
         assert stacks.cut_product(1, *kind, True).depth == k

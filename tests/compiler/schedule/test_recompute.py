@@ -13,7 +13,7 @@ from tests.compiler.verifier import verified
 import pullback as pb
 from pullback import nn
 from pullback.compiler import executable
-from pullback.compiler.schedule.plan import Schedule
+from pullback.compiler.schedule.steps import Schedule
 
 recompute = importlib.import_module("pullback.compiler.schedule.recompute")
 

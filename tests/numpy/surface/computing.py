@@ -82,11 +82,9 @@ CALLS: dict[str, list[A]] = {
     "nan_to_num": [A(N[:2]), A(N, copy=True, nan=1.0, posinf=2.0, neginf=3.0)],
     "real": [A(X)],
     "imag": [A(X)],
-    "angle": [A(X), A(X, deg=True)],
     "real_if_close": [A(X), A(X, tol=10)],
     "sinc": [A(X)],
     "i0": [A(X)],
-    "sort_complex": [A(X)],
     # -- polynomials
     "poly": [A(Y)],
     "polyadd": [A(Y, Z[0])],

@@ -9,18 +9,24 @@ import re
 import textwrap
 from collections import Counter
 from collections.abc import Iterator
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tests.numpy.surface import arranging, computing, folding, ufuncs
+from tests.numpy.surface import arranging, computing, folding, spectra, ufuncs
 from tests.numpy.surface.judge import STATES, A, Verdict, judge, keywords, used
 
 import pullback.numpy as pnp
 
 VERSION = ".".join(np.__version__.split(".")[:2])
 PAGE = Path(__file__).parents[3] / "docs" / "coverage.md"
-CALLS: dict[str, list[A]] = {**folding.CALLS, **arranging.CALLS, **computing.CALLS}
+CALLS: dict[str, list[A]] = {
+    **folding.CALLS,
+    **arranging.CALLS,
+    **computing.CALLS,
+    **spectra.CALLS,
+}
 WORDS = {
     "differentiable": "differentiable",
     "zero": "zero gradient",
@@ -44,8 +50,8 @@ isfortran isnat isscalar issubdtype iterable mintypecode nested_iters printoptio
 promote_types require set_printoptions setbufsize seterr seterrcall show_config show_runtime
 test typename
 """.split()  # noqa: SIM905
-# Functions of other pages: complex numbers, decompositions and memory.
-ELSEWHERE = ["angle", "may_share_memory", "polyfit", "roots", "shares_memory", "sort_complex"]
+# Questions about memory, and what waits for decompositions.
+ELSEWHERE = ["may_share_memory", "polyfit", "roots", "shares_memory"]
 
 HEADER = """# NumPy {version} on traced arrays
 
@@ -79,9 +85,9 @@ def functions() -> Iterator[tuple[str, Any]]:
             continue
         if name not in (*MAKE, *PLAIN, *ELSEWHERE):
             yield name, getattr(pnp, name)
-    for name in CALLS:
+    for name in sorted(CALLS):
         if "." in name:
-            yield name, getattr(pnp.lib.stride_tricks, name.rpartition(".")[2])
+            yield name, attrgetter(name)(pnp)
 
 
 def calls(name: str, function: Any) -> list[tuple[str, Any, A]]:
@@ -127,7 +133,8 @@ def row(name: str, function: Any) -> str:
     if any(not v.staged for *_, v in done):
         all_of_them = all(not v.staged for *_, v in done if v.state != "refused")
         remarks.append("needs values" if all_of_them else "some calls need values")
-    cells = [f"`{name}`", WORDS[state], "; ".join([same, *groups]), "; ".join(remarks)]
+    arguments = "; ".join([same, *groups])
+    cells = [f"`{name}`", WORDS[state], arguments, str(len(done)), "; ".join(remarks)]
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
@@ -150,8 +157,13 @@ def page(rows: dict[str, str]) -> str:
     counts = Counter(line.split(" | ")[1] for line in rows.values())
     summary = ", ".join(f"{word} {counts[word]}" for word in WORDS.values())
     head = HEADER.format(version=VERSION, make=_listed(MAKE), plain=_listed(PLAIN))
-    table = ["| function | state | arguments and methods | remarks |", "|---|---|---|---|"]
-    return "\n".join([head, f"{len(rows)} functions: {summary}.", "", *table, *rows.values(), ""])
+    tried = sum(int(line.split(" | ")[3]) for line in rows.values())
+    table = [
+        "| function | state | arguments and methods | calls | remarks |",
+        "|---|---|---|--:|---|",
+    ]
+    total = f"{len(rows)} functions, {tried} calls: {summary}."
+    return "\n".join([head, total, "", *table, *rows.values(), ""])
 
 
 def rows() -> dict[str, str]:

@@ -24,6 +24,7 @@ from pullback.compiler.loops.maps import Kernel
 from pullback.compiler.loops.products import tile_rows
 from pullback.compiler.schedule.chunks import chunk_length
 from pullback.compiler.schedule.stacks import MAX_CHUNKS, stored
+from pullback.compiler.schedule.steps import Product
 from pullback.compiler.schedule.tiling import INNER, panel_width, pieces, split
 from pullback.compiler.schedule.windows import Grid, Ints, grid, is_image, slid, slides
 from pullback.errors import CompileError
@@ -63,7 +64,9 @@ class Convolution:
         (self.out,) = kernel.equation.outputs
         (x, x_axes), (w, w_axes) = (stored(kernel.plan, v) for v in (self.x, self.w))
         self.filters, self.result = map(kernel.pointer, (w, self.out))
-        self.image = None if kernel.step.prologues else kernel.pointer(x)
+        step = kernel.step
+        is_computed = isinstance(step, Product) and bool(step.prologues)
+        self.image = None if is_computed else kernel.pointer(x)
         self.params = kernel.equation.params
         self.tiles = Tiles(kernel.builder.module, self.out.type.dtype)
         self.item = self.out.type.dtype.itemsize

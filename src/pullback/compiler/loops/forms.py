@@ -20,7 +20,7 @@ from pullback.compiler.loops.maps import (
 from pullback.compiler.loops.random import emit_random_bits
 from pullback.compiler.loops.reductions import emit_reduction
 from pullback.compiler.loops.sorting import emit_argsort, emit_searchsorted
-from pullback.compiler.schedule.plan import is_inline
+from pullback.compiler.schedule.questions import is_inline
 from pullback.core.graph import Equation
 
 __all__ = ["kernel_for"]

@@ -14,7 +14,7 @@ from pullback.compiler.loops.reductions import BLOCK, Reduction
 from pullback.compiler.schedule.axes import joined
 from pullback.compiler.schedule.chunks import MAX_CHUNKS
 from pullback.compiler.schedule.groups import channels_of, rows_of
-from pullback.compiler.schedule.plan import aligned
+from pullback.compiler.schedule.steps import Group, Map, aligned
 
 __all__ = ["emit_group"]
 
@@ -29,6 +29,7 @@ def emit_group(kernel: Kernel) -> None:
         "channels": emit_channel_by_channel,
         "planes": emit_plane_by_plane,
     }
+    assert isinstance(kernel.step, Group)
     walks[kernel.step.walk](kernel)
 
 
@@ -44,13 +45,13 @@ def emit_row_by_row(kernel: Kernel) -> None:
         index = unraveled(build, row, outer)
         for part in parts:
             own = Kernel(kernel.plan, part, build, kernel.pointers, kernel.report)
-            if part.map_shape is None:
+            if not isinstance(part, Map):
                 Reduction(own).fold_at(index)
             elif rows_of(part) == found:
                 with loop(build, n) as i:
                     own.map_at([*index, i])
             else:
-                own.map_at(index if part.map_shape == outer else [*index, ZERO])
+                own.map_at(index if part.shape == outer else [*index, ZERO])
 
 
 def emit_channel_by_channel(kernel: Kernel) -> None:
@@ -62,14 +63,14 @@ def emit_channel_by_channel(kernel: Kernel) -> None:
     with loops(build, [shape[k]], kernel.part) as (channel,):
         for part in kernel.step.parts:
             own = Kernel(kernel.plan, part, build, kernel.pointers, kernel.report)
-            if part.map_shape is None:
+            if not isinstance(part, Map):
                 Reduction(own).fold_at([channel])
-            elif part.map_shape == shape:
+            elif part.shape == shape:
                 lengths = joined(shape, own.joints() - {k - 1, k})
                 with loops(build, [*lengths[:k], *lengths[k + 1 :]]) as index:
                     own.map_at([*index[:k], channel, *index[k:]])
             else:
-                own.map_at([ZERO if n == 1 else channel for n in part.map_shape])
+                own.map_at([ZERO if n == 1 else channel for n in part.shape])
 
 
 def emit_plane_by_plane(kernel: Kernel) -> None:
@@ -112,13 +113,15 @@ def plane_parts(kernel: Kernel) -> list[tuple[Kernel, Reduction | None]]:
         Kernel(kernel.plan, part, kernel.builder, kernel.pointers, kernel.report)
         for part in kernel.step.parts
     ]
-    return [(k, Reduction(k) if k.step.map_shape is None else None) for k in own]
+    return [(k, None if isinstance(k.step, Map) else Reduction(k)) for k in own]
 
 
 def emit_block_by_block(kernel: Kernel) -> None:
     """Maps over all elements and folds of them, one block after the other."""
     build = kernel.builder
-    n = math.prod(kernel.step.map_shape or ())
+    first_part = kernel.step.parts[0]
+    assert isinstance(first_part, Map), "blocks are those of a map"
+    n = math.prod(first_part.shape)
     kernel.split([n])
     parts = block_parts(kernel)
     kernel.keep_local(BLOCK)
@@ -157,7 +160,7 @@ def block_parts(kernel: Kernel) -> list[tuple[Kernel, Reduction | None]]:
         own = Kernel(kernel.plan, part, kernel.builder, kernel.pointers, kernel.report)
         own.is_flat, own.working_memory = True, kernel.working_memory
         own.scratch_bytes = kernel.scratch_bytes
-        fold = Reduction(own) if part.map_shape is None else None
+        fold = None if isinstance(part, Map) else Reduction(own)
         if fold is not None:
             kernel.scratch_bytes += aligned(8 * len(fold.total_start) * MAX_CHUNKS)
         found.append((own, fold))

@@ -17,7 +17,8 @@ from pullback.compiler.llvm.scalars import Scalar, ScalarEmitter, scalar_form
 from pullback.compiler.schedule.axes import Axis, access_of, joined, joints
 from pullback.compiler.schedule.chunks import MAX_CHUNKS, cut
 from pullback.compiler.schedule.pieces import Region, has_seams, piece_at, regions
-from pullback.compiler.schedule.plan import Schedule, Step, aligned, full_key, is_squeeze
+from pullback.compiler.schedule.questions import full_key, is_squeeze
+from pullback.compiler.schedule.steps import Group, Map, Schedule, Step, aligned
 from pullback.core.graph import Equation, Literal, Operand, Variable
 from pullback.core.types import ArrayType
 
@@ -53,8 +54,7 @@ class Kernel:
         builder: ir.IRBuilder,
         pointers: dict[Variable, Any],
         fail: Callable[[ir.IRBuilder], None],
-        working_memory: Any = None,
-        chunk: Any = None,
+        wanted: int = 0,
     ) -> None:
         self.plan = plan
         self.step = step
@@ -65,9 +65,10 @@ class Kernel:
         self.emit = ScalarEmitter(builder)
         self.report = fail
         self.may_fail = False
-        self.working_memory = working_memory
+        self.working_memory: Any = None
         self.scratch_bytes = 0
-        self.chunk = chunk
+        self.chunk: Any = None
+        self.wanted = wanted  # chunks, of a member of a chain
         self.n_chunks = 1
         self.part: Part = None
         self.finish: Callable[[Kernel], None] | None = None  # emits what follows all chunks
@@ -199,11 +200,11 @@ class Kernel:
     def split(self, shape: Sequence[int], most: int = MAX_CHUNKS) -> None:
         """Let each chunk run over a part of ``shape`` only, if there is enough work."""
         self.part = None
-        parts = self.step, *self.step.others
+        parts = self.step.members if isinstance(self.step, Group) else (self.step,)
         work = 0 if self.plan.is_alone else sum(map(self.plan.work, parts))
         axis, length, self.n_chunks = cut(shape, work, most)
-        if self.step.n_chunks:
-            self.n_chunks = self.step.n_chunks
+        if self.wanted:
+            self.n_chunks = self.wanted
             axis = next(i for i, n in enumerate(shape) if n > 1)  # those before are joined to it
             length = shape[axis] // self.n_chunks
         if self.n_chunks > 1:
@@ -216,6 +217,7 @@ class Kernel:
 
     def map_over(self, shape: Sequence[int]) -> None:
         """Compute and store every element of every output."""
+        assert isinstance(self.step, Map)
         for region in regions(self.plan, self.step):
             self.region = region
             ranges: list[tuple[Any, Any]] = [(0, n) for n in shape]
@@ -327,7 +329,7 @@ def emit_map(kernel: Kernel) -> None:
     """``out[i] = expression(i)`` for every element."""
     equation = kernel.equation
     (out,) = equation.outputs
-    if kernel.step.is_flat:
+    if isinstance(kernel.step, Map) and kernel.step.is_flat:
         kernel.is_flat = True
         kernel.split([out.type.size])
         kernel.checked(lambda: kernel.map_over([out.type.size]))
@@ -350,7 +352,7 @@ def emit_tail(kernel: Kernel, rows: Sequence[Any], columns: Sequence[Any], lengt
     ``length`` is that of its rows; the axes but the last are those of the rows.
     """
     build, shape = kernel.builder, kernel.equation.outputs[0].type.shape
-    kernel.is_flat = kernel.step.is_flat
+    kernel.is_flat = isinstance(kernel.step, Map) and kernel.step.is_flat
 
     def index(row: Any, column: Any) -> Index:
         if kernel.is_flat:
@@ -373,7 +375,7 @@ def emit_tail_of_images(kernel: Kernel, rows: Sequence[Any], volume: int) -> Non
     The channels of all images are the first two axes, unless the map is flat.
     """
     build, shape = kernel.builder, kernel.equation.outputs[0].type.shape
-    kernel.is_flat = kernel.step.is_flat
+    kernel.is_flat = isinstance(kernel.step, Map) and kernel.step.is_flat
     lengths = joined(shape, {i for i in kernel.joints() if i >= 2})[2:]
 
     def emit_loops() -> None:

@@ -13,7 +13,8 @@ from pullback.compiler.llvm.builder import I8, I64, ZERO, box, ir, loop, loops
 from pullback.compiler.llvm.scalars import Scalar, ScalarEmitter
 from pullback.compiler.loops.maps import Index, Kernel, Part
 from pullback.compiler.schedule.axes import Axis, joined, joints
-from pullback.compiler.schedule.plan import aligned, is_extreme_of_none, is_plain
+from pullback.compiler.schedule.questions import is_extreme_of_none, is_plain
+from pullback.compiler.schedule.steps import aligned
 from pullback.errors import CompileError
 
 __all__ = ["BLOCK", "Reduction", "emit_reduction"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pullback.compiler.schedule.plan import is_float_product
+from pullback.compiler.schedule.questions import is_float_product
 from pullback.compiler.schedule.tiling import Layout, blocks_of, needs_copy
 from pullback.core.graph import Equation, Graph, Operand, Variable
 from pullback.transforms.passes.dce import dce

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pullback.compiler.schedule.plan import is_inline, is_move, is_pointwise, reads_whole
+from pullback.compiler.schedule.questions import is_inline, is_move, is_pointwise, reads_whole
 from pullback.core.graph import Equation, Graph, Operand, Variable
 from pullback.transforms.passes.dce import dce
 from pullback.transforms.passes.rounding import EXACT
 
-__all__ = ["repeat"]
+__all__ = ["recompute_exact"]
 
 MOST = 4  # equations from the source to a value
 
 
-def repeat(graph: Graph) -> Graph:
+def recompute_exact(graph: Graph) -> Graph:
     """The same graph, in which readers have such values to themselves."""
     values = Values(graph)
     equations: list[Equation] = []

@@ -14,7 +14,7 @@ from pullback.transforms.passes.dce import dce
 from pullback.transforms.passes.pipeline import with_bodies
 from pullback.transforms.passes.rounding import EXACT
 
-__all__ = ["restack"]
+__all__ = ["recompute_stacks"]
 
 MOVES = {"index", "transpose", "reshape", "broadcast_to"}
 CHEAP = {*EXACT, *MOVES, "divide", "reciprocal", "sqrt"}
@@ -22,9 +22,9 @@ SUMS = {"add", "subtract"}  # have other digits if one term is a product, which 
 PRODUCTS = {"multiply", "square"}
 
 
-def restack(graph: Graph) -> Graph:
+def recompute_stacks(graph: Graph) -> Graph:
     """An equal graph, whose scans stack less for each other."""
-    equations = [with_bodies(e, restack) for e in graph.equations]
+    equations = [with_bodies(e, recompute_stacks) for e in graph.equations]
     readers: dict[Operand, list[int]] = {}
     for number, equation in enumerate(equations):
         for v in set(equation.inputs):

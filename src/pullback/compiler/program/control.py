@@ -13,7 +13,7 @@ from pullback.compiler.program.entry import MAIN, Callee
 from pullback.compiler.program.scope import Body, Scope
 from pullback.compiler.program.table import entry_of
 from pullback.compiler.runtime.frame import HEAD_WORDS
-from pullback.compiler.schedule.plan import Room, aligned
+from pullback.compiler.schedule.steps import Room, aligned
 from pullback.core.graph import Equation, Graph, Literal, Variable
 from pullback.core.types import ArrayType
 

@@ -28,30 +28,19 @@ from pullback.compiler.loops.fused import emit_group
 from pullback.compiler.loops.maps import Kernel, emit_tail, emit_tail_of_images
 from pullback.compiler.loops.prologues import emit_finder, emit_prologue
 from pullback.compiler.loops.stacks import Stack
-from pullback.compiler.passes.choose_layouts import choose_layouts
-from pullback.compiler.passes.expand import expand
-from pullback.compiler.passes.fission import fission
-from pullback.compiler.passes.join_folds import join_folds
-from pullback.compiler.passes.promote import promote
-from pullback.compiler.passes.recompute_exact import repeat
-from pullback.compiler.passes.recompute_stacks import restack
-from pullback.compiler.passes.sink_reshapes import sink_reshapes
-from pullback.compiler.passes.turn_products import turn_products
+from pullback.compiler.pipeline import Check, planned, rewritten, unchecked
 from pullback.compiler.program.control import CONTROL, Code, emit_callback, emit_copies
 from pullback.compiler.program.entry import MAIN
 from pullback.compiler.program.iterations import emit_iterations, is_independent
 from pullback.compiler.program.kernel_key import structure
 from pullback.compiler.program.table import Member, Row, at_entry, emit_chain, emit_rows
-from pullback.compiler.schedule.build import schedule, unfused
 from pullback.compiler.schedule.memory import place
-from pullback.compiler.schedule.plan import Room, Schedule, Step, is_computing, is_float_product
-from pullback.compiler.schedule.recompute import rematerialise
+from pullback.compiler.schedule.questions import is_computing, is_float_product
 from pullback.compiler.schedule.stacks import StackTiling
+from pullback.compiler.schedule.steps import Chain, Group, Product, Room, Schedule, Step
 from pullback.compiler.schedule.target import Processor
-from pullback.compiler.schedule.windows import copies_images
 from pullback.core.graph import Equation, Graph, Literal, Variable
 from pullback.errors import CompileError
-from pullback.transforms.passes.pipeline import optimize
 
 __all__ = ["Program", "emit_program"]
 
@@ -90,9 +79,11 @@ class Program:
         allow_callbacks: bool,
         donated: Collection[int],
         passes: Mapping[str, Graph],
+        check: Check,
     ) -> None:
         self.module = Module("pullback", processor)
         self.passes = passes
+        self.check = check
         self.allow_callbacks = allow_callbacks
         self.checked: list[Equation] = []
         self.callbacks: list[Equation] = []
@@ -122,7 +113,8 @@ class Program:
             if definition[1] not in self.notes:
                 return definition[0]
             plan, step = self.notes[definition[1]]
-            return f"; {plan.described(step)}\n{definition[0]}"
+            notes = "".join(f"; {plan.described(part)}\n" for part in step.parts)
+            return f"{notes}{definition[0]}"
 
         return re.sub(r'^define .*@"([^"]*)"', with_note, self.text, flags=re.MULTILINE)
 
@@ -132,18 +124,18 @@ def emit_program(
     processor: Processor,
     allow_callbacks: bool = True,
     donated: Collection[int] = (),
+    check: Check = unchecked,
 ) -> Program:
     """Turn ``graph`` into LLVM; the function is called ``main``.
 
-    Results may be written over the ``donated`` inputs, which are numbers.
+    Results may be written over the ``donated`` inputs, which are numbers; ``check`` is called with
+    what each stage makes.
 
     Raises:
         CompileError: if an equation has no native form and ``allow_callbacks`` is false.
     """
-    simple = join_folds(turn_products(optimize(promote(expand(graph)))))
-    arranged = optimize(choose_layouts(restack(sink_reshapes(fission(simple)))))
-    passes = {"simplified": simple, "layouts": arranged}
-    return Program(arranged, processor, allow_callbacks, donated, passes)
+    arranged, shown = rewritten(graph, check)
+    return Program(arranged, processor, allow_callbacks, donated, shown, check)
 
 
 class FunctionEmitter:
@@ -153,13 +145,14 @@ class FunctionEmitter:
         self, program: Program, graph: Graph, name: str, room: Room, is_alone: bool = False
     ) -> None:
         self.program = program
-        self.plan = schedule(rematerialise(unfused(repeat(graph), room)), is_alone)
+        self.plan = planned(graph, room, is_alone, program.module.processor, program.check)
         self.graph = self.plan.graph
         self.function = ir.Function(program.module, MAIN, name)
         if name != "main":
             self.function.linkage = "internal"
         made = [self.made(step) for step in self.plan.steps]
         place(self.plan, [m.scratch_bytes if isinstance(m, Made) else 0 for m in made])
+        program.check("place", self.plan)
         self.own_bytes = self.plan.arena_bytes
         self.nested_bytes = 0
         self.places = self.bind_memory()
@@ -216,20 +209,21 @@ class FunctionEmitter:
         return inner
 
     # -- steps --------------------------------------------------------------------------------
-    def made(self, step: Step) -> Made | CompileError | None:
-        """The kernel of a step; why it has none; or nothing, where other programs are called."""
+    def made(self, step: Step, n_chunks: int = 0) -> Made | CompileError | None:
+        """The kernel of a step; why it has none; or nothing, where other programs are called.
+
+        A member of a chain has the ``n_chunks`` of that.
+        """
         equation = step.equation
-        if step.members:
-            return self.chain(step, [self.made(member) for member in step.members])
+        if isinstance(step, Chain):
+            return self.chain(step, [self.made(member, step.n_chunks) for member in step.members])
         try:
             if is_float_product(equation):
                 return self.product(step)
-            if copies_images(equation):
-                step.copies = ["images"]
-            if step.walk:
-                return self.kernel_of(step, emit_group)
+            if isinstance(step, Group):
+                return self.kernel_of(step, emit_group, n_chunks)
             if emitter := kernel_for(equation):
-                return self.kernel_of(step, emitter)
+                return self.kernel_of(step, emitter, n_chunks)
         except CompileError as error:
             if len(step.parts) > 1 or len(step.equations) > 1:
                 raise
@@ -238,10 +232,11 @@ class FunctionEmitter:
             return None
         return CompileError(f"{equation.primitive.name} has no native form")
 
-    def chain(self, chain: Step, members: Sequence[Any]) -> Made:
+    def chain(self, chain: Chain, members: Sequence[Any]) -> Made:
         """``chain(status, *operands of all members, working memory, chunk)`` calls all of them."""
         functions = [function for made in members for function, _ in made.stages]
-        (n_chunks,) = {n for made in members for _, n in made.stages}
+        n_chunks = chain.n_chunks
+        assert {n for made in members for _, n in made.stages} == {n_chunks}
         key = "chain", *functions
         kernel = self.program.kernels.get(key)
         if kernel is None:
@@ -300,9 +295,10 @@ class FunctionEmitter:
         (out,) = step.outputs
         if not out.type.size:
             return Made([], [], 0)
+        assert isinstance(step, Product)
+        assert isinstance(step.tiling, StackTiling)
+        tiling = step.tiling
         plan, tail, prologues = self.plan, step.tail, step.prologues
-        tiling = StackTiling(self.program.module.processor, step, plan)
-        step.copies = tiling.copies
         before = {i: plan.memory_of(s.outputs) for i, s in prologues.items()}
         key: Hashable = tiling.key, tail and structure(plan, tail)
         for i, prologue in prologues.items():
@@ -356,19 +352,20 @@ class FunctionEmitter:
         """The memory of a step and of its tail."""
         return list(dict.fromkeys(self.plan.touched(step)))
 
-    def kernel_of(self, step: Step, emitter: Callable[[Kernel], None]) -> Made:
+    def kernel_of(self, step: Step, emitter: Callable[[Kernel], None], n_chunks: int = 0) -> Made:
         variables = self.variables(step)
-        key: Hashable = self.plan.is_alone, step.n_chunks, structure(self.plan, step)
+        first, *others = step.parts
+        key: Hashable = self.plan.is_alone, n_chunks, structure(self.plan, first)
         known = list(dict.fromkeys(v for part in step.parts for v in self.plan.owners(part)))
-        for part in step.parts[1:]:
+        for part in others:
             shared = tuple(map(known.index, self.plan.owners(part)))
             key = key, structure(self.plan, part), shared
         kernel = self.program.kernels.get(key)
         if kernel is None:
-            body, function = self.kernel(step, emitter)
+            body, function = self.kernel(step, emitter, n_chunks)
             stages = [(function, body.n_chunks)]
             if body.finish is not None:
-                last, function = self.kernel(step, body.finish)
+                last, function = self.kernel(step, body.finish, n_chunks)
                 stages.append((function, last.n_chunks))
             kernel = Compiled(stages, body.scratch_bytes)
             if not body.may_fail:  # else its code names the equation
@@ -384,14 +381,16 @@ class FunctionEmitter:
         self.rows.append(row)
         self.program.has_jobs |= row.n_chunks > 1
 
-    def kernel(self, step: Step, emitter: Callable[[Kernel], None]) -> tuple[Kernel, Any]:
+    def kernel(
+        self, step: Step, emitter: Callable[[Kernel], None], n_chunks: int
+    ) -> tuple[Kernel, Any]:
         """A kernel, and its function of the status, the memory, working memory and a chunk."""
 
         def emit(kernel: Kernel, others: list[Any]) -> None:
             kernel.working_memory, kernel.chunk = others
             emitter(kernel)
 
-        return self.body(step, [POINTER, I64], emit)
+        return self.body(step, [POINTER, I64], emit, n_chunks=n_chunks)
 
     def body(
         self,
@@ -399,6 +398,7 @@ class FunctionEmitter:
         others: list[Any],
         emit: Callable[[Kernel, list[Any]], None],
         variables: list[Variable] | None = None,
+        n_chunks: int = 0,
     ) -> tuple[Kernel, Any]:
         """The loops of a kernel: a function of the status, the memory of the step, and others.
 
@@ -421,10 +421,9 @@ class FunctionEmitter:
         def fail(build: ir.IRBuilder) -> None:
             self.store_status(build, status, step.equation)
 
-        kernel = Kernel(
-            self.plan, step, builder, dict(zip(variables, arguments, strict=False)), fail
-        )
-        if step.tail is not None:
+        pointers = dict(zip(variables, arguments, strict=False))
+        kernel = Kernel(self.plan, step, builder, pointers, fail, n_chunks)
+        if isinstance(step, Product) and step.tail is not None:
             kernel.tail = self.tail_of_images(step.tail, kernel, status)
         with written(builder):
             emit(kernel, arguments[len(variables) :])

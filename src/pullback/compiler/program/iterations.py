@@ -16,7 +16,7 @@ from pullback.compiler.program.control import Code
 from pullback.compiler.program.scope import Scope
 from pullback.compiler.program.table import Row
 from pullback.compiler.schedule import chunks
-from pullback.compiler.schedule.plan import Step, aligned
+from pullback.compiler.schedule.steps import Step, aligned
 from pullback.core.graph import Equation, Graph, Literal, Variable
 from pullback.transforms.passes.pipeline import bodies
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
-from pullback.compiler.schedule.plan import Schedule, Step
+from pullback.compiler.schedule.steps import Schedule, Step
 from pullback.core.graph import Equation, Literal, Variable
 from pullback.transforms.passes.cse import exact
 

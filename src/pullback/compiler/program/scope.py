@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from pullback.compiler.llvm.builder import Module
-from pullback.compiler.schedule.plan import Room, Schedule
+from pullback.compiler.schedule.steps import Room, Schedule
 from pullback.core.graph import Equation, Graph, Variable
 
 __all__ = ["Body", "Scope"]

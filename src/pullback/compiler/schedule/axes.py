@@ -10,7 +10,8 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from pullback.compiler.schedule.pieces import cuts, has_seams
-from pullback.compiler.schedule.plan import Schedule, full_key
+from pullback.compiler.schedule.questions import full_key
+from pullback.compiler.schedule.steps import Schedule
 from pullback.core.graph import Equation, Literal, Operand
 
 __all__ = ["Axis", "access_of", "joined", "joints"]

@@ -9,23 +9,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Collection
+from dataclasses import replace
 
-from pullback.compiler.schedule.chains import join_chains
-from pullback.compiler.schedule.epilogues import attach_tails
-from pullback.compiler.schedule.groups import (
-    find_local,
-    join_blocks,
-    join_channels,
-    join_planes,
-    join_rows,
-    merge_maps,
-)
-from pullback.compiler.schedule.memory import overwrite, reuse_in_chains
 from pullback.compiler.schedule.pieces import has_seams, unfit
-from pullback.compiler.schedule.plan import (
-    Room,
-    Schedule,
-    Step,
+from pullback.compiler.schedule.questions import (
     is_flat,
     is_float_product,
     is_inline,
@@ -33,35 +21,17 @@ from pullback.compiler.schedule.plan import (
     is_pointwise,
     reads_whole,
 )
-from pullback.compiler.schedule.prologues import attach_prologues
+from pullback.compiler.schedule.steps import Call, Fold, Group, Map, Product, Room, Schedule, Step
+from pullback.compiler.schedule.target import Processor
 from pullback.compiler.schedule.windows import slides
-from pullback.core.graph import Equation, Graph, Variable
+from pullback.core.graph import Equation, Graph, Operand, Variable
 
-__all__ = ["schedule", "unfused"]
-
-
-def schedule(plan: Schedule, is_alone: bool = False) -> Schedule:
-    """Fuse the steps of a plan, and let values share memory; see :class:`Schedule`."""
-    plan.is_alone = is_alone
-    merge_maps(plan)
-    attach_tails(plan)
-    attach_prologues(plan)
-    _take_numbers(plan)
-    join_rows(plan)
-    join_blocks(plan)
-    join_channels(plan)
-    join_planes(plan)
-    _drop_stores(plan)
-    find_local(plan)
-    join_chains(plan)
-    overwrite(plan)
-    reuse_in_chains(plan)
-    return plan
+__all__ = ["drop_stores", "take_numbers", "unfused"]
 
 
-def unfused(graph: Graph, room: Room) -> Schedule:
+def unfused(graph: Graph, room: Room, is_alone: bool, processor: Processor) -> Schedule:
     """A step for each value with memory, with what is an expression inside of its loops."""
-    plan = Schedule(graph, room)
+    plan = Schedule(graph, processor, room, is_alone)
     for equation in graph.equations:
         for v in equation.outputs:
             plan.makers[v] = equation
@@ -75,10 +45,19 @@ def unfused(graph: Graph, room: Room) -> Schedule:
             if isinstance(source, Variable) and source in plan.in_memory:
                 plan.alias[equation.outputs[0]] = source
                 continue
-        shape = written[0].type.shape if is_inline(equation) else None
-        is_loop = shape is not None and is_flat(plan, equation)
-        plan.steps.append(Step([equation], plan.memory_of(equation.inputs), shape, is_loop))
+        reads = tuple(plan.memory_of(equation.inputs))
+        plan.steps.append(_step(plan, equation, reads))
     return plan
+
+
+def _step(plan: Schedule, equation: Equation, reads: tuple[Variable, ...]) -> Step:
+    """A step of one equation."""
+    if is_inline(equation):
+        return Map((equation,), reads, equation.outputs[0].type.shape, is_flat(plan, equation))
+    if is_float_product(equation) or slides(equation):
+        return Product((equation,), reads)
+    kind = Fold if equation.primitive.family == "reduction" else Call
+    return kind((equation,), reads)
 
 
 def _values_with_memory(graph: Graph, makers: dict[Variable, Equation]) -> set[Variable]:
@@ -139,36 +118,54 @@ def _repeats(equation: Equation, v: Variable) -> bool:
     return False
 
 
-def _take_numbers(plan: Schedule) -> None:
+def take_numbers(plan: Schedule) -> Schedule:
     """Let maps compute the numbers that nobody else reads: LLVM does so once, before the loop."""
     uses = Counter(v for step in plan.steps for part in step.parts for v in part.reads)
     kept = {*plan.results, *plan.alias.values()}
-    makers = {v: step for step in plan.steps if step.map_shape is not None for v in step.outputs}
-    for reader in reversed(plan.steps):
-        if reader.map_shape is None or math.prod(reader.map_shape) == 1:
+    now = {id(step): step for step in plan.steps if isinstance(step, Map)}
+    places = {v: key for key, step in now.items() for v in step.outputs}
+    for key in reversed(now):
+        if math.prod(now[key].shape) == 1:
             continue
-        for v in [v for v in reader.reads if v in makers and v.type.size == 1]:
-            maker, equation = makers[v], plan.makers[v]
+        for v in [v for v in now[key].reads if v in places and v.type.size == 1]:
+            reader, maker, equation = now[key], now[places[v]], plan.makers[v]
             is_read = any(v in plan.memory_of(e.inputs) for e in maker.equations)
             if uses[v] > 1 or v in kept or is_read:
                 continue
             if reader.is_flat and not is_flat(plan, equation):
                 continue
-            maker.equations.remove(equation)
+            others = tuple([e for e in maker.equations if e is not equation])
+            now[places[v]] = replace(maker, equations=others)
             plan.in_memory.remove(v)
             read = plan.memory_of(x for e in reader.equations for x in e.inputs)
-            reader.reads = [x for x in read if x not in reader.outputs]
+            now[key] = replace(reader, reads=tuple([x for x in read if x not in reader.outputs]))
             uses.update(plan.memory_of(equation.inputs))
-    plan.steps = [step for step in plan.steps if step.equations]
+    steps = [now.get(id(step), step) for step in plan.steps]
+    plan.steps = [step for step in steps if step.equations]
+    return plan
 
 
-def _drop_stores(plan: Schedule) -> None:
+def drop_stores(plan: Schedule) -> Schedule:
     """What only later equations of its own step read is an expression inside them."""
     kept = {*plan.graph.outputs, *plan.alias.values()}
     kept.update(v for step in plan.steps for part in step.parts for v in part.reads)
-    for step in plan.steps:
-        for part in step.parts:
-            if len(part.equations) > 1:
-                dropped = {e.outputs[0] for e in part.equations if e.outputs[0] not in kept}
-                part.equations = [e for e in part.equations if e.outputs[0] not in dropped]
-                plan.in_memory -= dropped
+
+    def without(step: Step) -> Step:
+        if isinstance(step, Group):
+            return replace(step, members=tuple(map(without, step.members)))
+        if isinstance(step, Product) and step.tail is not None:
+            return replace(step, tail=_stored(plan, step.tail, kept))
+        return _stored(plan, step, kept) if isinstance(step, Map) else step
+
+    plan.steps = [without(step) for step in plan.steps]
+    return plan
+
+
+def _stored(plan: Schedule, step: Map, kept: Collection[Operand]) -> Map:
+    """The map without the stores of what is not kept."""
+    if len(step.equations) == 1:
+        return step
+    dropped = {e.outputs[0] for e in step.equations if e.outputs[0] not in kept}
+    plan.in_memory -= dropped
+    own = tuple([e for e in step.equations if e.outputs[0] not in dropped])
+    return replace(step, equations=own)

@@ -15,7 +15,8 @@ from functools import lru_cache
 
 from pullback.compiler.schedule import chunks
 from pullback.compiler.schedule.groups import collected, reads_rows, rows_of
-from pullback.compiler.schedule.plan import Schedule, Step, is_float_product
+from pullback.compiler.schedule.questions import is_float_product
+from pullback.compiler.schedule.steps import Chain, Group, Map, Product, Schedule, Shape, Step
 from pullback.core.graph import Variable
 
 __all__ = ["join_chains", "reads_units"]
@@ -28,15 +29,14 @@ MOST_NUMBERS = 1 << 16, 1 << 13  # of that matrix; transposed, since every chunk
 TOGETHER = 8  # rows that a vector is multiplied with; others need code of their own
 MOST_MEMBERS = 48  # a job has an operand for each value of its members
 
-Shape = tuple[int, ...]
 
-
-def join_chains(plan: Schedule) -> None:
+def join_chains(plan: Schedule) -> Schedule:
     """Make steps one that compute stacks of the same shape from each other, where order allows."""
     if plan.is_alone:
-        return  # nobody waits for others
+        return plan  # nobody waits for others
     plan.steps = collected(plan, _follows, _chained)
     plan.steps = collected(plan, _reads_too, _chained)
+    return plan
 
 
 def reads_units(plan: Schedule, step: Step, owners: set[Variable], outer: Shape) -> bool:
@@ -46,7 +46,7 @@ def reads_units(plan: Schedule, step: Step, owners: set[Variable], outer: Shape)
 
 def _stack(plan: Schedule, step: Step) -> Shape:
     """The shape of the stack of a product, or the rows that are times a vector or a matrix."""
-    if not is_float_product(step.equation) or step.prologues:
+    if not (isinstance(step, Product) and is_float_product(step.equation)) or step.prologues:
         return ()  # chunks wait for the copy that prologues fill
     x1, x2 = step.equation.inputs
     shape = step.outputs[0].type.shape
@@ -72,12 +72,12 @@ def _has_units(plan: Schedule, step: Step, outer: Shape) -> bool:
     """Whether a step can be cut into those of a stack."""
     if is_float_product(step.equation):
         fits = _stack(plan, step) == outer
-    elif step.walk:
+    elif isinstance(step, Group):
         rows = rows_of(step) if step.walk == "rows" else None
         fits = rows is not None and rows[0][: len(outer)] == outer
     else:
-        is_cut = step.is_flat or len(outer) == 1
-        fits = is_cut and (step.map_shape or ())[: len(outer)] == outer
+        is_cut = isinstance(step, Map) and (step.is_flat or len(outer) == 1)
+        fits = is_cut and isinstance(step, Map) and step.shape[: len(outer)] == outer
     return fits and all(v.type.size for v in step.outputs)
 
 
@@ -88,7 +88,8 @@ def _divisors(n: int, least: int) -> list[int]:
 
 def _outer(plan: Schedule, group: Step, step: Step) -> Shape:
     """The shape of the stack of which both could be, or nothing."""
-    return group.outer or _stack(plan, group) or _stack(plan, step)
+    outer = group.outer if isinstance(group, Chain) else _stack(plan, group)
+    return outer or _stack(plan, step)
 
 
 def _n_chunks(plan: Schedule, group: Step, step: Step) -> int:
@@ -98,10 +99,10 @@ def _n_chunks(plan: Schedule, group: Step, step: Step) -> int:
         return chunks.n_chunks(sum(map(plan.work, (*group.parts, *step.parts))))
 
     n = math.prod(_outer(plan, group, step))
-    members = [*(group.members or [group]), step]
+    members = [*_members(group), step]
     if any(_has_few_rows(plan, member) for member in members):
         found = [d for d in _divisors(n, 2) if n // d >= LEAST_ROWS]
-        is_worth = bool(group.members) or wanted() > 1  # a chain has been worth it before
+        is_worth = isinstance(group, Chain) or wanted() > 1  # a chain has been worth it before
         return min(found, key=lambda d: abs(n // d - ROWS)) if found and is_worth else 0
     n_bytes = sum(v.type.nbytes for v in {*plan.touched(group), *plan.touched(step)})
     found = _divisors(n, LEAST_CHUNKS)
@@ -110,6 +111,10 @@ def _n_chunks(plan: Schedule, group: Step, step: Step) -> int:
         return 0
     near = [n for n in found if 2 * n_bytes <= NEAR * n] or found[-1:]
     return min(near, key=lambda d: (n // d % TOGETHER > 0, abs(d - n_wanted)))
+
+
+def _members(group: Step) -> tuple[Step, ...]:
+    return group.members if isinstance(group, Chain) else (group,)
 
 
 def _outputs(plan: Schedule, group: Step) -> set[Variable]:
@@ -123,7 +128,7 @@ def _follows(plan: Schedule, group: Step, step: Step) -> bool:
 
 def _reads_too(plan: Schedule, group: Step, step: Step) -> bool:
     """Whether a step can follow a chain unit by unit, and reads a stack that the chain reads."""
-    if step.members or not group.members:
+    if isinstance(step, Chain) or not isinstance(group, Chain):
         return False
     shared = step.all_reads & group.all_reads
     has_stack = any(v.type.shape[: len(group.outer)] == group.outer for v in shared)
@@ -134,18 +139,15 @@ def _fits(plan: Schedule, group: Step, step: Step) -> bool:
     outer = _outer(plan, group, step)
     return (
         bool(outer)
-        and len(group.members) < MOST_MEMBERS
+        and not isinstance(step, Chain)
+        and len(_members(group)) < MOST_MEMBERS
         and _has_units(plan, step, outer)
-        and (bool(group.members) or _has_units(plan, group, outer))
+        and (isinstance(group, Chain) or _has_units(plan, group, outer))
         and reads_units(plan, step, _outputs(plan, group), outer)
         and _n_chunks(plan, group, step) > 0
     )
 
 
 def _chained(plan: Schedule, group: Step, step: Step) -> Step:
-    members = [*(group.members or [group]), step]
     n_chunks = _n_chunks(plan, group, step)
-    for member in members:
-        member.n_chunks = n_chunks
-    equations = [e for member in members for e in member.equations]
-    return Step(equations, [], members=members, outer=_outer(plan, group, step))
+    return Chain((*_members(group), step), _outer(plan, group, step), n_chunks)

@@ -11,10 +11,11 @@ with small outputs.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from pullback.compiler.schedule.pieces import has_seams
-from pullback.compiler.schedule.plan import Schedule, Step, is_float_product, reads_straight
-from pullback.compiler.schedule.windows import slides
+from pullback.compiler.schedule.questions import is_float_product, reads_straight
+from pullback.compiler.schedule.steps import Map, Product, Schedule, Step
 from pullback.core.graph import Variable
 
 __all__ = ["attach_tails"]
@@ -23,7 +24,7 @@ SMALL = 4 << 10  # bytes of an array that stays in the nearest cache until it is
 MOST_EARLY = 64 << 10  # bytes that may be computed earlier than they would be
 
 
-def attach_tails(plan: Schedule) -> None:
+def attach_tails(plan: Schedule) -> Schedule:
     """Make the first reader of each product its tail, where it is a map and order allows."""
     makers = {v: step for step in plan.steps for v in step.outputs}
     reader: dict[Variable, Step] = {}
@@ -37,22 +38,23 @@ def attach_tails(plan: Schedule) -> None:
     for step in plan.steps:
         if step in done:
             continue
-        is_product = is_float_product(step.equation) or slides(step.equation)
-        tail = reader.get(step.outputs[0]) if is_product else None
+        tail = reader.get(step.outputs[0]) if isinstance(step, Product) else None
         if tail is not None:
             waits = _holds_operands if step is last else _is_small_result
             tail = None if waits(plan, step, tail) else tail
         if tail is not None and plan.is_again(tail) > plan.is_again(step):
             tail = None
-        if tail is not None and tail not in done and _fits(plan, step, tail):
-            early = _early(step, tail, makers, done)
+        product = step
+        if isinstance(step, Product) and isinstance(tail, Map) and tail not in done:
+            early = _early(step, tail, makers, done) if _fits(plan, step, tail) else None
             if early is not None:
-                step.tail = tail
                 steps += sorted(early, key=number.__getitem__)
                 done |= {*early, tail}
-        steps.append(step)
+                product = replace(step, tail=tail)
+        steps.append(product)
         done.add(step)
     plan.steps = steps
+    return plan
 
 
 def _is_small_result(plan: Schedule, product: Step, tail: Step) -> bool:
@@ -69,11 +71,11 @@ def _holds_operands(plan: Schedule, product: Step, tail: Step) -> bool:
     return bool(operands) and is_new and held <= sum(v.type.nbytes for v in tail.outputs)
 
 
-def _fits(plan: Schedule, product: Step, tail: Step) -> bool:
+def _fits(plan: Schedule, product: Step, tail: Map) -> bool:
     """Whether the tail is a map over the elements of the product, row by row."""
     (c,) = product.outputs
-    shape = tail.map_shape
-    if shape is None or not c.type.size or c.type.size != math.prod(shape):
+    shape = tail.shape
+    if not c.type.size or c.type.size != math.prod(shape):
         return False
     if any(map(has_seams, plan.fused(tail))):
         return False

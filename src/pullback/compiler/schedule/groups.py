@@ -14,15 +14,14 @@ from functools import partial
 
 from pullback.compiler.schedule.axes import Access, Axis, access_of
 from pullback.compiler.schedule.pieces import has_seams
-from pullback.compiler.schedule.plan import (
+from pullback.compiler.schedule.questions import (
     INEXACT_FAR,
-    Schedule,
-    Step,
     is_float_product,
     is_foreign,
     is_plain,
     reads_straight,
 )
+from pullback.compiler.schedule.steps import Call, Fold, Group, Map, Product, Schedule, Shape, Step
 from pullback.core.graph import Equation, Literal, Operand, Variable
 
 __all__ = [
@@ -50,18 +49,20 @@ LEAST_IMAGES = 8
 SMALL_PLANE, LARGE_PLANE = 1 << 6, 1 << 8  # elements: from which on planes are read one by one
 WAYS, WAY = 8, 1 << 16  # of a second cache: how many, and bytes
 
-Shape = tuple[int, ...]
+ALONE = Map, Fold, Call, Product  # steps that belong to no group
 IsOwn = Callable[[Shape, Access], bool]
 
 
-def merge_maps(plan: Schedule) -> None:
+def merge_maps(plan: Schedule) -> Schedule:
     """Make steps that map over the same elements and share memory one, where order allows."""
     plan.steps = collected(plan, _mergeable, _merged)
+    return plan
 
 
-def join_rows(plan: Schedule) -> None:
+def join_rows(plan: Schedule) -> Schedule:
     """Let folds of rows, and maps of the same rows, follow each other row by row."""
     plan.steps = collected(plan, _joinable, partial(_joined, "rows"))
+    return plan
 
 
 def collected(
@@ -109,18 +110,20 @@ def _added(
 
 # -- maps -----------------------------------------------------------------------------------------
 def _merged(_: Schedule, first: Step, second: Step) -> Step:
+    assert isinstance(first, Map)
+    assert isinstance(second, Map)
     reads = dict.fromkeys([*first.reads, *second.reads])
     outputs = first.outputs
-    kept = [v for v in reads if v not in outputs]
+    kept = tuple([v for v in reads if v not in outputs])
     is_flat = first.is_flat and second.is_flat
-    return Step([*first.equations, *second.equations], kept, first.map_shape, is_flat)
+    return Map((*first.equations, *second.equations), kept, first.shape, is_flat)
 
 
 def _mergeable(plan: Schedule, first: Step, second: Step) -> bool:
     """Whether two maps over elements of the same shape can share a loop, and gain by it."""
-    shape = second.map_shape
-    if shape is None or first.map_shape != shape:
+    if not (isinstance(first, Map) and isinstance(second, Map)) or first.shape != second.shape:
         return False
+    shape = second.shape
     if len(first.equations) >= MAX_MAPS:
         return False
     shared = {v for v in second.reads if v.type.shape == shape}
@@ -130,9 +133,10 @@ def _mergeable(plan: Schedule, first: Step, second: Step) -> bool:
 
 
 # -- blocks ---------------------------------------------------------------------------------------
-def join_blocks(plan: Schedule) -> None:
+def join_blocks(plan: Schedule) -> Schedule:
     """Let folds of all elements follow the maps over them block by block."""
     plan.steps = collected(plan, _follows_blocks, partial(_joined, "blocks"))
+    return plan
 
 
 def _folds_all(equation: Equation) -> bool:
@@ -142,8 +146,11 @@ def _folds_all(equation: Equation) -> bool:
 
 def _follows_blocks(plan: Schedule, group: Step, step: Step) -> bool:
     """Whether a fold can follow a map, or maps and folds of its elements."""
-    size = math.prod(group.map_shape or ())
-    if not (group.is_flat and size >= LEAST_ELEMENTS):
+    first = group.parts[0]
+    if not (isinstance(first, Map) and first.is_flat):
+        return False
+    size = math.prod(first.shape)
+    if size < LEAST_ELEMENTS:
         return False
     if not _may_walk("blocks", group, step):
         return False
@@ -151,7 +158,7 @@ def _follows_blocks(plan: Schedule, group: Step, step: Step) -> bool:
         return False
     parts = [*group.parts, step]
     touched = {v for p in group.parts for v in (*p.reads, *p.outputs) if v.type.size == size}
-    late = {v for p in group.parts if p.map_shape is None for v in p.outputs}
+    late = {v for p in group.parts if not isinstance(p, Map) for v in p.outputs}
     if not late.isdisjoint(step.reads):
         return False  # known after the last block
     return (
@@ -162,7 +169,7 @@ def _follows_blocks(plan: Schedule, group: Step, step: Step) -> bool:
 
 
 # -- what only a group knows ----------------------------------------------------------------------
-def find_local(plan: Schedule) -> None:
+def find_local(plan: Schedule) -> Schedule:
     """Values between the parts of a group need no more memory than a row, or a block."""
     held = {*plan.results, *plan.alias, *plan.alias.values()}
     readers: dict[Variable, set[Step]] = {}
@@ -171,20 +178,22 @@ def find_local(plan: Schedule) -> None:
             for v in part.reads:
                 readers.setdefault(v, set()).add(step)
     for step in plan.steps:
-        for part in step.parts if step.walk in ("rows", "blocks") else ():
-            if part.map_shape is not None and (
-                step.walk == "blocks" or rows_of(part) == rows_of(step)
-            ):
+        if not isinstance(step, Group) or step.walk not in ("rows", "blocks"):
+            continue
+        for part in step.parts:
+            if isinstance(part, Map) and (step.walk == "blocks" or rows_of(part) == rows_of(step)):
                 own = (v for v in part.outputs if readers.get(v, set()) <= {step})
                 plan.local.update(v for v in own if v not in held)
+    return plan
 
 
 # -- rows -----------------------------------------------------------------------------------------
 def rows_of(step: Step) -> tuple[Shape, int] | None:
     """The shape of the rows that a map or a fold runs over, and the length of one."""
-    shape = step.map_shape
-    if _is_fold(step.equation):
-        shape = step.equation.inputs[0].type.shape
+    first = step.parts[0]
+    shape = first.shape if isinstance(first, Map) else ()
+    if _is_fold(first.equation):
+        shape = first.equation.inputs[0].type.shape
     return (shape[:-1], shape[-1]) if shape else None
 
 
@@ -195,15 +204,13 @@ def _is_fold(equation: Equation) -> bool:
 
 
 def _joined(walk: str, _: Schedule, group: Step, step: Step) -> Step:
-    group.walk = walk
-    group.others.append(step)
-    return group
+    return Group((*group.parts, step), walk)
 
 
 def _may_walk(walk: str, group: Step, step: Step) -> bool:
     """Whether a group could be one of this kind, and a step one of its parts."""
-    is_free = group.walk in ("", walk) and not step.walk
-    return is_free and not (group.tail or step.tail) and len(group.parts) < MAX_PARTS
+    is_free = isinstance(group, ALONE) or (isinstance(group, Group) and group.walk == walk)
+    return is_free and isinstance(step, ALONE) and len(group.parts) < MAX_PARTS
 
 
 def _joinable(plan: Schedule, group: Step, step: Step) -> bool:
@@ -214,7 +221,7 @@ def _joinable(plan: Schedule, group: Step, step: Step) -> bool:
     outer, n = rows
     if not (SHORTEST <= n <= LONGEST and math.prod(outer) >= LEAST_ROWS):
         return False
-    is_one = step.map_shape in (outer, (*outer, 1))  # a number for each row
+    is_one = isinstance(step, Map) and step.shape in (outer, (*outer, 1))  # a number for each row
     if not (is_one or rows_of(step) == rows):
         return False
     parts = [*group.parts, step]
@@ -289,9 +296,10 @@ def _reads_own(
 
 
 # -- channels -------------------------------------------------------------------------------------
-def join_channels(plan: Schedule) -> None:
+def join_channels(plan: Schedule) -> Schedule:
     """Let folds of all axes but one, and maps of the same shape, follow channel by channel."""
     plan.steps = collected(plan, _follows_channels, partial(_joined, "channels"))
+    return plan
 
 
 def channels_of(step: Step) -> tuple[Shape, int] | None:
@@ -344,9 +352,9 @@ def _stay_near(parts: Sequence[Step], shape: Shape, k: int) -> bool:
 
 def _has_channels(part: Step, shape: Shape, k: int) -> bool:
     """Whether a step is such a fold, or a map over all elements or a number for each channel."""
-    if part.map_shape is None:
+    if not isinstance(part, Map):
         return channels_of(part) == (shape, k)
-    return part.map_shape == shape or _is_one_each(part.map_shape, shape[k])
+    return part.shape == shape or _is_one_each(part.shape, shape[k])
 
 
 def _is_one_each(shape: Shape, n: int) -> bool:
@@ -370,12 +378,13 @@ def reads_channels(
 
 
 # -- planes ---------------------------------------------------------------------------------------
-def join_planes(plan: Schedule) -> None:
+def join_planes(plan: Schedule) -> Schedule:
     """Let folds of channels, and maps of the same shape, follow plane by plane.
 
     A plane is a channel of an image. All of them lie one after the other.
     """
     plan.steps = collected(plan, _follows_planes, partial(_joined, "planes"))
+    return plan
 
 
 def _follows_planes(plan: Schedule, group: Step, step: Step) -> bool:
@@ -387,7 +396,10 @@ def _follows_planes(plan: Schedule, group: Step, step: Step) -> bool:
     if k != 1 or shape[0] < LEAST_IMAGES or math.prod(shape[2:]) < SMALL_PLANE:
         return False
     parts = [*group.parts, step]
-    if not all(part.map_shape == shape or channels_of(part) == known for part in parts):
+    if not all(
+        (isinstance(part, Map) and part.shape == shape) or channels_of(part) == known
+        for part in parts
+    ):
         return False
     outputs = {v for part in group.parts for v in part.outputs}
     reads = {v for part in group.parts for v in part.reads if v.type.shape == shape}

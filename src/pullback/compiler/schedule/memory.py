@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from pullback.compiler.schedule.chains import reads_units
 from pullback.compiler.schedule.groups import channels_of, reads_channels, reads_rows, rows_of
-from pullback.compiler.schedule.plan import INEXACT_FAR, Schedule, Step, aligned, reads_straight
+from pullback.compiler.schedule.questions import INEXACT_FAR, reads_straight
+from pullback.compiler.schedule.steps import Chain, Group, Map, Schedule, Step, aligned
 from pullback.core.graph import Equation, Variable
 
 __all__ = ["overwrite", "place", "reuse_in_chains"]
@@ -25,7 +26,7 @@ def _first_steps(plan: Schedule) -> dict[Variable, int]:
     return {v: i for i, step in reversed([*enumerate(plan.steps)]) for v in plan.touched(step)}
 
 
-def overwrite(plan: Schedule) -> None:
+def overwrite(plan: Schedule) -> Schedule:
     """Let steps write over an operand that they are the last to read.
 
     Maps do so element by element; an array with some elements replaced needs no copy of the others,
@@ -34,20 +35,20 @@ def overwrite(plan: Schedule) -> None:
     last = _last_steps(plan)
     fixed = plan.results.union(v for v in plan.graph.inputs if v not in plan.room)
     for i, step in enumerate(plan.steps):
-        members = step.members or [step]
+        members = step.members if isinstance(step, Chain) else (step,)
+        outer = step.outer if isinstance(step, Chain) else ()
         reads = [member.all_reads for member in members]
         for k, member in enumerate(members):
             free = {v for v in reads[k] if last.get(v) == i} - fixed
             for j, other in enumerate(members):  # of a chain: later ones, and other chunks, read
                 if j != k:
                     shared = free & reads[j]
-                    free -= {
-                        v for v in shared if j > k or not reads_units(plan, other, {v}, step.outer)
-                    }
+                    free -= {v for v in shared if j > k or not reads_units(plan, other, {v}, outer)}
             _overwrite_in(plan, member, free)
+    return plan
 
 
-def reuse_in_chains(plan: Schedule) -> None:
+def reuse_in_chains(plan: Schedule) -> Schedule:
     """Let members of a chain write where others have been that nobody reads again.
 
     All that a chain makes is cut alike: each chunk writes where it has read itself.
@@ -55,6 +56,8 @@ def reuse_in_chains(plan: Schedule) -> None:
     first, last = _first_steps(plan), _last_steps(plan)
     inputs = set(map(plan.owner, plan.graph.inputs))
     for i, chain in enumerate(plan.steps):
+        if not isinstance(chain, Chain):
+            continue
         touched = {v: k for k, member in enumerate(chain.members) for v in plan.touched(member)}
         seen: set[Variable] = set()
         free: list[Variable] = []
@@ -70,6 +73,7 @@ def reuse_in_chains(plan: Schedule) -> None:
                     plan.alias[old] = v
                 if last[v] == i and v not in plan.results:
                     free.append(v)
+    return plan
 
 
 def _overwrite_in(plan: Schedule, step: Step, done: set[Variable]) -> None:
@@ -77,15 +81,15 @@ def _overwrite_in(plan: Schedule, step: Step, done: set[Variable]) -> None:
     for k, part in enumerate(step.parts):
         others = {v for other in step.parts[k + 1 :] for v in other.reads}
         for other in step.parts[:k]:
-            others |= _kept_by(plan, other, step) if step.walk else set(other.reads)
+            others |= _kept_by(plan, other, step) if isinstance(step, Group) else set(other.reads)
         free = [v for v in part.reads if v in done and v not in others]
-        if part.map_shape is not None:
+        if isinstance(part, Map):
             _overwrite(plan, part, free)
         else:
             _replace(plan, part.equation, free)
 
 
-def _kept_by(plan: Schedule, other: Step, group: Step) -> set[Variable]:
+def _kept_by(plan: Schedule, other: Step, group: Group) -> set[Variable]:
     """What those in a group must not write over that follow ``other`` on its walk."""
     if group.walk == "blocks":
         return set()  # each element is read where it is computed
@@ -122,15 +126,13 @@ def _replace(plan: Schedule, equation: Equation, free: list[Variable]) -> None:
                 plan.alias[old] = out
 
 
-def _overwrite(plan: Schedule, step: Step, free: list[Variable]) -> None:
-    shape = step.map_shape
-    assert shape is not None
+def _overwrite(plan: Schedule, step: Map, free: list[Variable]) -> None:
     if INEXACT_FAR & {e.primitive.name for e in (*step.equations, *plan.fused(step))}:
         return
     free = [
         v
         for v in free
-        if all(reads_straight(plan, e, {v}, shape, has_places=False) for e in step.equations)
+        if all(reads_straight(plan, e, {v}, step.shape, has_places=False) for e in step.equations)
     ]
     read: set[Variable] = set()  # by now: the loop keeps what it has loaded
     for equation in step.equations:

@@ -12,7 +12,8 @@ import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any
 
-from pullback.compiler.schedule.plan import Schedule, Step, full_key, is_pointwise
+from pullback.compiler.schedule.questions import full_key, is_pointwise
+from pullback.compiler.schedule.steps import Map, Schedule
 from pullback.core.graph import Equation, Graph, Operand, Variable
 
 __all__ = ["Region", "has_seams", "piece_at", "regions", "unfit"]
@@ -65,10 +66,9 @@ def _boxes(shape: Sequence[int], equations: Iterable[Equation]) -> list[tuple[in
     return [(axis, places) for axis, places in sorted(ends.items()) if len(places) > 2]
 
 
-def regions(plan: Schedule, step: Step) -> Iterator[Region]:
+def regions(plan: Schedule, step: Map) -> Iterator[Region]:
     """The regions of a map: one that is empty, if nothing in it has seams."""
-    assert step.map_shape is not None
-    boxes = _boxes(step.map_shape, filter(has_seams, plan.fused(step)))
+    boxes = _boxes(step.shape, filter(has_seams, plan.fused(step)))
     axes = [axis for axis, _ in boxes]
     for parts in itertools.product(*(itertools.pairwise(ends) for _, ends in boxes)):
         yield dict(zip(axes, parts, strict=True))

@@ -8,13 +8,14 @@ they are computed, and the operand itself has no memory.
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from dataclasses import replace
 
 from pullback.compiler.schedule.pieces import has_seams
-from pullback.compiler.schedule.plan import Schedule, Step, is_float_product
+from pullback.compiler.schedule.questions import is_float_product
+from pullback.compiler.schedule.steps import Map, Product, Schedule, Step
 from pullback.compiler.schedule.target import NARROW, WIDE
 from pullback.compiler.schedule.tiling import Layout, blocks_of, needs_copy, needs_copy_of_b
-from pullback.compiler.schedule.windows import copies_images, slides
+from pullback.compiler.schedule.windows import copies_images
 from pullback.core.graph import Variable
 
 __all__ = ["attach_prologues"]
@@ -22,25 +23,30 @@ __all__ = ["attach_prologues"]
 HIGHEST = max(NARROW.height, WIDE.height)  # of tiles
 
 
-def attach_prologues(plan: Schedule) -> None:
+def attach_prologues(plan: Schedule) -> Schedule:
     """Give products and convolutions the maps that they copy anyway, and nobody else reads."""
     makers = {v: step for step in plan.steps for v in step.outputs}
     uses = Counter(v for step in plan.steps for part in step.parts for v in part.reads)
     done: set[Step] = set()
+    steps: list[Step] = []
     for product in plan.steps:
-        if not (is_float_product(product.equation) or slides(product.equation)):
+        if not isinstance(product, Product):
+            steps.append(product)
             continue
+        prologues: dict[int, Map] = {}
         for i, v in enumerate(product.equation.inputs):
             other = product.equation.inputs[1 - i]
             if not isinstance(v, Variable) or uses[v] > 1 or v in plan.memory_of([other]):
                 continue
             step = makers.get(v)
-            if step is not None and _is_copied(product, i) and _fits(plan, v, step):
-                product.prologues[i] = step
+            if isinstance(step, Map) and _is_copied(product, i) and _fits(plan, v, step):
+                prologues[i] = step
                 plan.in_memory.remove(v)
                 done.add(step)
-        product.reads = plan.memory_of(product.equation.inputs)
-    plan.steps = [step for step in plan.steps if step not in done]
+        reads = tuple(plan.memory_of(product.equation.inputs))
+        steps.append(replace(product, reads=reads, prologues=prologues))
+    plan.steps = [step for step in steps if step not in done]
+    return plan
 
 
 def _is_copied(product: Step, i: int) -> bool:
@@ -62,11 +68,11 @@ def _is_copied(product: Step, i: int) -> bool:
     return needs_copy_of_b(*known, HIGHEST) if i else needs_copy(*known)
 
 
-def _fits(plan: Schedule, v: Any, step: Step) -> bool:
+def _fits(plan: Schedule, v: Variable, step: Map) -> bool:
     """Whether a step is nothing but a map over the elements of ``v``."""
     return (
         step.outputs == [v]
-        and step.map_shape == v.type.shape
+        and step.shape == v.type.shape
         and v not in plan.results
         and not any(map(has_seams, plan.fused(step)))
     )

@@ -21,7 +21,8 @@ import numpy as np
 
 from pullback.analysis.cost import equation_cost
 from pullback.compiler.schedule.build import unfused
-from pullback.compiler.schedule.plan import Schedule, is_float_product, is_inline, is_move
+from pullback.compiler.schedule.questions import is_float_product, is_inline, is_move
+from pullback.compiler.schedule.steps import Schedule
 from pullback.core.graph import Equation, Graph, Literal, Operand, Variable
 from pullback.transforms.passes.dce import dce
 from pullback.transforms.passes.rounding import EXACT
@@ -211,7 +212,7 @@ class Rewriter:
                 equation = equation.reading({x: self.current(x) for x in equation.inputs})
             self.equations.append(equation)
         graph = dce(Graph(graph.inputs, tuple(self.equations), graph.outputs))
-        plan = unfused(graph, self.plan.room)
+        plan = unfused(graph, self.plan.room, self.plan.is_alone, self.plan.processor)
         plan.again = self.outputs
         return plan
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Hashable
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
 from pullback.compiler.schedule.chunks import chunk_length
-from pullback.compiler.schedule.plan import Schedule, Step, aligned
-from pullback.compiler.schedule.target import Processor
+from pullback.compiler.schedule.questions import is_float_product
+from pullback.compiler.schedule.steps import Chain, Product, Schedule, Step, aligned
 from pullback.compiler.schedule.tiling import (
     FEW,
     STRIP,
@@ -28,9 +29,10 @@ from pullback.compiler.schedule.tiling import (
     part,
     tile_shape,
 )
+from pullback.compiler.schedule.windows import ImageTiling
 from pullback.core.graph import Operand, Variable
 
-__all__ = ["MAX_CHUNKS", "StackTiling", "stored"]
+__all__ = ["MAX_CHUNKS", "StackTiling", "stored", "tile_products"]
 
 GRAIN = 1 << 17  # multiplications of a chunk
 MAX_CHUNKS = 16  # each copies its parts of the operands
@@ -121,17 +123,18 @@ def cut_inner(sizes: tuple[int, int, int], layout: Layout, item: int, n_chunks: 
 class StackTiling:
     """The products of an equation: ``count`` of them, of the same sizes, and how they are cut.
 
-    A transposed operand that has no memory is read in place, from what it transposes.
+    A transposed operand that has no memory is read in place, from what it transposes. A member of a
+    chain is cut into the ``n_chunks`` of that.
     """
 
-    def __init__(self, processor: Processor, step: Step, plan: Schedule) -> None:
+    def __init__(self, plan: Schedule, step: Product, n_chunks: int = 0) -> None:
         x1, x2 = step.equation.inputs
         (self.out,) = step.equation.outputs
         tail = step.tail
         left, right = view(plan, x1), view(plan, x2)
         m, k = (1, x1.type.shape[0]) if x1.type.ndim == 1 else x1.type.shape[-2:]
         item = self.out.type.dtype.itemsize
-        self.tiles = tile_shape(processor, item, k)
+        self.tiles = tile_shape(plan.processor, item, k)
         n = 1 if x2.type.ndim == 1 else x2.type.shape[-1]
         self.shape = np.broadcast_shapes(x1.type.shape[:-2], x2.type.shape[:-2])
         self.count = int(np.prod(self.shape))
@@ -148,14 +151,14 @@ class StackTiling:
         tail_work = plan.work(tail) if tail else 0
         if plan.is_alone:
             self.pieces = Pieces(m, n, k, self.count)
-        elif not step.n_chunks:
+        elif not n_chunks:
             kind = self.sizes, self.layout, self.tiles, item
             self.pieces = cut_product(self.count, *kind, tail_work, bool(step.prologues))
         elif self.count == 1:  # rows of a matrix; times a vector, they are columns by now
-            rows, columns = (m // step.n_chunks, n) if m > 1 else (m, n // step.n_chunks)
+            rows, columns = (m // n_chunks, n) if m > 1 else (m, n // n_chunks)
             self.pieces = Pieces(rows, columns, k, 1)
         else:
-            self.pieces = Pieces(m, n, k, self.count // step.n_chunks)
+            self.pieces = Pieces(m, n, k, self.count // n_chunks)
         self.has_prologue = 0 in step.prologues, 1 in step.prologues
         self.is_flat = tail is not None and tail.is_flat
         self.height = -(-m // self.pieces.rows)
@@ -163,7 +166,7 @@ class StackTiling:
         self.depth = -(-k // self.pieces.depth) if k else 1
         self.n_pieces = self.count * self.height * self.width * self.depth
         self.n_chunks = -(-self.n_pieces // self.pieces.in_chunk)
-        may_wait = not step.n_chunks  # the chunks of a chain do not, for each other's copies
+        may_wait = not n_chunks  # the chunks of a chain do not, for each other's copies
         of_a, of_b = self.has_prologue
         self.blocks = blocks_of(self.sizes, item)
         known = self.sizes, self.layout, item, self.blocks
@@ -234,6 +237,23 @@ class StackTiling:
             for height, bottom in heights
             for width, right in widths
         ]
+
+
+def tile_products(plan: Schedule) -> Schedule:
+    """Choose how matrix products are cut, those of chains into the chunks of these."""
+
+    def tiled(step: Step, n_chunks: int = 0) -> Step:
+        if isinstance(step, Chain):
+            members = [tiled(member, step.n_chunks) for member in step.members]
+            return replace(step, members=tuple(members))
+        if not isinstance(step, Product) or not step.outputs[0].type.size:
+            return step
+        if is_float_product(step.equation):
+            return replace(step, tiling=StackTiling(plan, step, n_chunks))
+        return replace(step, tiling=ImageTiling(step.equation))
+
+    plan.steps = [tiled(step) for step in plan.steps]
+    return plan
 
 
 class View(NamedTuple):
