@@ -16,10 +16,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from pullback.core.installed import is_installed
 from pullback.core.source import is_own
 from pullback.core.trace import EVALUATE, current_trace, overlay
 from pullback.numpy import creation
+from pullback.numpy.installed import is_installed
 
 __all__ = ["record_numpy"]
 

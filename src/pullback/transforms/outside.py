@@ -35,11 +35,11 @@ import numpy as np
 from pullback import tree
 from pullback.core.array import Array
 from pullback.core.foreign import has_own_rules
-from pullback.core.installed import is_installed
 from pullback.core.source import here, is_own
 from pullback.core.trace import current_trace
 from pullback.core.wrapper import Wrapper
 from pullback.errors import StagingError
+from pullback.numpy.installed import is_installed
 from pullback.random import Generator
 from pullback.transforms.readings import NUMBERS, Readings, Watch, are_numbers, contents, through
 from pullback.transforms.stage import Staged, StageTrace

@@ -4,7 +4,7 @@ import json
 
 import optree
 
-from pullback.core.installed import is_installed
+from pullback.numpy.installed import is_installed
 
 
 def test_the_standard_library_and_packages_are_installed() -> None:
