@@ -16,7 +16,7 @@ from collections import defaultdict
 
 import numpy as np
 
-from benchmarks.flow_problems import FAULTS, REPORT_HALF, THRESHOLD_HALF, build, specs
+from benchmarks.flow_problems import FAULTS, REPORT_HALF, THRESHOLD_HALF, build, specs, twin
 from pullback.flow import diagnose
 
 
@@ -31,7 +31,7 @@ def run(families, n, seed, log=None):
     wrong = []
     for family, faults, number in specs(families, n, seed):
         kinds = judged(build(family, faults, number))
-        healthy = judged(build(family, (), number))
+        healthy = judged(twin(family, faults, number))
         right = {kind for fault in faults for kind in FAULTS[fault].right}
         counts["n"] += 1
         counts["found"] += bool(kinds)

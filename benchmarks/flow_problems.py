@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from pullback import nn, tree
 from pullback.flow import Problem
+from pullback.flow.trials import Recipe, train
 from pullback.optim import adam, sgd
 
 Rng = np.random.Generator
@@ -389,11 +391,42 @@ PAIRS = (
 )
 
 
+def twin(family: str, faults: tuple[str, ...], seed: int) -> Problem:
+    """The same draw without the faults, with a learning rate that trains it."""
+    tasks = tuple(sorted({FAULTS[f].task for f in faults} - {"any"}))
+    problem = _build(family, (), seed, tasks)
+    return dataclasses.replace(problem, learning_rate=_rate(family, seed, tasks))
+
+
 def build(family: str, faults: tuple[str, ...], seed: int) -> Problem:
-    """The problem of a family with the given faults; without faults its healthy twin."""
+    """The problem of a family with the given faults."""
+    tasks = tuple(sorted({FAULTS[f].task for f in faults} - {"any"}))
+    return _build(family, faults, seed, tasks, _rate(family, seed, tasks))
+
+
+@lru_cache
+def _rate(family: str, seed: int, tasks: tuple[str, ...]) -> float:
+    """The first learning rate around the usual one with which the healthy network learns."""
+    problem = _build(family, (), seed, tasks)
+    best = (np.inf, problem.learning_rate)
+    for factor in (1.0, 3.0, 0.3, 0.1):
+        rate = problem.learning_rate * factor
+        trial = train(problem, Recipe(rate, N_STEPS))
+        best = min(best, (trial.score / trial.first, rate))
+        if best[0] < 0.35:
+            break
+    return best[1]
+
+
+def _build(
+    family: str,
+    faults: tuple[str, ...],
+    seed: int,
+    tasks: tuple[str, ...],
+    rate: float | None = None,
+) -> Problem:
     rng = np.random.default_rng([seed, sorted(FAMILIES).index(family)])
-    tasks = {FAULTS[f].task for f in faults} - {"any"}
-    regression = bool(rng.integers(2)) if not tasks else tasks == {"regression"}
+    regression = bool(rng.integers(2)) if not tasks else tasks == ("regression",)
     n, k = int(rng.integers(6, 14)), int(rng.integers(3, 6))
     kinds = (teacher, waves) if regression else (blobs, wedges)
     x, y = kinds[int(rng.integers(2))](rng, n, k)
@@ -415,11 +448,8 @@ def build(family: str, faults: tuple[str, ...], seed: int) -> Problem:
     for fault in faults:
         FAULTS[fault].draw(d)
     loss, params = FAMILIES[family](d)
-    optimizer, rate = ((sgd, 0.1), (adam, 0.01))[int(rng.integers(2))]
-    if family == "normalized" and optimizer is sgd:
-        rate = 0.2
-    if family == "residual":
-        rate /= 4  # signals grow along the sum of the branches
+    optimizer, usual = ((sgd, 0.1), (adam, 0.01))[int(rng.integers(2))]
+    rate = usual if rate is None else rate
     problem = Problem(
         loss,
         params,

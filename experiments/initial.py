@@ -232,7 +232,7 @@ def a9() -> list[Row]:
         found = pb.flow.probe(loss, ws, x, v)
         norms = [layer.ct_norm for layer in found.layers if layer.name.startswith("h")]
         ratio = float(np.exp(-2 * np.polyfit(np.arange(20), np.log(norms[2:22]), 1)[0]))
-        text = f"growth of |g|^2 per layer, batch {batch}"
+        text = f"growth of squared gradients per layer, batch {batch}"
         rows.append(near("A9", text, ratio, expected, tolerance, "Yang et al. 2019"))
     return rows
 

@@ -23,7 +23,7 @@ TREES = {name: ast.parse(path.read_text()) for name, path in zip(NAMES, MODULES,
 
 MAX_FILE_LINES = 600
 MAX_FUNCTION_LINES = 60
-MAX_CORE_LINES = 1800
+MAX_CORE_LINES = 2200
 MAX_SCRIPT_LINES = 20
 MAX_README_LINES = 150
 
@@ -62,6 +62,7 @@ MUTABLE = {
     "numpy/twins.py: _twins",
     "numpy/twins.py: REPLACED",
     "numpy/registry.py: functions",  # filled while pullback is imported
+    "numpy/attributes.py: attributes",
     "numpy/registry.py: methods",
     "numpy/registry.py: ufunc_methods",
     "numpy/registry.py: ufuncs",
@@ -71,14 +72,44 @@ MUTABLE = {
 
 # Modules without a mirrored test file, and the tests of the family that cover them instead.
 COVERED_BY: dict[str, str] = {
-    "compiler/": "tests/compiler/test_jit.py",
-    "compiler/llvm/": "tests/compiler/test_jit.py",
-    "compiler/llvm/math/": "tests/compiler/test_jit.py",
-    "compiler/loops/": "tests/compiler/test_jit.py",
-    "compiler/passes/": "tests/compiler/test_jit.py",
-    "compiler/program/": "tests/compiler/test_jit.py",
-    "compiler/runtime/": "tests/compiler/test_jit.py",
-    "compiler/schedule/": "tests/compiler/test_jit.py",
+    "compiler/backend.py": "tests/compiler/test_executable.py",
+    "compiler/llvm/builder.py": "tests/compiler/loops/test_forms.py",
+    "compiler/llvm/math/floats.py": "tests/compiler/llvm/math/test_exponential.py",
+    "compiler/llvm/math/functions.py": "tests/compiler/llvm/math/test_exponential.py",
+    "compiler/llvm/math/powers.py": "tests/compiler/llvm/math/test_exponential.py",
+    "compiler/llvm/math/trigonometric.py": "tests/compiler/llvm/math/test_exponential.py",
+    "compiler/llvm/scalars.py": "tests/compiler/loops/test_forms.py",
+    "compiler/llvm/tiles.py": "tests/compiler/loops/test_products.py",
+    "compiler/loops/fused.py": "tests/compiler/schedule/test_groups.py",
+    "compiler/loops/integer_products.py": "tests/compiler/loops/test_forms.py",
+    "compiler/loops/maps.py": "tests/compiler/schedule/test_build.py",
+    "compiler/loops/random.py": "tests/compiler/loops/test_forms.py",
+    "compiler/loops/reductions.py": "tests/compiler/schedule/test_groups.py",
+    "compiler/loops/sorting.py": "tests/compiler/loops/test_forms.py",
+    "compiler/loops/stacks.py": "tests/compiler/loops/test_products.py",
+    "compiler/passes/expand.py": "tests/compiler/test_verify.py",
+    "compiler/passes/promote.py": "tests/compiler/loops/test_forms.py",
+    "compiler/passes/recompute_exact.py": "tests/compiler/schedule/test_build.py",
+    "compiler/program/emitter.py": "tests/compiler/test_jit.py",
+    "compiler/program/entry.py": "tests/compiler/test_executable.py",
+    "compiler/program/kernel_key.py": "tests/compiler/schedule/test_build.py",
+    "compiler/program/scope.py": "tests/compiler/program/test_control.py",
+    "compiler/program/table.py": "tests/compiler/schedule/test_chains.py",
+    "compiler/runtime/frame.py": "tests/compiler/test_executable.py",
+    "compiler/runtime/lapack.py": "tests/compiler/loops/test_linalg.py",
+    "compiler/runtime/stored.py": "tests/compiler/runtime/test_cache.py",
+    "compiler/schedule/chunks.py": "tests/compiler/schedule/test_chains.py",
+    "compiler/schedule/epilogues.py": "tests/compiler/schedule/test_build.py",
+    "compiler/schedule/memory.py": "tests/compiler/test_verify.py",
+    "compiler/schedule/pieces.py": "tests/compiler/schedule/test_build.py",
+    "compiler/schedule/prologues.py": "tests/compiler/loops/test_prologues.py",
+    "compiler/schedule/questions.py": "tests/compiler/schedule/test_build.py",
+    "compiler/schedule/scalar_types.py": "tests/compiler/loops/test_forms.py",
+    "compiler/schedule/stacks.py": "tests/compiler/loops/test_products.py",
+    "compiler/schedule/steps.py": "tests/compiler/test_pipeline.py",
+    "compiler/schedule/target.py": "tests/compiler/test_executable.py",
+    "compiler/schedule/tiling.py": "tests/compiler/loops/test_products.py",
+    "compiler/schedule/windows.py": "tests/compiler/loops/test_convolutions.py",
     "control/call.py": "tests/control/test_scan.py",
     "control/graphs.py": "tests/control/test_scan.py",
     "control/rules.py": "tests/control/test_custom.py",
@@ -323,12 +354,19 @@ def test_global_state_is_listed() -> None:
     assert found == MUTABLE
 
 
+def test_exceptions_are_files_and_families_of_today() -> None:
+    folders = {f"{Path(name).parent}/" for name in NAMES}
+    assert set(COVERED_BY) <= folders | set(NAMES)
+    assert not any(key.startswith("compiler/") and key.endswith("/") for key in COVERED_BY)
+
+
 @pytest.mark.parametrize("name", [n for n in NAMES if not n.endswith("__init__.py")])
 def test_every_module_has_tests(name: str) -> None:
     module = Path(name)
     mirror = ROOT / "tests" / module.parent / f"test_{module.name}"
     family = COVERED_BY.get(name) or COVERED_BY.get(f"{module.parent}/")
     assert mirror.exists() or (family and (ROOT / family).exists()), f"no {mirror}"
+    assert not (mirror.exists() and name in COVERED_BY), f"{name} has tests of its own"
 
 
 def test_importing_pullback_loads_nothing_optional() -> None:

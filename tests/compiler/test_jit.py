@@ -507,3 +507,32 @@ def test_the_schedule_says_how_work_is_cut():
     assert text.startswith("threads: 3\n")
     assert re.search(r"\d+ chunks: float64\[\] = sum", text)
     assert "1 chunk: " in pb.compile(lambda x: x + 1.0).show("schedule", X)
+
+
+@pytest.mark.parametrize("threads", [0, -1, 1025, 100_000])
+def test_the_number_of_threads_has_bounds(threads):
+    with pytest.raises(ArgumentError, match=rf"threads is {threads}, not a number from 1 to 1024"):
+        pb.compile(np.sin, threads=threads)
+
+
+def test_bins_of_numbers_that_are_arguments():
+    def added(i, v):
+        out = pnp.zeros(4)
+        np.add.at(out, i, v)
+        return np.sum(out * out)
+
+    def counted(i, v):
+        return np.sum(np.bincount(i, weights=v, minlength=4) ** 2)
+
+    i, v = np.array([0, 1, 1, 3]), np.array([1.0, 2.0, 3.0, 4.0])
+    for f in (added, counted):
+        compiled = pb.compile(pb.grad(f, 1))
+        np.testing.assert_array_equal(compiled(i, v), [2, 10, 10, 8])  # 2 (2 + 3) where both add
+    for bad in ([0, 1, 4, 1], [0, -1, 2, 1]):  # NumPy would give five bins, and refuse
+        with pytest.raises(IndexError, match="out of bounds"):
+            compiled(np.array(bad), v)
+    bins = pb.compile(lambda i: np.bincount(i, minlength=5))(i)
+    np.testing.assert_array_equal(bins, np.bincount(i, minlength=5))
+    assert bins.dtype == np.bincount(i).dtype
+    with pytest.raises(StagingError, match=r"np\.bincount of a value"):
+        pb.compile(lambda i: np.bincount(i))(i)

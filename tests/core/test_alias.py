@@ -112,3 +112,156 @@ def test_the_callers_array_keeps_its_values() -> None:
 
     np.testing.assert_array_equal(pb.grad(clobber)(x), np.full(3, 5.0))
     np.testing.assert_array_equal(x, np.ones(3))
+
+
+BOX = np.array([[1.5, 2.0, 3.0], [4.0, 5.0, 7.0]])
+
+
+def scalar_made_an_array(np: Any, x: Any) -> Any:
+    s = np.sum(x)
+    for make in (np.atleast_1d, lambda a: a[None], lambda a: a.reshape(1), np.ravel):
+        b = make(s)
+        b *= 10
+    return s
+
+
+def write_into_ravel(of: Any) -> Any:
+    def program(np: Any, x: Any) -> Any:
+        y = of(np, x)
+        v = y.ravel()
+        v[0] = 100
+        return y.sum()
+
+    return program
+
+
+def zero_axes(np: Any, x: Any) -> Any:
+    a = x[..., 0, 0]
+    a += 7
+    return x.sum()
+
+
+def conjugated(np: Any, x: Any) -> Any:
+    y = np.conj(x)
+    y[0] = 0
+    return x.sum()
+
+
+def taken(np: Any, x: Any) -> Any:
+    y = np.take(x, [0, 1], axis=1)
+    y.ravel()[0] = 100
+    return y.sum()
+
+
+def squeezed(np: Any, x: Any) -> Any:
+    one = np.squeeze(x[:1, :1])
+    one += 5
+    return x.sum()
+
+
+def swapped(np: Any, x: Any) -> Any:
+    x[0], x[1] = x[1], x[0]  # both rows are views: the second write reads the first
+    return np.sum(x * np.arange(6.0).reshape(2, 3))
+
+
+PROGRAMS = {
+    "scalar": scalar_made_an_array,
+    "turned": write_into_ravel(lambda np, x: x.T * 2),
+    "sin": write_into_ravel(lambda np, x: np.sin(x.T)),
+    "clip": write_into_ravel(lambda np, x: np.clip(x.T, 2.2, 4.4)),
+    "where": write_into_ravel(lambda np, x: np.where(x.T > 2.2, x.T, 0.5)),
+    "astype": write_into_ravel(lambda np, x: x.T.astype(float)),
+    "sort": write_into_ravel(lambda np, x: np.sort(x.T, axis=0)),
+    "cumsum": write_into_ravel(lambda np, x: np.cumsum(x.T, axis=0)),
+    "concatenate": write_into_ravel(lambda np, x: np.concatenate([x.T, x.T])),
+    "argument": write_into_ravel(lambda np, x: x),
+    "zero axes": zero_axes,
+    "conj": conjugated,
+    "take": taken,
+    "squeeze": squeezed,
+    "swap": swapped,
+}
+ORDERS = {
+    "C": lambda x: x.copy(),
+    "F": np.asfortranarray,
+    "strided": lambda x: np.repeat(x, 2, axis=1)[:, ::2],
+}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_memory_is_numpys(name: str, order: str) -> None:
+    """Value and gradient, eager and compiled, of NumPy on an array that lies the same way."""
+    program, build = PROGRAMS[name], ORDERS[order]
+    expected = program(np, build(BOX))
+    slopes = np.zeros_like(BOX)
+    for place in np.ndindex(*BOX.shape):
+        step = np.zeros_like(BOX)
+        step[place] = 1e-6
+        slopes[place] = program(np, build(BOX + step)) - program(np, build(BOX - step))
+    traced = pb.value_and_grad(lambda x: program(pnp, x))
+    for run in (traced, pb.compile(traced)):
+        value, grad = run(build(BOX))
+        assert value == pytest.approx(expected, rel=1e-14)
+        np.testing.assert_allclose(grad, slopes / 2e-6, rtol=1e-8, atol=1e-8)
+
+
+class TestSameArrayTwice:
+    @staticmethod
+    def step(a: Any, b: Any) -> Any:
+        a *= 2
+        return np.sum(a * b)
+
+    @pytest.mark.parametrize(
+        "run",
+        [
+            lambda f, z: f(z, z),
+            lambda f, z: pb.value_and_grad(f)(z, z)[0],
+            lambda f, z: pb.value_and_grad(f, argnums=(0, 1))(z, z)[0],
+            lambda f, z: pb.value_and_grad(f, argnums=1)(z, z)[0],
+            lambda f, z: pb.compile(f)(z, z),
+            lambda f, z: pb.compile(pb.value_and_grad(f))(z, z)[0],
+            lambda f, z: pb.jvp(f, (z, z), (z, z))[0],
+        ],
+    )
+    def test_a_write_to_one_is_seen_in_the_other(self, run: Any) -> None:
+        assert run(self.step, np.ones(3)) == 12.0
+
+    def test_the_gradient_is_that_of_the_memory(self) -> None:
+        z = np.array([1.0, 2.0, 3.0])
+        ga, gb = pb.grad(self.step, argnums=(0, 1))(z, z)
+        np.testing.assert_allclose(ga + gb, 8 * z)  # of 4 z^2
+
+    def test_without_a_write_they_are_two_arguments(self) -> None:
+        z = np.array([1.0, 2.0])
+        ga, gb = pb.grad(lambda a, b: np.sum(a**2 * b), argnums=(0, 1))(z, z)
+        np.testing.assert_allclose(ga, 2 * z * z)
+        np.testing.assert_allclose(gb, z**2)
+
+    def test_compiled_after_two_arrays(self) -> None:
+        compiled = pb.compile(self.step)
+        for _ in range(3):
+            assert compiled(np.ones(3), np.ones(3)) == 6.0
+        z = np.ones(3)
+        assert compiled(z, z) == 12.0
+        assert compiled(np.ones(3), np.ones(3)) == 6.0
+
+
+def test_compiled_programs_follow_the_order_of_their_arguments() -> None:
+    program = write_into_ravel(lambda np, x: x * 2)
+    compiled = pb.compile(lambda x: program(pnp, x))
+    for build in (*ORDERS.values(), *ORDERS.values()):
+        assert compiled(build(BOX)) == program(np, build(BOX))
+
+
+def test_a_scalar_cannot_be_written_to() -> None:
+    def run(write: Any) -> None:
+        pb.grad(lambda x: (write(np.sum(x)), np.sum(x))[1])(BOX)
+
+    for write in (
+        lambda s: s.__setitem__(0, 1.0),
+        lambda s: np.copyto(s, 1.0),
+        lambda s: np.add(s, 1.0, out=s),
+    ):
+        with pytest.raises(TypeError):
+            run(write)

@@ -129,11 +129,11 @@ def image_of(
     """The program of a graph, from the disk if it is there, and what NumPy evaluates in it.
 
     The equations that NumPy evaluates are no part of an image. A program whose stages shall be
-    checked is compiled anew.
+    checked is compiled anew, and is not kept on the disk under its graph.
     """
-    name = digest(graph)
+    name = None if is_checked else digest(graph)
     key = key_of(name, str(allow_callbacks), str(donated)) if name else None
-    known = cache.load(key) if key and not is_checked else None
+    known = cache.load(key) if key else None
     if known is not None:
         return Image.unpack(known), []
     program = emit_program(graph, allow_callbacks, donated, is_checked)

@@ -19,8 +19,9 @@ import numpy as np
 from pullback import tree
 from pullback.compiler import executable
 from pullback.compiler.runtime.gc_pause import uncollected
-from pullback.compiler.runtime.pool import n_threads
+from pullback.compiler.runtime.pool import MOST_THREADS, n_threads
 from pullback.control.call import call
+from pullback.core.alias import is_same
 from pullback.core.array import Array, as_array
 from pullback.core.foreign import refuse_foreign
 from pullback.core.graph import Graph
@@ -33,7 +34,7 @@ from pullback.random import generators
 from pullback.transforms.evaluate import evaluate
 from pullback.transforms.outside import Outside
 from pullback.transforms.readings import Readings
-from pullback.transforms.stage import StageTrace, prune, stage
+from pullback.transforms.stage import Staged, StageTrace, prune, stage
 
 __all__ = ["Compiled", "compile"]
 
@@ -103,6 +104,33 @@ def described(key: Any) -> dict[str, str]:
     return {**dict(zip(paths, types, strict=True)), **fixed}
 
 
+def places(leaves: Sequence[Any], staged: Staged) -> tuple[Any, ...]:
+    """How the arguments that the graph depends on lie in memory, and which are the same array."""
+    found: list[Any] = [
+        leaves[i].strides if isinstance(leaves[i], np.ndarray) else None for i in staged.depends_on
+    ]
+    if staged.writes and not apart(leaves):
+        for i, a in enumerate(leaves):
+            found += [(is_same(a, b), np.shares_memory(a, b)) for b in leaves[:i] if is_array(a, b)]
+    return tuple(found)
+
+
+def is_in_rows(leaf: Any) -> bool:
+    return type(leaf) is np.ndarray and leaf.flags.c_contiguous
+
+
+def apart(leaves: Sequence[Any]) -> bool:
+    """Whether it is plain that no two arguments share memory."""
+    owners = {
+        id(getattr(a, "base", None) if getattr(a, "base", None) is not None else a) for a in leaves
+    }
+    return len(owners) == len(leaves)
+
+
+def is_array(a: Any, b: Any) -> bool:
+    return isinstance(a, (np.ndarray, Array)) and type(a) is type(b)
+
+
 class Signature:
     """One staged form of a function; ``structure`` is that of its arguments."""
 
@@ -142,13 +170,14 @@ class Compiled(Wrapper):
         self.donate_argnums = donate_argnums
         self.executor = executor
         self.signatures: dict[Any, Signature] = {}
+        self.placed: dict[Any, Signature] = {}  # those that depend on where arguments lie
         self.last: Signature | None = None  # of the last call that had plain arrays only
 
     def with_parts(self, change: Callable[[Any], Any]) -> Wrapper:  # noqa: ARG002
         return self  # it hands out for itself
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "signatures": {}, "last": None}
+        return {**vars(self), "signatures": {}, "placed": {}, "last": None}
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         last = self.last
@@ -165,7 +194,12 @@ class Compiled(Wrapper):
             states = iter(results[signature.n_outputs :])
             for generator in generators((args, kwargs)):
                 generator.state = next(states)
-        elif not self.static_argnums and all(type(a) is np.ndarray for a in operands):
+        elif (
+            not self.static_argnums
+            and all(is_in_rows(leaves[i]) for i in staged.depends_on)
+            and (apart(leaves) or not staged.writes)
+            and all(type(a) is np.ndarray for a in operands)
+        ):
             native = signature.executor.executable(staged.graph)
             if native is not None:
                 signature.attempt = native.attempt
@@ -185,6 +219,8 @@ class Compiled(Wrapper):
             leaves, structure = tree.flatten((args, kwargs))
             if structure != signature.structure:
                 return None
+        if signature.staged.writes and not apart(leaves):
+            return None
         return signature.attempt((*signature.readings.in_a_row(), *leaves))
 
     def prepare(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Any], Signature]:
@@ -203,13 +239,15 @@ class Compiled(Wrapper):
                 details=[str(error)],
                 fix="pass static arguments as tuples, not lists",
             ) from error
+        if signature is not None and signature.staged.depends_on:
+            signature = self.placed.get((key, places(leaves, signature.staged)))
         if signature is None or not signature.readings.are_current():
             self.check_donated(len(args))
             with uncollected(stays=True):
-                signature = self.stage(
-                    static, structure, [type_of(x) for x in leaves], lambda: leaves
-                )
+                signature = self.stage(static, structure, leaves)
             self.signatures[key] = signature
+            if signature.staged.depends_on:
+                self.placed[key, places(leaves, signature.staged)] = signature
             if len(self.signatures) == MANY_SIGNATURES + 1:
                 self.warn(*list(self.signatures)[-2:])
         return leaves, signature
@@ -256,11 +294,7 @@ class Compiled(Wrapper):
         )
 
     def stage(
-        self,
-        static: dict[int, Any],
-        structure: tree.TreeDef,
-        types: Sequence[ArrayType],
-        examples: Callable[[], Sequence[Any]],
+        self, static: dict[int, Any], structure: tree.TreeDef, given: Sequence[Any]
     ) -> Signature:
         shape: list[tree.TreeDef] = []
         n_outputs: list[int] = []
@@ -279,8 +313,9 @@ class Compiled(Wrapper):
             states = [generator.state for generator in generators((args, kwargs))]
             return list(map(as_array, (*outputs, *states)))
 
+        types = list(map(type_of, given))
         try:
-            staged = prune(stage(flat, types, "compile", examples))
+            staged = prune(stage(flat, types, "compile", lambda: given, given=given))
         finally:
             for reader in outside:
                 reader.give_back()
@@ -399,7 +434,7 @@ def compile(
         contiguous. ``random.Generator`` arguments are advanced.
 
     Raises:
-        ArgumentError: if ``threads`` is not positive, or ``deterministic`` is false.
+        ArgumentError: if ``threads`` is not from 1 to 1024, or ``deterministic`` is false.
         StagingError: where Python control flow needs a value.
         CompileError: without native form and ``callbacks=False``; with ``check_stages``, if a
             stage has made a mistake.
@@ -413,9 +448,9 @@ def compile(
     >>> float(value), grads
     (5.0, array([2., 4.]))
     """
-    if threads is not None and threads < 1:
+    if threads is not None and not 1 <= threads <= MOST_THREADS:
         raise ArgumentError(
-            f"compile: threads is {threads}, not a positive number",
+            f"compile: threads is {threads}, not a number from 1 to {MOST_THREADS}",
             where=str(here()),
             fix="leave threads out, or give how many processors to use",
         )

@@ -14,19 +14,21 @@ import numpy as np
 from pullback.core.foreign import plain_array, refuse_foreign_in, refuse_reading
 from pullback.core.source import here, is_shown
 from pullback.core.trace import EVALUATE, Handle, Trace
-from pullback.core.types import Operation, is_differentiable, type_of
+from pullback.core.types import Operation, Shape, is_differentiable, type_of
 from pullback.errors import LeakedTracerError, TracedValueError, UnsupportedError
 
 __all__ = [
     "PLAIN",
     "Array",
     "as_array",
+    "attributes",
     "bind",
     "functions",
     "loaders",
     "methods",
     "operand",
     "parts",
+    "remedies",
     "ufunc_methods",
     "ufuncs",
 ]
@@ -38,6 +40,8 @@ ufunc_methods: dict[str, Callable[..., Any]] = {}
 loaders: list[Callable[[Any], None]] = []
 functions: dict[Any, Callable[..., Any]] = {}
 methods: dict[str, Callable[..., Any]] = {}
+attributes: dict[str, Callable[..., Any]] = {}
+remedies: dict[str, str] = {}  # for what ndarray has and traced arrays have not
 
 
 def load(ufunc: Any) -> Any:
@@ -79,8 +83,35 @@ class Array(Handle):
         self.imag[...] = value
 
     @property
-    def flat(self) -> Iterator[Any]:
-        return iter(functions[np.ravel](self))
+    def flat(self) -> Any:
+        return attributes["flat"](self)
+
+    @flat.setter
+    def flat(self, values: Any) -> None:
+        attributes["flat"](self)[:] = values
+
+    @property
+    def shape(self) -> Shape:
+        return self.trace.shape_of(self)
+
+    @shape.setter
+    def shape(self, new: Any) -> None:
+        attributes["set_shape"](self, new)
+
+    def __copy__(self) -> Any:
+        return methods["__copy__"](self)
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        return methods["__copy__"](self)
+
+    def __round__(self, ndigits: int | None = None) -> Any:
+        return methods["__round__"](self, ndigits)
+
+    def __contains__(self, value: Any) -> bool:
+        return bool(functions[np.any](self == value))
+
+    def __delitem__(self, key: Any) -> None:
+        raise ValueError("cannot delete array elements")
 
     def __len__(self) -> int:
         if not self.shape:
@@ -94,12 +125,12 @@ class Array(Handle):
 
     def __getattr__(self, name: str) -> Any:
         method = methods.get(name)
-        if method is None:
-            raise AttributeError(
-                f"traced arrays have no attribute {name!r}"
-                + (" (numpy.ndarray has: not supported yet)" if hasattr(np.ndarray, name) else "")
-            )
-        return method.__get__(self)
+        if method is not None:
+            return method.__get__(self)
+        attribute = attributes.get(name)
+        if attribute is None:
+            raise refusal_of(name)
+        return attribute(self)
 
     def __getitem__(self, key: Any) -> Any:
         return methods["__getitem__"](self, key)
@@ -231,7 +262,22 @@ class Array(Handle):
     def __divmod__(self, other: Any) -> tuple[Any, Any]:
         return self // other, self % other
 
+    def __rdivmod__(self, other: Any) -> tuple[Any, Any]:
+        return other // self, other % self
+
     __hash__ = None  # type: ignore[assignment]
+
+
+def refusal_of(name: str) -> AttributeError:
+    """What reading an attribute raises that traced arrays do not have."""
+    if not hasattr(np.ndarray, name):
+        return AttributeError(f"traced arrays have no attribute {name!r}")
+    error = UnsupportedError(
+        f"ndarray.{name} has no traced form",
+        where=str(here()),
+        fix=remedies.get(name, "write it with supported functions"),
+    )
+    return AttributeError(str(error))
 
 
 PLAIN = {Array, np.ndarray, bool, int, float, complex, np.float64, np.float32, np.int64, np.int32}

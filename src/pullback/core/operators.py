@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pullback.core.alias import write
+from pullback.core.alias import is_scalar, write
 from pullback.core.array import PLAIN, Array, operand, ufuncs
 
 __all__: list[str] = []  # imported for what it does to Array
@@ -30,7 +30,8 @@ def _reflected(ufunc: np.ufunc) -> Callable[..., Any]:
 def _in_place(ufunc: np.ufunc) -> Callable[..., Any]:
     def operator(self: Array, other: Any) -> Any:
         new = ufuncs[ufunc](self, other if type(other) in PLAIN else operand(other))
-        if not self.shape:  # NumPy scalars are immutable: the name is rebound, not the value
+        if is_scalar(self):  # the name is rebound, not the value
+            self.trace.wrote(self)
             return new
         if new.shape != self.shape:
             raise ValueError(

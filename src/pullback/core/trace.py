@@ -18,8 +18,10 @@ from typing import Any, Self
 import numpy as np
 
 from pullback.core.refusals import located
+from pullback.core.source import here
+from pullback.core.strides import Strides, stand_in
 from pullback.core.types import ArrayType, Shape, type_of
-from pullback.errors import PullbackError
+from pullback.errors import PullbackError, UnsupportedError
 
 __all__ = ["EVALUATE", "Handle", "Trace", "current_trace", "outermost", "overlay"]
 
@@ -64,6 +66,12 @@ class Trace:
         self.alive = False
         self.outer: Trace | None = None
 
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Refuse ``x.trace()``: on a traced array the name is that of its trace."""
+        raise UnsupportedError(
+            "ndarray.trace has no traced form", where=str(here()), fix="use np.trace(x)"
+        )
+
     def __enter__(self) -> Any:
         self.outer = _current.get()
         self.level = self.outer.level + 1
@@ -106,6 +114,28 @@ class Trace:
     def shape_of(self, array: Any) -> Shape:
         shape: Shape = array.value.shape
         return shape
+
+    def strides_of(self, array: Any) -> Strides:
+        """Where NumPy would put the elements of an array that is no view."""
+        strides: Strides = array.value.strides
+        return strides
+
+    def wrote(self, array: Any) -> None:
+        """Called before the present value of ``array`` gives way to another by a write."""
+        if isinstance(array.value, Handle):
+            array.value.trace.wrote(array.value)
+
+    def lay(self, array: Any, like: Strides | Handle) -> None:
+        """Let a value that was just made lie in memory so, or as the earlier value ``like``."""
+        value = array.value
+        if isinstance(value, Handle):
+            own = isinstance(like, Handle) and like.trace is self and isinstance(like.value, Handle)
+            value.trace.lay(value, like.value if own else like)  # type: ignore[union-attr]
+        elif type(value) is np.ndarray:
+            strides = like.trace.strides_of(like) if isinstance(like, Handle) else like
+            if value.strides != strides and value.ndim > 1:
+                array.value = moved = stand_in(type_of(value), strides)
+                moved[...] = value
 
     def sample(self, array: Any) -> Any:
         """A plain value that ``array`` may have, to learn from what an opaque function returns."""

@@ -8,16 +8,23 @@ from typing import Any
 
 import numpy as np
 
+from pullback import tree
 from pullback.core.graph import Variable
 from pullback.flow.head import Head
 from pullback.flow.probe import Probe
 from pullback.flow.problem import Problem
 from pullback.flow.thresholds import limit
 from pullback.flow.trials import Recipe, Trial, train, trial_steps
+from pullback.flow.why import why_zero
+from pullback.nn.normalization import BatchNorm
 
 __all__ = ["Evidence", "certainty"]
 
 FACTORS = (0.1, 1.0, 10.0, 100.0)
+
+
+def as_tuple(answers: Any) -> tuple[Any, ...]:
+    return answers if isinstance(answers, tuple) else (answers,)
 
 
 def certainty(excess: float, decisive: float) -> float:
@@ -75,6 +82,17 @@ class Evidence:
             return False
         return y.dtype.kind in "iub" or (bool(np.all((y == 0) | (y == 1))) and y.size > 1)
 
+    def norms(self) -> list[tuple[str, BatchNorm]]:
+        """The batch normalizations among the parameters, with their paths."""
+        params, root = self.problem.params, self.problem.root
+        paths = tree.paths(params, root)
+        found, at = [], 0
+        for part in tree.leaves_until(params, BatchNorm):
+            if isinstance(part, BatchNorm):
+                found.append((paths[at].rpartition(".")[0], part))
+            at += len(tree.leaves(part))
+        return found
+
     # -- weights ------------------------------------------------------------------------------
     def weight_scales(self) -> list[tuple[str, float, str]]:
         """Path, std * sqrt(fan-in), and the activation that follows, of the hidden weights."""
@@ -117,6 +135,14 @@ class Evidence:
 
     def why_cut(self) -> str:
         """Where the gradient of the first disconnected parameter is cut."""
+        first = next((p.path for p in self.probe.parameters if not p.is_connected), "")
+        answers = why_zero(self.problem.loss, self.problem.params, *self.rows)
+        paths = tree.paths(self.problem.params, self.problem.root)
+        for path, answer in zip(paths, as_tuple(answers), strict=True):
+            if path == first and answer.cuts:
+                cut = answer.cuts[0]
+                where = f" ({cut.line})" if cut.line else ""
+                return f"{first}: {cut.reason}: {cut.evidence}{where}"
         return ""
 
     # -- trials -------------------------------------------------------------------------------

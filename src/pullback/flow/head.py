@@ -72,7 +72,10 @@ class Head:
     def best(self) -> tuple[float, Any]:
         """The least loss that any outputs reach, and these outputs: Adam on the outputs alone."""
         enough = SMALL * abs(self.constant)
-        return self._descend(np.array(self.start, dtype=float), tied=False, enough=enough)
+        # From near 0, not from the network's outputs, which may be far from any good ones.
+        rng = np.random.default_rng(0)
+        begin = 1e-2 * rng.standard_normal(self.start.shape)
+        return self._descend(begin, tied=False, enough=enough)
 
     @cached_property
     def constant(self) -> float:

@@ -6,12 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from pullback import tree
 from pullback.flow.evidence import Evidence, certainty
 from pullback.flow.findings import Finding
 from pullback.flow.measure import rms
 from pullback.flow.thresholds import limit
-from pullback.nn.normalization import BatchNorm, batch_statistics
+from pullback.nn.normalization import batch_statistics
 
 __all__ = ["RULES", "dependence", "p_value"]
 
@@ -305,12 +304,7 @@ def equal_weights(evidence: Evidence) -> list[Finding]:
 def statistics(evidence: Evidence) -> list[Finding]:
     """Batch normalization that trains on running statistics that do not fit the data."""
     run = evidence.run
-    norms = {
-        path: layer
-        for path, layer in _layers(evidence.problem.params, evidence.problem.root)
-        if isinstance(layer, BatchNorm)
-    }
-    for path, layer in norms.items():
+    for path, layer in evidence.norms():
         steps = [s for s in run.steps if s.layer == path]
         if not steps or any(s.function == "train" for s in steps):
             continue
@@ -342,18 +336,6 @@ def statistics(evidence: Evidence) -> list[Finding]:
                 )
             ]
     return []
-
-
-def _layers(params: Any, root: str) -> list[tuple[str, Any]]:
-    parts = tree.leaves_until(params, BatchNorm)
-    paths = tree.paths(params, root)
-    found, at = [], 0
-    for part in parts:
-        n = len(tree.leaves(part))
-        if isinstance(part, BatchNorm):
-            found.append((paths[at].rpartition(".")[0], part))
-        at += n
-    return found
 
 
 RULES = (

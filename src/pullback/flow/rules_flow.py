@@ -238,7 +238,10 @@ def initialization(evidence: Evidence) -> list[Finding]:
 
 def disconnected(evidence: Evidence) -> list[Finding]:
     """Parameters whose gradient is cut."""
-    cut = [p for p in evidence.probe.parameters if not p.is_connected]
+    kept = tuple(
+        f"{path}.{name}" for path, _ in evidence.norms() for name in ("mean", "variance")
+    )  # running statistics, which no loss trains
+    cut = [p for p in evidence.probe.parameters if not p.is_connected and p.path not in kept]
     if not cut:
         return []
     names = ", ".join(p.path for p in cut[:4]) + (", ..." if len(cut) > 4 else "")

@@ -77,7 +77,7 @@ def _constant_loss(head: Head) -> list[Verdict]:
 
 def _unbounded(head: Head) -> list[Verdict]:
     best, where = head.best
-    if not best < -1 or rms(where - head.start) < LARGE_OUTPUT:
+    if not best < -1 or rms(where) < LARGE_OUTPUT:
         return []
     text = f"the loss has no minimum: outputs of size {rms(where):.3g} give {best:.3g}"
     advice = "check the range of the targets that this loss expects"
@@ -131,7 +131,7 @@ def initial_loss(evidence: Evidence) -> list[Finding]:
     n_classes = head.start.shape[-1]
     expected = math.log(n_classes)
     ratio = evidence.probe.loss / expected
-    if not ratio > limit("initial loss").value or rms(head.start) < 2:
+    if not ratio > limit("initial loss").value or rms(head.start) < 4:
         return []
     return [
         Finding(

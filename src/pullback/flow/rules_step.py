@@ -8,6 +8,7 @@ import numpy as np
 
 from pullback.flow.evidence import Evidence, certainty
 from pullback.flow.findings import Finding
+from pullback.flow.problem import DEFAULT_STEPS
 from pullback.flow.thresholds import limit
 from pullback.flow.trials import Trial
 
@@ -28,11 +29,10 @@ def step_size(evidence: Evidence) -> list[Finding]:
             share = _missed(now, smaller)
             if share > missed.value or (factor < 0.1 and not now.is_finite):
                 return [_too_large(evidence, now, smaller, share)]
-    elif _progress(now) < 0.75 and max(now.losses) > 1.2 * now.first:
-        smaller = evidence.trial(0.1)
-        if smaller.is_finite and smaller.score < 0.6 * now.score:
-            share = 1 - smaller.score / now.score
-            return [_too_large(evidence, now, smaller, share)]
+    elif _progress(now) < 0.75:
+        smaller = min((evidence.trial(f) for f in (0.1, 0.01)), key=lambda trial: trial.score)
+        if smaller.score < 0.6 * now.score:
+            return [_too_large(evidence, now, smaller, 1 - smaller.score / now.score)]
     if _progress(now) >= 0.5:
         return []
     return _too_small(evidence, now)
@@ -101,7 +101,8 @@ def few_steps(evidence: Evidence) -> list[Finding]:
     now = evidence.trial()
     if not now.is_finite or now.score > now.first or _progress(now) > 0.9:
         return []
-    longer = evidence.trial(1.0, LONGER)
+    times = max(LONGER, -(-DEFAULT_STEPS // problem.n_steps))
+    longer = evidence.trial(1.0, times)
     share = _missed(now, longer)
     if _epochs(evidence) < 2:  # then even a loss that halves says that training was cut short
         share = max(share, 1 - longer.score / now.score if now.score > 0 else 0.0)
@@ -114,13 +115,13 @@ def few_steps(evidence: Evidence) -> list[Finding]:
             certainty(share / limit("missed decrease").value, 2),
             (
                 f"{problem.n_steps} steps lower the loss from {now.first:.4g} to {now.score:.4g}, "
-                f"{LONGER} times as many to {longer.score:.4g}",
+                f"{times} times as many to {longer.score:.4g}",
             ),
             value=share,
             threshold=limit("missed decrease"),
             alternatives=("step size too small",),
             remedies=("more steps", "higher learning rate", "adam"),
-            advice=f"train for {LONGER} times as many steps or more",
+            advice=f"train for {times} times as many steps or more",
         )
     ]
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 # Entered under NumPy's names by being imported.
 from pullback.numpy import (  # noqa: F401
+    attributes,
     composed,
     elements,
     fft,

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from pullback.core.alias import write
+from pullback.core.alias import Alias, memory, write
 from pullback.core.array import Array
 from pullback.core.source import here
+from pullback.core.strides import contiguous
 from pullback.core.trace import EVALUATE
 from pullback.core.types import type_of
 from pullback.errors import TracedValueError, UnsupportedError
@@ -18,7 +19,9 @@ __all__ = [
     "finish",
     "folded_axes",
     "given",
+    "in_order",
     "into",
+    "lies_in",
     "line",
     "normalize_axes",
     "normalize_axis",
@@ -63,22 +66,27 @@ def line(a: Any, axis: int | None) -> tuple[Any, int]:
     return a, normalize_axis(axis, a.ndim)
 
 
-def finish(result: Any, dtype: Any, out: Any) -> Any:
-    """Apply NumPy's ``dtype=`` and ``out=``."""
+def finish(result: Any, dtype: Any, out: Any, is_broadcast: bool = False) -> Any:
+    """Apply NumPy's ``dtype=`` and ``out=``; without axes and ``out=`` the result is a scalar."""
+    if out is None and type(result) is Array and result.alias is not None and not result.shape:
+        result = result.frozen()
     if dtype is not None and result.dtype != dtype:
         result = result.astype(dtype)
-    return result if out is None else into(out, result)
+    return result if out is None else into(out, result, is_broadcast)
 
 
-def into(out: Any, result: Any) -> Any:
-    """Write ``result`` into ``out`` in place, and return ``out``.
+def into(out: Any, result: Any, is_broadcast: bool = False) -> Any:
+    """Write ``result`` into ``out`` in place, and return ``out``; as ufuncs do, broadcast.
 
     Raises:
         TracedValueError: if ``out`` is a plain array, which would lose the derivative.
     """
     if isinstance(out, tuple):
         if len(out) > 1:
-            return tuple(r if o is None else into(o, r) for o, r in zip(out, result, strict=True))
+            return tuple(
+                r if o is None else into(o, r, is_broadcast)
+                for o, r in zip(out, result, strict=True)
+            )
         (out,) = out
     if type(out) is not Array:
         if type(result) is Array and result.trace is not EVALUATE:
@@ -90,6 +98,8 @@ def into(out: Any, result: Any) -> Any:
             )
         out[...] = result.value if type(result) is Array else result
         return out
+    if is_broadcast and np.broadcast_shapes(np.shape(result), out.shape) == out.shape:
+        result = np.broadcast_to(result, out.shape)
     if np.shape(result) != out.shape:
         raise ValueError(
             f"non-broadcastable output operand with shape {out.shape} doesn't match the "
@@ -97,6 +107,41 @@ def into(out: Any, result: Any) -> Any:
         )
     write(out, result)
     return out
+
+
+def in_order(result: Any, order: str | None = "C", like: Any = None) -> Any:
+    """``result`` as an array of its own that lies in memory as ``order=`` says.
+
+    ``K`` is the order of ``like``, and ``A`` that of Fortran only if ``like`` lies so.
+    """
+    if type(result) is not Array:
+        return result
+    if result.alias is not None and result.alias.parent is not None:
+        result = result.frozen()
+    if result.ndim < 2:
+        return result
+    plain = memory(like) if type(like) is Array else like
+    if order in (None, "A") and plain is not None:
+        order = "F" if plain.flags.f_contiguous and not plain.flags.c_contiguous else "C"
+    type_ = result.trace.type_of(result)
+    if order == "K" and plain is not None and plain.shape == result.shape:
+        strides = np.empty_like(plain, result.dtype).strides
+    elif order == "F":
+        strides = contiguous(type_.with_shape(result.shape[::-1]))[::-1]
+    else:
+        strides = contiguous(type_)
+    result.alias = Alias(strides=strides)
+    if order != "K" or result.trace is EVALUATE:
+        result.trace.lay(result, strides)
+    return result
+
+
+def lies_in(a: Any, order: str | None) -> bool:
+    """Whether the elements of ``a`` lie in memory as ``order=`` asks for."""
+    if order in (None, "K", "A") or a.ndim == 0:
+        return True
+    flags = (memory(a) if type(a) is Array else a).flags
+    return bool(flags.f_contiguous if order == "F" else flags.c_contiguous)
 
 
 def concrete(value: Any, purpose: str) -> Any:

@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from pullback.core.alias import as_memory, is_scalar, memory
 from pullback.core.array import Array, parts
 from pullback.core.trace import EVALUATE, current_trace
+from pullback.numpy.arguments import in_order, lies_in
 from pullback.numpy.registry import implements
 
 __all__ = [
@@ -49,7 +51,7 @@ def buffer(value: Any) -> Any:
         return value
     if isinstance(value, tuple):
         return tuple(map(buffer, value))
-    return Array(EVALUATE, value) if type(value) is np.ndarray else value
+    return as_memory(Array(EVALUATE, value)) if type(value) is np.ndarray else value
 
 
 def recorded(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -101,11 +103,11 @@ def full(shape: Any, fill_value: Any, dtype: Any = None, order: Any = "C", **opt
     """As ``numpy.full``; the fill value may be traced."""
     if type(fill_value) is not Array:
         return buffer(np.full(shape, fill_value, dtype, order, **options))
-    filled = np.broadcast_to(fill_value, shape).copy()
+    filled = np.broadcast_to(fill_value, shape).copy(order)
     return filled if dtype is None else filled.astype(dtype)
 
 
-def _like(function: Any, make: Callable[..., Any]) -> Callable[..., Any]:
+def _like(function: Any) -> Callable[..., Any]:
     """The form of ``zeros_like`` and its kin, with NumPy's arguments."""
 
     @implements(function)
@@ -123,14 +125,15 @@ def _like(function: Any, make: Callable[..., Any]) -> Callable[..., Any]:
             a = asanyarray(a)
         if not isinstance(a, Array):
             return buffer(function(a, dtype, order, subok, shape, device=device))
-        return make(a.shape if shape is None else shape, a.dtype if dtype is None else dtype)
+        make = np.zeros_like if function is np.empty_like else function
+        return buffer(make(memory(a), dtype, order, subok, shape, device=device))
 
     return like
 
 
-zeros_like = _like(np.zeros_like, zeros)
-ones_like = _like(np.ones_like, ones)
-empty_like = _like(np.empty_like, empty)
+zeros_like = _like(np.zeros_like)
+ones_like = _like(np.ones_like)
+empty_like = _like(np.empty_like)
 
 
 @implements(np.full_like)
@@ -149,9 +152,9 @@ def full_like(
         a = asanyarray(a)
     if not isinstance(a, Array) and type(fill_value) is not Array:
         return buffer(np.full_like(a, fill_value, dtype, order, subok, shape, device=device))
-    return full(
-        a.shape if shape is None else shape, fill_value, a.dtype if dtype is None else dtype
-    )
+    filled = empty_like(a, dtype, order, subok, shape)
+    filled[...] = fill_value
+    return filled
 
 
 def holds_traced(value: Any) -> bool:
@@ -172,29 +175,36 @@ def array(
 ) -> Any:
     """As ``numpy.array``; nested sequences may hold traced values."""
     if type(object) is Array:
-        result = object.copy() if copy else object
+        fits = lies_in(object, order) and dtype in (None, object.dtype)
+        if copy is False and not fits:
+            raise ValueError("Unable to avoid copy while creating an array as requested.")
+        result: Any = object if fits and not copy else np.copy(object, order)
+        if is_scalar(result):
+            result = as_memory(result.frozen())
     elif holds_traced(object):
         result = np.stack([array(part) if type(part) is not Array else part for part in object])
+        result = in_order(result, "F" if order == "F" else "C")
     else:
         options = {} if like is None else {"like": like}
         return buffer(
             np.array(object, dtype, copy=copy, order=order, subok=subok, ndmin=ndmin, **options)
         )
     if dtype is not None and result.dtype != dtype:
-        result = result.astype(dtype)
+        result = result.astype(dtype, order)
     while result.ndim < ndmin:
         result = result[None]
     return result
 
 
-def _as_array(function: Any, ndmin: int = 0) -> Callable[..., Any]:
+def _as_array(function: Any, layout: str = "K", ndmin: int = 0) -> Callable[..., Any]:
     """The form of ``asarray`` and its kin: an array that is one already stays what it is."""
 
     @implements(function)
     @wraps(function)
     def convert(a: Any, dtype: Any = None, *args: Any, **options: Any) -> Any:
         if type(a) is Array or holds_traced(a):
-            return array(a, dtype, copy=options.get("copy"), ndmin=ndmin)
+            order = (args[0] if args else options.get("order")) or layout
+            return array(a, dtype, copy=options.get("copy"), order=order, ndmin=ndmin)
         plain = function(a, dtype, *args, **options)
         return plain if isinstance(a, np.ndarray) else buffer(plain)
 
@@ -203,21 +213,9 @@ def _as_array(function: Any, ndmin: int = 0) -> Callable[..., Any]:
 
 asarray = _as_array(np.asarray)
 asanyarray = _as_array(np.asanyarray)
-ascontiguousarray = _as_array(np.ascontiguousarray, ndmin=1)
-asfortranarray = _as_array(np.asfortranarray)
+ascontiguousarray = _as_array(np.ascontiguousarray, "C", ndmin=1)
+asfortranarray = _as_array(np.asfortranarray, "F", ndmin=1)
 
-# ``like=`` asks a traced array for the function.
-for _made in (
-    arange,
-    empty,
-    eye,
-    frombuffer,
-    fromfunction,
-    fromiter,
-    full,
-    identity,
-    ones,
-    tri,
-    zeros,
-):
-    implements(getattr(np, _made.__name__))(_made)
+# ``np.zeros(n, like=x)`` and its kin ask the array that they shall be like.
+for _name in ("arange", "empty", "eye", "full", "identity", "ones", "tri", "zeros"):
+    implements(getattr(np, _name))(globals()[_name])

@@ -9,7 +9,7 @@ import numpy as np
 
 from pullback.core.array import Array, operand, ufuncs
 from pullback.core.types import is_differentiable
-from pullback.numpy.arguments import finish, given, into, unsupported
+from pullback.numpy.arguments import finish, given, in_order, into, unsupported
 from pullback.numpy.registry import implements
 from pullback.ops import arithmetic, parts, special, transcendental
 from pullback.ops.identity import stop_gradient
@@ -69,12 +69,12 @@ def float_power(x1: Any, x2: Any) -> Any:
 
 @implements(np.positive)
 def positive(x: Any) -> Any:
-    return np.copy(x)
+    return in_order(x.frozen(), "K", x)
 
 
 @implements(np.conjugate)
 def conjugate(x: Any) -> Any:
-    return parts.conjugate(x) if x.dtype.kind == "c" else np.copy(x)
+    return parts.conjugate(x) if x.dtype.kind == "c" else positive(x)
 
 
 @implements(method="conjugate")
@@ -156,7 +156,7 @@ def clip(
         result = np.maximum(result, low)
     if given(high):
         result = np.minimum(result, high)
-    return finish(np.copy(result) if result is a else result, dtype, out)
+    return finish(np.copy(result) if result is a else result, dtype, out, is_broadcast=True)
 
 
 @implements(np.round, np.around, method="round")
@@ -203,7 +203,7 @@ def sinc(x: Any) -> Any:
     s = np.where(is_small, angle * angle, 0)
     series = 1 - s / 6 * (1 - s / 20 * (1 - s / 42 * (1 - s / 72 * (1 - s / 110))))
     away = np.where(is_small, 1, angle)
-    return np.where(is_small, series, np.sin(away) / away)
+    return finish(np.where(is_small, series, np.sin(away) / away), None, None)
 
 
 def relu(x: Any) -> Any:
@@ -308,7 +308,7 @@ def nan_to_num(
     result = np.where(np.isnan(x), nan, x)
     result = np.where(isposinf(x), limits.max if posinf is None else posinf, result)
     result = np.where(isneginf(x), limits.min if neginf is None else neginf, result)
-    return result if copy else into(x, result)
+    return finish(result, None, None if copy else x)
 
 
 # -- the options of a ufunc call ------------------------------------------------------------------
@@ -346,7 +346,7 @@ def call_with_options(
             p if t is None else np.where(where, p, t) for p, t in zip(parts, kept, strict=True)
         ]
         result = tuple(mixed) if several else mixed[0]
-    return finish(result, None, out)
+    return finish(result, None, out, is_broadcast=True)
 
 
 def _types(signature: Any, n: int) -> list[Any]:

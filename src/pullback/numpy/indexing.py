@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pullback.core.alias import require_same_kind, view, write
+from pullback.core.alias import as_memory, is_scalar, require_same_kind, view, write
 from pullback.core.array import Array, operand
 from pullback.core.source import here
 from pullback.core.trace import EVALUATE
@@ -182,6 +182,8 @@ def getitem(x: Any, key: Any) -> Any:
                 result.alias = None  # a NumPy scalar, not a view
             else:
                 result.alias.key = static
+        elif Ellipsis in static:
+            as_memory(result)
         return result
     items, advanced, ellipsis = _normalize(key, x.shape)
     if not advanced:
@@ -203,6 +205,8 @@ def _fits_mask(x: Array, key: Any) -> bool:
 @implements(method="__setitem__")
 def setitem(x: Array, key: Any, value: Any) -> None:
     """``x[key] = value`` in place: ``x`` and all its views and bases see the new values."""
+    if is_scalar(x):
+        raise TypeError(f"'numpy.{x.dtype}' object does not support item assignment")
     value = operand(value)
     basic = _is_basic(key)
     static = _basic_key(key) if basic else ()

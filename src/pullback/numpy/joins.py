@@ -8,7 +8,15 @@ from typing import Any
 import numpy as np
 
 from pullback.core.array import operand
-from pullback.numpy.arguments import concrete, finish, normalize_axis, stand_in, unsupported
+from pullback.numpy.arguments import (
+    concrete,
+    finish,
+    in_order,
+    line,
+    normalize_axis,
+    stand_in,
+    unsupported,
+)
 from pullback.numpy.registry import implements
 from pullback.ops import shape as shape_ops
 from pullback.ops.index import place, static_key
@@ -56,22 +64,21 @@ def stack(
 def roll(a: Any, shift: Any, axis: Any = None) -> Any:
     if axis is None:
         return np.reshape(roll(np.ravel(a), np.sum(shift), 0), a.shape)
+    moved = a
     for by, where in zip(*np.broadcast_arrays(np.ravel(shift), np.ravel(axis)), strict=True):
         i = normalize_axis(int(where), a.ndim)
         cut = -int(by) % a.shape[i] if a.shape[i] else 0
         if cut:
-            a = concatenate([a[along(i, slice(cut, None))], a[along(i, slice(cut))]], i)
-    return np.copy(a)
+            moved = concatenate([moved[along(i, slice(cut, None))], moved[along(i, slice(cut))]], i)
+    return np.copy(a) if moved is a else in_order(moved, "K", a)
 
 
 @implements(np.repeat, method="repeat")
 def repeat(a: Any, repeats: Any, axis: int | None = None) -> Any:
     a, repeats = operand(a), np.asarray(concrete(repeats, "the number of repetitions"))
-    if axis is None:
-        a, axis = np.ravel(a), 0
-    axis = normalize_axis(axis, a.ndim)
+    a, axis = line(a, axis)
     if repeats.size != 1:
-        return a[along(axis, np.repeat(np.arange(a.shape[axis]), repeats))]
+        return in_order(a[along(axis, np.repeat(np.arange(a.shape[axis]), repeats))])
     n = int(repeats.reshape(()))
     wide = np.broadcast_to(
         np.expand_dims(a, axis + 1), (*a.shape[: axis + 1], n, *a.shape[axis + 1 :])
@@ -98,7 +105,7 @@ def delete(arr: Any, obj: Any, axis: int | None = None) -> Any:
         arr, axis = np.ravel(arr), 0
     axis = normalize_axis(axis, arr.ndim)
     kept = np.delete(np.arange(arr.shape[axis]), concrete(obj, "the places to delete"))
-    return arr[along(axis, kept)]
+    return in_order(arr[along(axis, kept)], "A", arr)
 
 
 @implements(np.insert)
@@ -118,7 +125,8 @@ def insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> Any:
     order = np.insert(np.arange(n), places, -1 - np.arange(n_new))
     shape = (*arr.shape[:axis], n_new, *arr.shape[axis + 1 :])
     joined = concatenate([arr, np.broadcast_to(values, shape).astype(arr.dtype)], axis)
-    return joined[along(axis, np.where(order < 0, n - 1 - order, order))]
+    picked = joined[along(axis, np.where(order < 0, n - 1 - order, order))]
+    return in_order(picked, "A", arr)
 
 
 @implements(np.block)
@@ -149,7 +157,7 @@ def meshgrid(*xi: Any, copy: bool = True, sparse: bool = False, indexing: str = 
         for x, axis in zip(xi, axes, strict=True)
     ]
     grids = grids if sparse else list(np.broadcast_arrays(*grids))
-    return tuple(np.copy(x) if copy else x for x in grids)
+    return tuple(np.copy(x, "C") if copy else x for x in grids)
 
 
 @implements(np.linspace)
@@ -271,6 +279,10 @@ FOLDS: dict[str, Any] = {
 @implements(np.pad)
 def pad(array: Any, pad_width: Any, mode: Any = "constant", **options: Any) -> Any:
     array = operand(array)
+    return in_order(_padded(array, pad_width, mode, options), "A", array)
+
+
+def _padded(array: Any, pad_width: Any, mode: Any, options: Any) -> Any:
     widths = [(int(p), int(q)) for p, q in _pairs(pad_width, array.ndim)]
     if mode in GATHERED and options.get("reflect_type", "even") == "even":
         for axis, width in enumerate(widths):

@@ -21,6 +21,7 @@ from pullback.numpy.arguments import (
     given,
     normalize_axis,
 )
+from pullback.numpy.indexing import getitem
 from pullback.numpy.joins import along
 from pullback.numpy.registry import implements
 from pullback.ops.index import scatter_add
@@ -187,7 +188,7 @@ def at(ufunc: np.ufunc, a: Any, indices: Any, b: Any = None, /) -> None:
             where=str(here()),
             fix="create the array with 'import pullback.numpy as np'",
         )
-    places = np.reshape(np.arange(a.size), a.shape)[indices]
+    places = getitem(np.reshape(np.arange(a.size), a.shape), indices)
     if b is not None:
         b = np.broadcast_to(operand(b), np.shape(places)).astype(a.dtype)
     if ufunc in (np.add, np.subtract):

@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from pullback.core.alias import write
-from pullback.core.array import Array, operand
+from pullback.core.alias import as_memory, write
+from pullback.core.array import Array, as_array, operand
 from pullback.core.types import is_differentiable
+from pullback.errors import StagingError
 from pullback.numpy.arguments import (
     concrete,
     finish,
+    in_order,
     line,
     normalize_axes,
     normalize_axis,
@@ -34,7 +36,7 @@ __all__: list[str] = []
 def where(condition: Any, x: Any = None, y: Any = None, /) -> Any:
     if x is None and y is None:
         return np.nonzero(condition)
-    return arithmetic.select(operand(condition), operand(x), operand(y))
+    return as_memory(arithmetic.select(operand(condition), operand(x), operand(y)))
 
 
 @implements(np.select)
@@ -45,7 +47,8 @@ def select(condlist: Any, choicelist: Any, default: Any = 0) -> Any:
     for condition, choice in zip(reversed(condlist), reversed(choicelist), strict=True):
         result = where(condition, choice, result)
     shape = np.broadcast_shapes(*[np.shape(operand(x)) for x in (*condlist, *choicelist)])
-    return result if np.shape(result) == shape else np.copy(np.broadcast_to(result, shape))
+    result = result if np.shape(result) == shape else np.copy(np.broadcast_to(result, shape))
+    return in_order(result)
 
 
 @implements(np.choose)
@@ -67,9 +70,9 @@ def _bounded(indices: Any, n: int, mode: str) -> Any:
 def take(
     a: Any, indices: Any, axis: int | None = None, out: Any = None, mode: str = "raise"
 ) -> Any:
-    (a, axis), indices = line(operand(a), axis), operand(indices)
+    (a, axis), indices = line(operand(a), axis), as_array(indices)
     indices = _bounded(indices, a.shape[axis], mode)
-    return finish(getitem(a, along(axis, indices)), None, out)
+    return finish(in_order(getitem(a, along(axis, indices))), None, out)
 
 
 def _grid(arr: Any, indices: Any, axis: int) -> tuple[Any, ...]:
@@ -97,10 +100,12 @@ def compress(condition: Any, a: Any, axis: int | None = None, out: Any = None) -
     a = operand(a)
     a, axis = line(a, axis)
     kept = np.nonzero(concrete(operand(condition), "the condition of np.compress"))[0]
-    return finish(a[along(axis, kept)], None, out)
+    return finish(in_order(a[along(axis, kept)]), None, out)
 
 
-implements(method="compress")(lambda a, condition, *args: compress(condition, a, *args))
+@implements(method="compress")
+def compress_method(a: Any, condition: Any, axis: int | None = None, out: Any = None) -> Any:
+    return compress(condition, a, axis, out)
 
 
 @implements(np.extract)
@@ -173,7 +178,8 @@ def sort(
     if axis is None:
         a, axis = np.ravel(a), 0
     axis = normalize_axis(axis, a.ndim)
-    return index.tied(take_along_axis(a, _argsort(a, axis), axis), axis=axis)
+    found = index.tied(take_along_axis(a, _argsort(a, axis), axis), axis=axis)
+    return in_order(found, "K", a)
 
 
 @implements(np.partition)
@@ -507,12 +513,16 @@ def interp(
         (x0, x1), (y0, y1) = ((take(v, i), take(v, i + 1)) for v in (xp, fp))
         between = y0 + (y1 - y0) / (x1 - x0) * (x - x0)
     below = np.where(np.less(x, xp[0]), fp[0] if left is None else left, between)
-    return np.where(np.greater(x, xp[-1]), fp[-1] if right is None else right, below)
+    above = fp[-1] if right is None else right
+    return finish(np.where(np.greater(x, xp[-1]), above, below), None, None)
 
 
 @implements(np.bincount)
 def bincount(x: Any, /, weights: Any = None, minlength: int = 0) -> Any:
-    x = np.asarray(concrete(x, "np.bincount"))
+    try:
+        x = np.asarray(concrete(x, "np.bincount"))
+    except StagingError as error:
+        return _counted_in(x, weights, minlength, error)
     if weights is None:
         return np.bincount(x, None, minlength)
     n = np.bincount(x, None, minlength).size  # refuses what NumPy refuses
@@ -520,6 +530,18 @@ def bincount(x: Any, /, weights: Any = None, minlength: int = 0) -> Any:
     if np.shape(weights) != x.shape:
         raise ValueError("The weights and list don't have the same length.")
     return index.scatter_add(weights, x, shape=(n,))
+
+
+def _counted_in(x: Any, weights: Any, n: int, error: StagingError) -> Any:
+    """The bins of numbers that are not known yet: ``n`` of them, or an IndexError at the call."""
+    if not n or x.ndim != 1 or x.dtype.kind not in "iu":
+        raise error
+    counted = np.ones(x.shape, np.int64) if weights is None else operand(weights)
+    if np.shape(counted) != x.shape:
+        raise ValueError("The weights and list don't have the same length.")
+    if weights is not None:
+        counted = counted.astype(np.float64)
+    return index.scatter_add(counted, np.where(x < 0, n, x), shape=(n,))
 
 
 # -- answers that are integers, truth values or text: they have no derivative ---------------------

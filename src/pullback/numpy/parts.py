@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from pullback.core.alias import view
-from pullback.core.array import operand
+from pullback.core.alias import memory, view
+from pullback.core.array import Array, operand
 from pullback.numpy.arguments import concrete
 from pullback.numpy.registry import implements
 from pullback.ops import parts
@@ -30,7 +30,7 @@ def real(val: Any) -> Any:
     """The real part, a view as in NumPy: what is written into it is written into ``val``."""
     val = operand(val)
     if val.dtype.kind != "c":
-        return view(val, lambda base: base.frozen(), lambda base, new: new)
+        return val
     return view(val, parts.real, lambda base, new: parts.join(new, parts.imag(base)))
 
 
@@ -39,7 +39,7 @@ def imag(val: Any) -> Any:
     """The imaginary part, a view of complex arrays as in NumPy; zeros of real ones."""
     val = operand(val)
     if val.dtype.kind != "c":
-        zeros = np.zeros(val.shape, val.dtype)
+        zeros = np.zeros_like(memory(val) if type(val) is Array else np.asarray(val))
         zeros.flags.writeable = False
         return zeros
     return view(val, parts.imag, lambda base, new: parts.join(parts.real(base), new))

@@ -13,6 +13,7 @@ from pullback.core.types import is_differentiable
 from pullback.numpy.arguments import finish, normalize_axis, unsupported
 from pullback.numpy.reductions import abs_squared
 from pullback.numpy.registry import implements
+from pullback.numpy.shapes import diagonal_view
 from pullback.numpy.twins import twin
 from pullback.ops import contract, transcendental
 from pullback.ops.families import conjugate
@@ -119,14 +120,20 @@ def cross(
     if axis is not None:
         axisa = axisb = axisc = axis
     a, b = _last(operand(a), axisa), _last(operand(b), axisb)
+    if a.shape[-1] == b.shape[-1] == 2:
+        return a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
     if a.shape[-1] != 3 or b.shape[-1] != 3:
-        raise ValueError("cross: both arrays must hold vectors of length 3")
+        raise ValueError("cross: both arrays must hold vectors of length 3, or both of length 2")
     (a0, a1, a2), (b0, b1, b2) = ((x[..., 0], x[..., 1], x[..., 2]) for x in (a, b))
     return np.stack([a1 * b2 - a2 * b1, a2 * b0 - a0 * b2, a0 * b1 - a1 * b0], axis=axisc)
 
 
+MODES = {0: "valid", 1: "same", 2: "full"}  # NumPy takes numbers for them, too
+
+
 @implements(np.convolve)
 def convolve(a: Any, v: Any, mode: Any = "full") -> Any:
+    mode = MODES.get(mode, mode)
     return (
         np.correlate(a, operand(v)[::-1], mode)
         if np.size(a) >= np.size(v)
@@ -144,8 +151,9 @@ def polymul(a1: Any, a2: Any) -> Any:
 
 
 @implements(np.correlate)
-def correlate(a: Any, v: Any, mode: str = "valid") -> Any:
+def correlate(a: Any, v: Any, mode: Any = "valid") -> Any:
     """Windows of the padded longer operand times the shorter one."""
+    mode = MODES.get(mode, mode)
     a, v = operand(a), operand(v)
     if a.ndim != 1 or v.ndim != 1:
         raise ValueError("object of too small depth for desired array")
@@ -166,7 +174,7 @@ def _overhanging(a: Any, v: Any, places: Any) -> Any:
     """Windows of ``a`` that reach beyond its ends: only what lies inside is multiplied."""
     inside = (places >= 0) & (places < a.size)
     windows = np.where(inside, a[np.clip(places, 0, a.size - 1)], 0)
-    return vecdot(windows.astype(a.dtype), np.where(inside, v, 0).astype(v.dtype))
+    return np.sum(windows.astype(a.dtype) * np.where(inside, v, 0).astype(v.dtype), axis=-1)
 
 
 # -- einsum ---------------------------------------------------------------------------------------
@@ -246,7 +254,7 @@ def _diagonal(x: Any, labels: list[str]) -> Term:
             j = labels.index(label, i + 1)
             if x.shape[i] != x.shape[j]:
                 raise ValueError(f"einsum: label {label!r} has sizes {x.shape[i]} and {x.shape[j]}")
-            x = np.diagonal(x, axis1=i, axis2=j)
+            x = diagonal_view(x, 0, i, j, is_writeable=True)
             labels = [c for k, c in enumerate(labels) if k not in (i, j)] + [label]
     return x, labels
 

@@ -5,21 +5,20 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
-from itertools import accumulate
-from operator import mul
+from operator import index
 from typing import Any
 
 import numpy as np
 
-from pullback.core.alias import view
+from pullback.core.alias import as_memory, is_scalar, memory, view
 from pullback.core.array import Array, operand
 from pullback.core.trace import EVALUATE
 from pullback.core.types import is_differentiable, type_of
-from pullback.numpy.arguments import folded_axes, normalize_axis, unsupported
+from pullback.numpy.arguments import folded_axes, in_order, lies_in, normalize_axes, normalize_axis
 from pullback.numpy.registry import implements
 from pullback.ops import arithmetic
 from pullback.ops import shape as shape_ops
-from pullback.ops.index import scatter_add
+from pullback.ops.index import scatter, scatter_add
 
 __all__: list[str] = []
 
@@ -36,59 +35,77 @@ def ndim(a: Any) -> int:
 
 
 @implements(np.size)
-def size(a: Any, axis: int | None = None) -> int:
-    n: int = a.size if axis is None else a.shape[axis]
-    return n
-
-
-def _is_viewable(x: Any, new: tuple[int, ...]) -> bool:
-    """Whether NumPy's reshape of an array with the layout of ``x`` would be a view."""
-    if x.alias is None or x.alias.parent is None:
-        return True
-    layout = _layout(x)
-    return layout is not None and _fits(layout, new)
-
-
-def _layout(x: Any) -> Any:
-    """An array of one byte that has the shape and strides of ``x``, computed through its views."""
-    if x.alias is None or x.alias.parent is None:
-        strides = tuple(accumulate((1, *x.shape[:0:-1]), mul))[::-1] if x.shape else ()
-        return np.lib.stride_tricks.as_strided(np.zeros(1, np.int8), x.shape, strides)
-    return x.alias.get(_layout(x.alias.parent))
-
-
-def _fits(layout: Any, new: tuple[int, ...]) -> bool:
-    try:
-        np.reshape(layout, new, copy=False)
-    except ValueError:
-        return False
-    return True
+def size(a: Any, axis: Any = None) -> int:
+    axes = () if axis == () else normalize_axes(axis, a.ndim)
+    return math.prod(a.shape[i] for i in axes)
 
 
 @implements(np.reshape)
 def reshape(a: Any, /, shape: Any = None, order: str = "C", *, copy: bool | None = None) -> Any:
     a = operand(a)
-    if order == "F":
-        new = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
-        return transpose(reshape(transpose(a), new[::-1], copy=copy))
-    if order not in ("C", "A"):
-        raise unsupported(f"reshape with order={order!r}", "use order='C' or order='F'")
-    new = (int(shape),) if isinstance(shape, (int, np.integer)) else tuple(int(n) for n in shape)
-    if -1 in new:
+    new = _lengths(a, shape)
+    if copy is not True and (type(a) is not Array or is_scalar(a) or _is_view(a, new, order)):
+        return reordered(a, new, order, as_view=True)
+    if copy is False:
+        raise ValueError("Unable to avoid creating a copy while reshaping.")
+    result = reordered(a, new, order, as_view=False)
+    return as_memory(in_order(result, "F" if order == "F" else "C"))
+
+
+def _lengths(a: Any, shape: Any) -> tuple[int, ...]:
+    """The shape that is asked for, with -1 filled in."""
+    new = (int(shape),) if isinstance(shape, (int, np.integer)) else tuple(index(n) for n in shape)
+    if new.count(-1) == 1:
         known = math.prod([n for n in new if n != -1])
         new = tuple(a.size // known if n == -1 and known else n for n in new)
-    if math.prod(new) != a.size:
+    if math.prod(new) != a.size or min(new, default=0) < 0:
         raise ValueError(f"cannot reshape array of size {a.size} into shape {new}")
-    old = a.shape
-    if old == new and copy is not True:
-        return view(a, lambda base: shape_op(base, new), lambda base, value: value)
-    if copy is True or (type(a) is Array and not _is_viewable(a, new)):
-        return shape_op(a, new)
-    return view(a, lambda base: shape_op(base, new), lambda base, value: shape_op(value, old))
+    return new
 
 
-def shape_op(a: Any, new: tuple[int, ...]) -> Any:
-    return shape_ops.reshape(a, shape=new)
+def _axes_in(a: Any, order: str) -> tuple[int, ...]:
+    """The axes of ``a`` from the slowest to the fastest, as ``order=`` reads the elements."""
+    axes = tuple(range(a.ndim))
+    if order in ("A", "K") and a.ndim > 1:
+        plain = memory(a) if type(a) is Array else a
+        if plain.flags.f_contiguous and not plain.flags.c_contiguous:
+            return axes[::-1]
+        if order == "K" and not plain.flags.c_contiguous:
+            steps = np.abs(plain.strides)
+            return tuple(sorted(axes, key=lambda i: -steps[i]))
+    if order not in ("C", "A", "K", "F"):
+        raise ValueError(f"order must be one of 'C', 'F', 'A', or 'K' (got {order!r})")
+    return axes[::-1] if order == "F" else axes
+
+
+def turned(a: Any, axes: tuple[int, ...]) -> Any:
+    return a if axes == tuple(range(len(axes))) else shape_ops.transpose(a, axes=axes)
+
+
+def reordered(a: Any, new: tuple[int, ...], order: str, as_view: bool) -> Any:
+    """The elements of ``a``, read in ``order``, in the shape ``new`` filled in that order."""
+    axes, filled, old = _axes_in(a, order), tuple(range(len(new))), a.shape
+    if order == "F" or (order == "A" and a.ndim > 1 and axes[0] > 0):
+        filled = filled[::-1]
+    lengths, target = tuple(old[i] for i in axes), tuple(new[i] for i in filled)
+
+    def read(base: Any) -> Any:
+        return turned(shape_ops.reshape(turned(base, axes), shape=target), filled)
+
+    def put(base: Any, value: Any) -> Any:
+        value = shape_ops.reshape(turned(value, filled), shape=lengths)
+        return turned(value, shape_ops.inverse(axes))
+
+    return view(a, read, put) if as_view else read(a)
+
+
+def _is_view(a: Array, new: tuple[int, ...], order: str) -> bool:
+    """Whether NumPy's reshape of an array that lies in memory as ``a`` would be a view."""
+    try:
+        np.reshape(memory(a), new, order, copy=False)  # type: ignore[call-overload]
+    except ValueError:
+        return False
+    return True
 
 
 @implements(method="reshape")
@@ -98,12 +115,16 @@ def reshape_method(a: Any, *new: Any, order: str = "C", copy: bool | None = None
 
 @implements(np.ravel, method="ravel")
 def ravel(a: Any, order: str = "C") -> Any:
-    return reshape(a, (-1,) if a.size else (0,), order)
+    """A view if the elements lie in a row in that order, else a copy: stricter than ``reshape``."""
+    a = operand(a)
+    plain: Any = np.ravel
+    as_view = type(a) is not Array or plain(memory(a), order).base is not None
+    return reordered(a, (a.size,), order, as_view)
 
 
 @implements(method="flatten")
 def flatten(a: Any, order: str = "C") -> Any:
-    return reshape(a, (-1,) if a.size else (0,), order, copy=True)
+    return reordered(a, (a.size,), order, as_view=False)
 
 
 def permute(a: Any, axes: tuple[int, ...]) -> Any:
@@ -170,7 +191,8 @@ def squeeze(a: Any, axis: Any = None) -> Any:
     )
     if any(a.shape[i] != 1 for i in axes):
         raise ValueError("cannot select an axis to squeeze out which has size not equal to one")
-    return a[tuple(0 if i in axes else slice(None) for i in range(a.ndim)) or Ellipsis]
+    left = tuple(n for i, n in enumerate(a.shape) if i not in axes)
+    return reordered(a, left, "C", as_view=True)
 
 
 @implements(np.broadcast_to)
@@ -178,6 +200,8 @@ def broadcast_to(array: Any, shape: Any, subok: bool = False) -> Any:
     new = (int(shape),) if isinstance(shape, (int, np.integer)) else tuple(int(n) for n in shape)
     if np.broadcast_shapes(array.shape, new) != new:
         raise ValueError(f"cannot broadcast shape {array.shape} to {new}")
+    if type(array) is Array and is_scalar(array):
+        array = as_memory(array.frozen())
     return view(array, lambda base: shape_to(base, new), None)
 
 
@@ -196,8 +220,8 @@ def astype(
     *,
     device: Any = None,
 ) -> Any:
-    dtype = np.dtype(dtype)
-    if dtype == a.dtype and not copy:
+    dtype, source = np.dtype(dtype), a
+    if not copy and dtype == a.dtype and lies_in(a, order):
         return a
     if dtype.kind not in "biufc":
         type_of(np.zeros(0, dtype))
@@ -213,23 +237,35 @@ def astype(
             a = np.real(a)
         if dtype.kind in "iu":
             a = arithmetic.trunc(a)
-    return shape_ops.astype(a, dtype=dtype)
+    result = shape_ops.astype(a, dtype=dtype)
+    return in_order(result if is_scalar(source) else as_memory(result), order, source)
 
 
-@implements(np.copy, method="copy")
+@implements(np.copy)
 def copy(a: Any, order: str = "K", subok: bool = False) -> Any:
-    return a.frozen()
+    return as_memory(in_order(a.frozen(), order, a))
+
+
+@implements(method="copy")
+def copy_method(a: Any, order: str = "C") -> Any:
+    return a.frozen() if is_scalar(a) else copy(a, order)
 
 
 @implements(np.broadcast_arrays)
 def broadcast_arrays(*args: Any, subok: bool = False) -> tuple[Any, ...]:
     parts = [operand(a) for a in args]
     shape = np.broadcast_shapes(*[np.shape(a) for a in parts])
-    return tuple(a if np.shape(a) == shape else np.broadcast_to(a, shape) for a in parts)
+    parts = [a if np.shape(a) == shape else np.broadcast_to(a, shape) for a in parts]
+    return tuple(as_memory(a.frozen()) if type(a) is Array and is_scalar(a) else a for a in parts)
 
 
 @implements(np.diagonal, method="diagonal")
 def diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+    """A view that is read-only, as NumPy's."""
+    return diagonal_view(a, offset, axis1, axis2, is_writeable=False)
+
+
+def diagonal_view(a: Any, offset: int, axis1: int, axis2: int, is_writeable: bool) -> Any:
     i, j = normalize_axis(axis1, a.ndim), normalize_axis(axis2, a.ndim)
     if i == j:
         raise ValueError("axis1 and axis2 cannot be the same")
@@ -238,10 +274,18 @@ def diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
     steps = np.arange(n)
 
     def read(base: Any) -> Any:
+        if type(base) is not Array:
+            return np.diagonal(base, offset, axis1, axis2)
         picked = np.transpose(base, (i, j, *rest))[steps - min(offset, 0), steps + max(offset, 0)]
         return np.moveaxis(picked, 0, -1)
 
-    return view(a, read, None)
+    def put(base: Any, new: Any) -> Any:
+        places = (steps - min(offset, 0), steps + max(offset, 0))
+        front = shape_ops.transpose(base, axes=(i, j, *rest))
+        written = scatter(front, np.moveaxis(new, -1, 0), *places)
+        return shape_ops.transpose(written, axes=shape_ops.inverse((i, j, *rest)))
+
+    return view(a, read, put if is_writeable else None)
 
 
 @implements(np.trace, method="trace")

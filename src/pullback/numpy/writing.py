@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from pullback.core.alias import is_scalar
 from pullback.core.array import Array, operand
 from pullback.numpy.arguments import into
+from pullback.numpy.order import take
 from pullback.numpy.registry import implements
 
 __all__: list[str] = []
@@ -15,7 +17,10 @@ __all__: list[str] = []
 
 @implements(np.copyto)
 def copyto(dst: Any, src: Any, casting: str = "same_kind", where: Any = True) -> None:
-    new = np.broadcast_to(operand(src), np.shape(dst))
+    src = operand(src)
+    while np.ndim(src) > np.ndim(dst) and np.shape(src)[0] == 1:
+        src = src[0]
+    new = np.broadcast_to(src, np.shape(dst))
     into(dst, new if where is True else np.where(where, new, dst))
 
 
@@ -24,8 +29,10 @@ def putmask(a: Any, mask: Any, values: Any) -> None:
     if np.size(mask) != np.size(a):
         raise ValueError("putmask: mask and data must be the same size")
     values = np.ravel(operand(values))
+    if not values.size:
+        return
     numbers = np.reshape(np.arange(np.size(a)) % np.size(values), np.shape(a))
-    into(a, np.where(mask, values[numbers].astype(a.dtype), a))
+    into(a, np.where(mask, take(values, numbers).astype(a.dtype), a))
 
 
 @implements(np.place)
@@ -33,7 +40,7 @@ def place(arr: Any, mask: Any, vals: Any) -> None:
     vals = np.ravel(operand(vals))
     numbers = np.cumsum(np.ravel(np.not_equal(mask, 0))) - 1
     numbers = np.reshape(np.remainder(numbers, np.size(vals)), np.shape(arr))
-    into(arr, np.where(mask, vals[numbers].astype(arr.dtype), arr))
+    into(arr, np.where(mask, take(vals, numbers).astype(arr.dtype), arr))
 
 
 @implements(np.put)
@@ -45,6 +52,8 @@ def put(a: Any, ind: Any, v: Any, mode: str = "raise") -> None:
     elif mode == "clip":
         indices = np.clip(indices, 0, n - 1)
     values = np.ravel(operand(v))
+    if not values.size or (type(a) is Array and is_scalar(a)):
+        return  # of a scalar, NumPy writes into a copy
     values = values[np.arange(indices.size) % values.size]
     if type(a) is not Array:
         np.put(a, np.asarray(indices), np.asarray(values))
@@ -85,4 +94,5 @@ def fill_diagonal(a: Any, val: Any, wrap: bool = False) -> None:
 
 @implements(method="fill")
 def fill(a: Any, value: Any) -> None:
-    a[...] = value
+    if not is_scalar(a):  # of a scalar, NumPy fills a copy
+        a[...] = value

@@ -10,6 +10,7 @@ import numpy as np
 from pullback.core.array import Array
 from pullback.core.primitive import Primitive
 from pullback.core.source import here
+from pullback.core.strides import Strides
 from pullback.core.trace import Trace
 from pullback.core.types import ArrayType, Shape, type_of
 from pullback.errors import TracedValueError
@@ -46,6 +47,13 @@ class BatchTrace(Trace):
 
     def shape_of(self, array: Array) -> Shape:
         return self.type_of(array).shape
+
+    def strides_of(self, array: Array) -> Strides:
+        of_all: Strides = array.value.strides
+        return of_all[: array.aux] + of_all[array.aux + 1 :]
+
+    def lay(self, array: Array, like: Any) -> None:
+        """The array of all examples lies as it comes."""
 
     def sample(self, array: Array) -> Any:
         return np.take(super().sample(array), 0, axis=array.aux)

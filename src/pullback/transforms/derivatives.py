@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from pullback import tree
+from pullback.core.alias import as_arguments, sharing
 from pullback.core.array import Array, as_array
 from pullback.core.source import here
 from pullback.core.trace import EVALUATE
@@ -93,6 +94,7 @@ class Reverse:
     ) -> None:
         with VJPTrace() as trace:
             inputs = [trace.input(leaf) for leaf in leaves]
+            as_arguments(inputs, leaves)
             result = function(*tree.unflatten(structure, inputs))
             self.aux: Any = None
             if has_aux:
@@ -244,7 +246,8 @@ class Differentiated(Wrapper):
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         fun, argnums = self.fun, self.argnums
-        numbers = pick(args, argnums)
+        chosen = pick(args, argnums)
+        numbers = chosen if len(args) == len(chosen) else (*chosen, *sharing(args, chosen))
         leaves, structure = as_leaves(tuple([args[n] for n in numbers]), "args")
         run = Reverse(bound(fun, args, numbers, kwargs), leaves, structure, self.has_aux)
         value = scalar_output(run, fun)
@@ -260,6 +263,8 @@ class Differentiated(Wrapper):
         value = released(value)
         if isinstance(argnums, int):
             grads = grads[0]
+        elif len(numbers) > len(chosen):
+            grads = grads[: len(chosen)]
         if not self.with_value:
             return (grads, run.aux) if self.has_aux else grads
         return (value, run.aux) if self.has_aux else value, grads

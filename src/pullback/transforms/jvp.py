@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from pullback.core.alias import as_arguments
 from pullback.core.array import Array, bind
 from pullback.core.primitive import Primitive
 from pullback.core.trace import Trace
@@ -56,15 +57,17 @@ def jvp_flat(
         duals = [
             p if t is None else Array(trace, p, t) for p, t in zip(primals, tangents, strict=True)
         ]
+        own = [k for k, t in enumerate(tangents) if t is not None]
+        as_arguments([duals[k] for k in own], [primals[k] for k in own])
         outputs = function(*duals)
         for y in outputs:
             if type(y) is Array and y.alias is not None:
                 y.alias.refresh(y)
         traced = [type(y) is Array and y.trace is trace for y in outputs]
         return (
-            [y.value if own else y for y, own in zip(outputs, traced, strict=True)],
+            [y.value if mine else y for y, mine in zip(outputs, traced, strict=True)],
             [
-                y.aux if own and is_differentiable(type_of(y).dtype) else None
-                for y, own in zip(outputs, traced, strict=True)
+                y.aux if mine and is_differentiable(type_of(y).dtype) else None
+                for y, mine in zip(outputs, traced, strict=True)
             ],
         )

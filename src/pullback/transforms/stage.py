@@ -11,17 +11,20 @@ from typing import Any
 
 import numpy as np
 
+from pullback.core.alias import as_arguments
 from pullback.core.array import Array, bind
 from pullback.core.graph import Graph, GraphBuilder, Literal, Variable
 from pullback.core.guard import Guard, fingerprint
 from pullback.core.primitive import Primitive, refusal
 from pullback.core.source import here
+from pullback.core.strides import Strides
 from pullback.core.trace import Trace, outermost
 from pullback.core.types import ArrayType, Shape, type_of
 from pullback.errors import PullbackError, StagingError
 from pullback.ops.shape import broadcast_to, transpose
 from pullback.transforms.evaluate import evaluate
 from pullback.transforms.passes.dce import dce, operands
+from pullback.transforms.strides import Derived
 
 __all__ = ["StageTrace", "Staged", "lying", "prune", "record", "stage"]
 
@@ -43,6 +46,8 @@ class StageTrace(Trace):
         self.captured: dict[Any, tuple[Variable, Any]] = {}
         self.seen_as: dict[Any, Variable] = {}  # captured values in the user's order of axes
         self.guard = Guard()
+        self.derived = Derived(self.builder)
+        self.written: set[Variable] = set()  # values that others took the place of
         self.handles: dict[int, tuple[np.ndarray[Any, Any], Array]] = {}  # by identity
         self.pinned: dict[int, tuple[np.ndarray[Any, Any], Any]] = {}  # with their fingerprints
         self.examples: Callable[[], Sequence[Any]] | None = None  # values that inputs may have
@@ -56,6 +61,7 @@ class StageTrace(Trace):
         """``array``, which is from outside, as a traced value that is read at every evaluation."""
         if id(array) not in self.handles:
             handle = Array(self, None, self.capture(id(array), array))
+            as_arguments([handle], [array])
             assert self.outer is not None
             handle.scope = self.outer  # it may not be written
             self.handles[id(array)] = array, handle
@@ -79,6 +85,7 @@ class StageTrace(Trace):
                 self.guard.foreign(value)
                 self.guard.keep(value)
             variable = self.captured[key][0]
+            self.derived.outside[variable] = core
             for primitive, params in steps:
                 (variable,) = self.builder.add(primitive, [variable], params)
             self.seen_as[key] = variable
@@ -88,8 +95,8 @@ class StageTrace(Trace):
         """Variable or literal of an operand; values from outside become captured inputs."""
         if type(value) is Array:
             if value.trace is self:
-                variable: Variable = value.aux
-                return variable
+                found: Variable = value.aux
+                return found
             value = value.constant()
         if not isinstance(value, (Array, np.ndarray)):
             return Literal(value)
@@ -125,6 +132,21 @@ class StageTrace(Trace):
     def shape_of(self, array: Array) -> Shape:
         shape: Shape = array.aux.type.shape
         return shape
+
+    def strides_of(self, array: Array) -> Strides:
+        return self.derived(array.aux)
+
+    def wrote(self, array: Array) -> None:
+        self.written.add(array.aux)
+
+    def lay(self, array: Array, like: Any) -> None:
+        last = self.builder.equations[-1:]
+        if last and array.aux in last[0].outputs:  # no other array has this value
+            if type(like) is Array and like.trace is self:
+                self.derived.same[array.aux] = like.aux
+            else:
+                strides = like.trace.strides_of(like) if type(like) is Array else like
+                self.derived.known[array.aux] = strides
 
     def show(self, array: Array) -> str:
         return str(array.aux.type)
@@ -260,12 +282,14 @@ class Staged:
     ``graph.inputs`` is the captured variables followed by the arguments of the function.
     """
 
-    __slots__ = ("captured", "graph", "guard")
+    __slots__ = ("captured", "depends_on", "graph", "guard", "writes")
 
     def __init__(self, graph: Graph, captured: list[Any], guard: Guard) -> None:
         self.graph = graph
         self.captured = captured
         self.guard = guard
+        self.depends_on: tuple[int, ...] = ()  # arguments whose place in memory was asked for
+        self.writes = False  # whether arguments are written to
 
 
 def close(trace: StageTrace, outputs: Sequence[Any]) -> Staged:
@@ -287,11 +311,13 @@ def prune(staged: Staged) -> Staged:
     n = len(staged.captured)
     captured = [i for i in range(n) if graph.inputs[i] in read]
     inputs = [graph.inputs[i] for i in captured] + list(graph.inputs[n:])
-    return Staged(
+    pruned = Staged(
         Graph(tuple(inputs), graph.equations, graph.outputs),
         [staged.captured[i] for i in captured],
         staged.guard,
     )
+    pruned.depends_on, pruned.writes = staged.depends_on, staged.writes
+    return pruned
 
 
 def stage(
@@ -300,16 +326,30 @@ def stage(
     name: str = "compile",
     examples: Callable[[], Sequence[Any]] | None = None,
     above: int = 0,
+    given: Sequence[Any] | None = None,
 ) -> Staged:
     """Stage a function of flat arrays that returns a flat sequence, knowing only ``types``.
 
     ``examples`` gives values that the arrays may have, should an opaque function have to be tried.
-    The level of the trace is raised by ``above``.
+    The level of the trace is raised by ``above``. Of the arrays ``given`` it also knows how they
+    lie in memory, and which of them are the same; where the graph depends on that,
+    ``Staged.depends_on`` says of which.
     """
     with StageTrace(name) as trace:
         trace.level += above
         trace.examples = examples
-        return close(trace, function(*[trace.input(type) for type in types]))
+        inputs = [trace.input(type) for type in types]
+        variables = list(trace.builder.inputs)
+        if given is not None:
+            as_arguments(inputs, given)
+            for variable, value in zip(variables, given, strict=True):
+                if isinstance(value, np.ndarray):
+                    trace.derived.inputs[variable] = value.strides
+        staged = close(trace, function(*inputs))
+        read = trace.derived.asked | trace.written
+        staged.depends_on = tuple(i for i, v in enumerate(variables) if v in read)
+        staged.writes = any(v in trace.written for v in variables)
+        return staged
 
 
 def record(

@@ -1,6 +1,8 @@
 """Work of LLVM in threads of its own."""
 
 import os
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -50,3 +52,26 @@ def test_a_forked_process_works_itself():
     done.set()
     assert os.waitpid(child, 0)[1] == 0
     assert result() == b"parent"
+
+
+LEAK = """
+import gc
+from pullback.compiler.llvm.assembler import compile_text, machine
+TEXT = "define double @f(double %x) {{ %y = fmul double %x, {}.5 ret double %y }}"
+def pages():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1])
+host = machine()
+for k in range(60):
+    if k == 30:
+        before = pages()
+    compile_text(TEXT.format(k).replace("ret", "\\n ret"), host)
+    gc.collect()
+print(pages() - before)
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="memory is not counted here")
+def test_compiling_leaves_no_memory_taken():
+    done = subprocess.run([sys.executable, "-c", LEAK], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 90  # of 4 kB; pass managers that nobody disposes of take 500

@@ -329,7 +329,7 @@ def test_the_number_of_threads_is_that_of_the_variable(monkeypatch):
     assert module.n_threads() == 7
 
 
-@pytest.mark.parametrize("value", ["", "0", "-1", "two", "1.5"])
+@pytest.mark.parametrize("value", ["", "0", "-1", "two", "1.5", "1025", "9" * 5000])
 def test_a_bad_number_of_threads_is_refused(monkeypatch, value):
     monkeypatch.setenv("PULLBACK_NUM_THREADS", value)
     with pytest.raises(ArgumentError, match=rf"PULLBACK_NUM_THREADS(.|\n)*{value!r}"):

@@ -65,9 +65,9 @@ def callers_and_callees(named: dict[str, str]) -> list[set[str]]:
             continue
         for other in NAME.findall(named[name]):
             if other in groups and groups[other] is not groups[name]:
-                groups[name] |= groups[other]
-                for member in groups[other]:
-                    groups[member] = groups[name]
+                small, large = sorted((groups[name], groups[other]), key=len)
+                large |= small
+                groups.update(dict.fromkeys(small, large))
     return list({id(group): group for group in groups.values()}.values())
 
 

@@ -66,10 +66,10 @@ class Made(NamedTuple):
 class Program:
     """LLVM text of a graph with what it needs at run time.
 
-    ``checked[k]`` is the equation that status ``k + 1`` stands for; ``callbacks`` are the equations
-    that NumPy evaluates, which the program reaches through the addresses behind the status;
-    ``donations`` are pairs of an input and the output that takes its memory. ``passes`` are the
-    graphs that were made on the way, by name.
+    ``checked`` has equations that may fail, each with the status that stands for it, from 1;
+    ``callbacks`` are the equations that NumPy evaluates, which the program reaches through the
+    addresses behind the status; ``donations`` are pairs of an input and the output that takes its
+    memory. ``passes`` are the graphs that were made on the way, by name.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Program:
         self.passes = passes
         self.check = check
         self.allow_callbacks = allow_callbacks
-        self.checked: list[Equation] = []
+        self.checked: dict[Equation, int] = {}
         self.callbacks: list[Equation] = []
         self.kernels: dict[Hashable, Compiled] = {}
         self.has_jobs = False  # for several threads
@@ -431,9 +431,8 @@ class FunctionEmitter:
 
     def store_status(self, builder: ir.IRBuilder, status: Any, equation: Equation) -> None:
         """Report a failure; what fails after it may do so for lack of its result."""
-        if equation not in self.program.checked:
-            self.program.checked.append(equation)
-        number = I32(self.program.checked.index(equation) + 1)
+        checked = self.program.checked
+        number = I32(checked.setdefault(equation, len(checked) + 1))
         before = builder.load(status, typ=I32)
         is_first = builder.icmp_signed("==", before, I32(0))
         builder.store(builder.select(is_first, number, before), status)

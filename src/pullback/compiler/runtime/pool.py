@@ -26,9 +26,10 @@ import numpy as np
 
 from pullback.errors import ArgumentError
 
-__all__ = ["Pool", "emit_pool", "n_threads"]
+__all__ = ["MOST_THREADS", "Pool", "emit_pool", "n_threads"]
 
 VARIABLE = "PULLBACK_NUM_THREADS"
+MOST_THREADS = 1024  # more than any machine gains by; each takes memory for its stack
 QUOTA = "/sys/fs/cgroup/cpu.max"
 FUTEX = {"x86_64": 202, "aarch64": 98}  # the number of the system call
 FUTEX_WAIT, FUTEX_WAKE = 128, 129  # among the threads of one process
@@ -321,13 +322,13 @@ def n_threads() -> int:
     """How many threads programs use: ``$PULLBACK_NUM_THREADS``, else the processors at hand.
 
     Raises:
-        ArgumentError: if the variable is not a positive integer.
+        ArgumentError: if the variable is not an integer from 1 to ``MOST_THREADS``.
     """
     given = os.environ.get(VARIABLE)
     if given is not None:
-        if not (given.isdecimal() and int(given)):
+        if not (given.isdecimal() and len(given) < 9 and 1 <= int(given) <= MOST_THREADS):
             raise ArgumentError(
-                f"{VARIABLE} is not a positive integer",
+                f"{VARIABLE} is not an integer from 1 to {MOST_THREADS}",
                 details=[f"given: {given!r}"],
                 fix=f"unset {VARIABLE}, or set it to the number of threads",
             )

@@ -19,6 +19,7 @@ from pullback.compiler.schedule.questions import (
     is_inline,
     is_move,
     is_pointwise,
+    operations,
     reads_whole,
 )
 from pullback.compiler.schedule.steps import Call, Fold, Group, Map, Product, Room, Schedule, Step
@@ -27,6 +28,8 @@ from pullback.compiler.schedule.windows import slides
 from pullback.core.graph import Equation, Graph, Operand, Variable
 
 __all__ = ["drop_stores", "take_numbers", "unfused"]
+
+MOST_INSIDE = 128  # operations for one number in the expression of a loop
 
 
 def unfused(graph: Graph, room: Room, is_alone: bool, processor: Processor) -> Schedule:
@@ -83,7 +86,31 @@ def _values_with_memory(graph: Graph, makers: dict[Variable, Equation]) -> set[V
             source = makers[source].inputs[0]
         if isinstance(source, Variable):
             needed.add(source)
+    needed |= _cuts(graph, needed)
     return needed | unfit(graph, makers, needed)
+
+
+def _cuts(graph: Graph, needed: Collection[Variable]) -> set[Variable]:
+    """Values that get memory for no other reason than that expressions have an end.
+
+    So nothing that follows an expression goes deep, a kernel takes LLVM no longer than a second,
+    and the kernels of an unrolled loop are equal. One load and store are little beside so much
+    arithmetic.
+    """
+    weights: dict[Operand, float] = {}  # of the expressions of values without memory
+    found: set[Variable] = set()
+    for equation in graph.equations:
+        if not (is_inline(equation) or has_seams(equation)):
+            continue
+        (out,) = equation.outputs
+        if out in needed:
+            continue
+        weight = operations(equation) + sum(weights.get(v, 0) for v in equation.inputs)
+        if weight > (MOST_INSIDE if is_pointwise(equation) else 2 * MOST_INSIDE):
+            found.add(out)  # rather than a move, which may make a large array of a small one
+        else:
+            weights[out] = weight
+    return found
 
 
 def _must_hold(equation: Equation, v: Variable, maker: Equation, n_uses: int) -> bool:

@@ -19,6 +19,7 @@ from pullback.compiler.schedule.questions import (
     is_float_product,
     is_foreign,
     is_plain,
+    operations,
     reads_straight,
 )
 from pullback.compiler.schedule.steps import Call, Fold, Group, Map, Product, Schedule, Shape, Step
@@ -39,6 +40,8 @@ __all__ = [
 ]
 
 MAX_MAPS = 8  # in one loop: more streams than a processor prefetches gain nothing
+MOST_MERGED = 256  # operations for one number in one loop of maps: LLVM takes a second for more
+RECENT = 64  # steps that have touched a value: what all read would lead to all
 MAX_PARTS = 12  # of a kernel that runs row by row
 SHORTEST, LONGEST = 16, 8192  # elements of a row
 LEAST_ROWS = 32
@@ -73,39 +76,75 @@ def collected(
     """The steps, each with the last one before it that it fits, where order allows.
 
     They fit if they touch the same memory. What NumPy evaluates stays alone; what is computed again
-    joins only its like.
+    joins only its like. Of the steps that have touched a value, the ``RECENT`` last are looked at.
     """
-    steps: list[Step] = []
-    touching: dict[Variable, set[Step]] = {}
+    order = _Order()
     for step in plan.steps:
-        near = set().union(*(touching.get(v, ()) for v in step.all_reads))
         is_alone = any(map(is_foreign, step.equations))
-        places = range(len(steps) - 1, -1, -1) if near and not is_alone else ()
+        near = [] if is_alone else order.near(step)
         if plan.is_again(step):
-            near = {s for s in near if plan.is_again(s)}
-        fit = (i for i in places if steps[i] in near and fits(plan, steps[i], step))
-        last = _added(steps, next(fit, None), step, partial(join, plan))
-        for part in () if is_alone else last.parts:
-            for v in (*part.reads, *part.outputs):
-                touching.setdefault(v, set()).add(last)
-    return steps
+            near = [i for i in near if plan.is_again(order.at(i))]
+        fit = (i for i in near if fits(plan, order.at(i), step))
+        order.add(next(fit, None), step, partial(join, plan), is_alone)
+    return [step for step in order.steps if step is not None]
 
 
-def _added(
-    steps: list[Step], place: int | None, step: Step, join: Callable[[Step, Step], Step]
-) -> Step:
-    """Add a step, in one with that at a place if order allows; the step that has it now."""
-    if place is not None:
-        group = steps[place]
-        between = steps[place + 1 :]
-        if step.all_reads.isdisjoint(v for s in between for p in s.parts for v in p.outputs):
-            steps[place] = join(group, step)
-            return steps[place]
-        if not any(v in s.all_reads for s in between for p in group.parts for v in p.outputs):
-            del steps[place]
-            step = join(group, step)
-    steps.append(step)
-    return step
+class _Order:
+    """Steps in order, some of which have joined others.
+
+    ``made`` and ``read`` are the places of the step that writes a value and of the last one that
+    reads it, ``touching`` those of all that do either and may be joined. A step that has moved
+    leaves ``None`` in its place.
+    """
+
+    def __init__(self) -> None:
+        self.steps: list[Step | None] = []
+        self.made: dict[Variable, int] = {}
+        self.read: dict[Variable, int] = {}
+        self.touching: dict[Variable, list[int]] = {}
+
+    def at(self, place: int) -> Step:
+        step = self.steps[place]
+        assert step is not None
+        return step
+
+    def near(self, step: Step) -> list[int]:
+        """The places of steps that have touched what a step reads, the last first."""
+        found = {i for v in step.all_reads for i in self.touching.get(v, ())[-RECENT:]}
+        return sorted((i for i in found if self.steps[i] is not None), reverse=True)
+
+    def add(
+        self,
+        place: int | None,
+        step: Step,
+        join: Callable[[Step, Step], Step],
+        is_alone: bool,
+    ) -> None:
+        """Add a step, in one with that at a place if order allows."""
+        new, last = step, len(self.steps)
+        if place is not None:
+            group = self.at(place)
+            if all(self.made.get(v, -1) <= place for v in step.all_reads):
+                self.steps[place] = join(group, step)
+                self.note(step, place)
+                return
+            written = (v for part in group.parts for v in part.outputs)
+            if all(self.read.get(v, -1) <= place for v in written):
+                self.steps[place] = None
+                new = join(group, step)
+        self.steps.append(new)
+        self.note(new, last, is_alone)
+
+    def note(self, step: Step, place: int, is_alone: bool = False) -> None:
+        """A step is at a place now."""
+        for part in step.parts:
+            self.made.update(dict.fromkeys(part.outputs, place))
+            for v in part.reads:
+                self.read[v] = max(place, self.read.get(v, -1))
+            for v in () if is_alone else (*part.reads, *part.outputs):
+                places = self.touching.setdefault(v, [])
+                if not places or places[-1] != place:
+                    places.append(place)
 
 
 # -- maps -----------------------------------------------------------------------------------------
@@ -128,6 +167,8 @@ def _mergeable(plan: Schedule, first: Step, second: Step) -> bool:
         return False
     shared = {v for v in second.reads if v.type.shape == shape}
     if shared.isdisjoint(first.reads) and shared.isdisjoint(first.outputs):
+        return False
+    if sum(map(operations, (*_all(plan, first), *_all(plan, second)))) > MOST_MERGED:
         return False
     return reads_straight(plan, second.equation, set(first.outputs), shape)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 
 from pullback.compiler.schedule.chains import reads_units
+from pullback.compiler.schedule.gaps import Gaps
 from pullback.compiler.schedule.groups import channels_of, reads_channels, reads_rows, rows_of
 from pullback.compiler.schedule.questions import INEXACT_FAR, reads_straight
 from pullback.compiler.schedule.steps import Chain, Group, Map, Schedule, Step, aligned
@@ -13,7 +15,10 @@ from pullback.core.graph import Equation, Variable
 __all__ = ["overwrite", "place", "reuse_in_chains"]
 
 Place = tuple[int, int, Variable]  # start, stop, value
+Lives = tuple[dict[Variable, int], dict[Variable, int]]  # the first and the last step
 LARGE = 1 << 16  # bytes of a value that is placed before others: smaller ones share a few pages
+MANY = 2000  # large values: more are placed by time, too
+MOST_HOSTS = 64  # outputs that are looked at for a place
 
 
 def _last_steps(plan: Schedule) -> dict[Variable, int]:
@@ -160,29 +165,29 @@ def place(plan: Schedule, scratch: Sequence[int] = ()) -> None:
     ``scratch`` bytes, goes where there is room during that step.
     """
     fixed = plan.results.union(plan.graph.inputs)
-    first, last = _first_steps(plan), _last_steps(plan)
+    lives = first, last = _first_steps(plan), _last_steps(plan)
     inputs = set(map(plan.owner, plan.graph.inputs))
     by_time = sorted(first, key=first.__getitem__)
     hosts = [v for v in by_time if v in fixed and v not in inputs]
     values = [v for v in by_time if v not in fixed]
-    _place_in_outputs(plan, values, hosts, (first, last))
+    _place_in_outputs(plan, values, hosts, lives)
     own = [v for v in values if v not in plan.hosted]
     large = [v for v in own if v.type.nbytes >= LARGE]
     placed: list[Place] = []
-    for v in sorted(large, key=lambda v: -v.type.nbytes):
+    for v in sorted(large if len(large) <= MANY else (), key=lambda v: -v.type.nbytes):
         there = [p for p in placed if first[p[2]] <= last[v] and first[v] <= last[p[2]]]
         placed.append(_put(plan, v, _gap(sorted(there, key=_start), aligned(v.type.nbytes))))
-    start = plan.arena_bytes
-    places: list[Place] = []
+    gaps = Gaps(plan.arena_bytes)
     for v in own:
-        if v.type.nbytes < LARGE:
-            places = [p for p in places if last[p[2]] >= first[v]]
-            gap = _gap(places, aligned(v.type.nbytes), start)
-            places = sorted([*places, _put(plan, v, gap)], key=_start)
-    for i, size in enumerate(scratch):
-        if size:
-            later = [host for host in hosts if first[host] > i]
-            _place_scratch(plan, i, size, [v for v in values if first[v] <= i <= last[v]], later)
+        if v not in plan.offsets:
+            gaps.release(first[v])
+            size = aligned(v.type.nbytes)
+            start = gaps.room(size)
+            assert start is not None  # there is no end
+            gaps.hold(start, size, last[v])
+            _put(plan, v, start)
+    if any(scratch):
+        _place_scratch(plan, scratch, values, hosts, lives)
 
 
 def _start(place: Place) -> int:
@@ -198,49 +203,70 @@ def _put(plan: Schedule, v: Variable, start: int) -> Place:
 
 
 def _place_in_outputs(
-    plan: Schedule,
-    values: Sequence[Variable],
-    hosts: Sequence[Variable],
-    lives: tuple[dict[Variable, int], dict[Variable, int]],
+    plan: Schedule, values: Sequence[Variable], hosts: Sequence[Variable], lives: Lives
 ) -> None:
     """Values, in the order in which they are made, where outputs will be written later."""
     first, last = lives
-    used: dict[Variable, list[Place]] = {host: [] for host in hosts}
+    starts = [first[host] for host in hosts]
+    rooms = {host: Gaps(0, host.type.nbytes) for host in hosts}
     for v in values:
         size = aligned(v.type.nbytes)
-        for host in hosts:
-            if first[host] <= last[v] or size > host.type.nbytes:
-                continue
-            places = [p for p in used[host] if last[p[2]] >= first[v]]
-            start = _gap(places, size)
-            if start + size <= host.type.nbytes:
+        later = bisect_right(starts, last[v])
+        for host in hosts[later : later + MOST_HOSTS]:
+            room = rooms[host]
+            room.release(first[v])
+            start = room.room(size)
+            if start is not None:
+                room.hold(start, size, last[v])
                 plan.hosted[v] = host, start
-                used[host] = sorted([*places, (start, start + size, v)], key=_start)
                 break
-            used[host] = places
 
 
 def _place_scratch(
-    plan: Schedule, i: int, size: int, live: Sequence[Variable], hosts: Sequence[Variable]
+    plan: Schedule,
+    scratch: Sequence[int],
+    values: Sequence[Variable],
+    hosts: Sequence[Variable],
+    lives: Lives,
 ) -> None:
-    """A gap in the arena, or in an output that is written later; else the arena grows."""
-    taken: dict[Variable | None, list[Place]] = {}
-    for v in live:
-        host, start = plan.hosted.get(v) or (None, plan.offsets[v])
-        taken.setdefault(host, []).append((start, start + aligned(v.type.nbytes), v))
-    gap = _gap(sorted(taken.get(None, []), key=_start), size)
-    if gap + size > plan.arena_bytes:
-        for host in hosts:
-            start = _gap(sorted(taken.get(host, []), key=_start), size)
-            if start + size <= host.type.nbytes:
-                plan.scratch[i] = host, start, size
-                return
-    plan.scratch[i] = None, gap, size
-    plan.arena_bytes = max(plan.arena_bytes, gap + size)
+    """Gaps in the arena, or in outputs that are written later; else the arena grows.
+
+    ``values`` have their places, and are in the order in which they are made.
+    """
+    first, last = lives
+    starts = [first[host] for host in hosts]
+    arena = Gaps()
+    rooms = {host: Gaps(0, host.type.nbytes) for host in hosts}
+    waiting = iter(values)
+    v = next(waiting, None)
+    for i, size in enumerate(scratch):
+        while v is not None and first[v] <= i:
+            owner, start = plan.hosted.get(v) or (None, plan.offsets[v])
+            room = arena if owner is None else rooms[owner]
+            room.release(first[v])
+            room.hold(start, aligned(v.type.nbytes), last[v])
+            v = next(waiting, None)
+        if not size:
+            continue
+        arena.release(i)
+        gap = arena.room(size)
+        assert gap is not None  # there is no end
+        plan.scratch[i] = None, gap, size
+        if gap + size > plan.arena_bytes:
+            later = bisect_right(starts, i)
+            for host in hosts[later : later + MOST_HOSTS]:
+                rooms[host].release(i)
+                inside = rooms[host].room(size)
+                if inside is not None:
+                    plan.scratch[i] = host, inside, size
+                    break
+            else:
+                plan.arena_bytes = gap + size
 
 
-def _gap(places: Sequence[Place], size: int, start: int = 0) -> int:
-    """The first gap of ``size`` bytes between sorted places, from ``start`` on."""
+def _gap(places: Sequence[Place], size: int) -> int:
+    """The first gap of ``size`` bytes between sorted places."""
+    start = 0
     for begin, stop, _ in places:
         if begin - start >= size:
             break

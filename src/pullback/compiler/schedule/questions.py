@@ -25,6 +25,7 @@ __all__ = [
     "is_plain",
     "is_pointwise",
     "is_squeeze",
+    "operations",
     "reads_straight",
     "reads_whole",
 ]
@@ -97,9 +98,14 @@ def is_computing(plan: Schedule, step: Step) -> bool:
     return any(
         e.primitive.family == "elementwise"
         and e.outputs[0].type.size > 1  # numbers are computed before the loop
-        and equation_cost(e).flops >= ELEMENTARY * e.outputs[0].type.size
+        and operations(e) >= ELEMENTARY
         for e in equations
     )
+
+
+def operations(equation: Equation) -> float:
+    """Operations for one element of what an equation makes; 1 where it only moves something."""
+    return max(1.0, equation_cost(equation).flops / max(equation.outputs[0].type.size, 1))
 
 
 def is_float_product(equation: Equation) -> bool:
@@ -145,11 +151,14 @@ def reads_straight(
 
     def lies_alike(operand: Variable) -> bool:
         known = operand.type.shape
-        return known == shape if has_places else _lengths(known) == _lengths(shape)
+        return known == shape or not (has_places or _lengths(known) != _lengths(shape))
+
+    seen: set[tuple[Operand, bool]] = set()
 
     def check(operand: Operand, is_straight: bool) -> bool:
-        if isinstance(operand, Literal):
+        if isinstance(operand, Literal) or (operand, is_straight) in seen:
             return True
+        seen.add((operand, is_straight))  # what is found wrong ends the search
         is_straight = is_straight and lies_alike(operand)
         if operand in plan.in_memory:
             return plan.owner(operand) not in owners or is_straight

@@ -86,10 +86,12 @@ class Lives:
         for i, step in enumerate(plan.steps):
             for v in plan.owners(step):
                 self.places.setdefault(v, []).append(i)
-        self.held = np.zeros(len(plan.steps), np.int64)
+        changes = np.zeros(len(plan.steps) + 1, np.int64)
         for v, places in self.places.items():
             if v not in self.fixed:
-                self.held[places[0] : places[-1] + 1] += v.type.nbytes
+                changes[places[0]] += v.type.nbytes
+                changes[places[-1] + 1] -= v.type.nbytes
+        self.held = np.cumsum(changes)[:-1]
         self.before = self.held.copy()
         self.order = {equation: i for i, equation in enumerate(plan.graph.equations)}
         self.readers: dict[Operand, list[Equation]] = {}
@@ -128,17 +130,22 @@ class Lives:
     def most_between(self, start: int, stop: int) -> int:
         return int(self.before[start + 1 : stop].max(initial=0))
 
-    def follows(self, u: Operand, v: Variable, place: int, found: dict[Equation, None]) -> bool:
-        """Whether ``u``, a part of ``v``, can be had at a place; collects the equations."""
+    def follows(
+        self, u: Operand, v: Variable, place: int, found: dict[Equation, None], depth: int = 0
+    ) -> bool:
+        """Whether ``u``, a part of ``v``, can be had at a place; collects the equations.
+
+        ``depth`` equations lie between both: they are found, too, if ``u`` can be had.
+        """
         if isinstance(u, Literal) or (u is not v and self.is_there(u, place, v.type.nbytes)):
             return True
         maker = self.plan.makers.get(u)
-        if maker is None or len(found) >= MOST:
+        if maker is None or len(found) >= MOST or depth >= MOST:
             return False
         if not (u in self.plan.alias or is_inline(maker) or is_float_product(maker)):
             return False
         if maker not in found:
-            if not all(self.follows(x, v, place, found) for x in maker.inputs):
+            if not all(self.follows(x, v, place, found, depth + 1) for x in maker.inputs):
                 return False
             found[maker] = None
         return True

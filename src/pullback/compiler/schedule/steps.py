@@ -198,6 +198,7 @@ class Schedule:
     scratch: dict[int, tuple[Variable | None, int, int]] = field(default_factory=dict)
     arena_bytes: int = 0
     bodies: dict[Step, list[Schedule]] = field(default_factory=dict)
+    known_results: tuple[int, set[Variable]] = (-1, set())  # for so many aliases
 
     def copy(self) -> Schedule:
         """A schedule of its own, for a stage to change."""
@@ -213,14 +214,22 @@ class Schedule:
         )
 
     def owner(self, variable: Variable) -> Variable:
+        passed = []
         while variable in self.alias:
+            passed.append(variable)
             variable = self.alias[variable]
+        for v in passed[:-1]:  # the next time the way is short, however many lie over each other
+            self.alias[v] = variable
         return variable
 
     @property
     def results(self) -> set[Variable]:
         """The owners of the outputs."""
-        return {self.owner(v) for v in self.graph.outputs if isinstance(v, Variable)}
+        n = len(self.alias)
+        if self.known_results[0] != n:
+            found = {self.owner(v) for v in self.graph.outputs if isinstance(v, Variable)}
+            self.known_results = n, found
+        return self.known_results[1]
 
     def is_again(self, step: Step) -> bool:
         """Whether a step computes something again."""
@@ -241,10 +250,12 @@ class Schedule:
     def memory_of(self, operands: Iterable[Operand]) -> list[Variable]:
         """The owners of the memory that operands are read from, through what is computed inside."""
         found: dict[Variable, None] = {}
+        seen: set[Operand] = set()
 
         def visit(operand: Operand) -> None:
-            if isinstance(operand, Literal):
+            if isinstance(operand, Literal) or operand in seen:
                 return
+            seen.add(operand)
             if operand in self.in_memory:
                 found[self.owner(operand)] = None
             else:
