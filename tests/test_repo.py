@@ -43,6 +43,7 @@ LATE = {
     "compiler/jit.py: compile",  # the search for NaN, on a floor above
     "compiler/runtime/cache.py: own_folder",  # of Python itself, where a folder is not trusted
     # NumPy's modules, when their mirrors are asked for
+    "numpy/recording.py: _replacements",  # the names of `pullback.numpy`
     "numpy/twins.py: _mirrored",
     "numpy/twins.py: mirror",
     "numpy/twins.py: submodules",

@@ -201,7 +201,9 @@ def _along_absolute(v: Any, x: Any) -> Any:
     """A tangent of complex numbers is multiplied by the conjugate of what a cotangent is."""
     if x.dtype.kind != "c":
         return slope(v, x)
-    return v * (conjugate(np.sign(x)) if v.dtype.kind == "c" else np.sign(x))
+    if v.dtype.kind == "c":
+        return v * conjugate(np.sign(x))
+    return slope(v, np.abs(x)) * np.sign(x)
 
 
 absolute = elementwise(
