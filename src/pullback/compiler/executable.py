@@ -32,7 +32,11 @@ __all__ = ["Executable", "executable", "pool"]
 
 CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
 ENTRY = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p)
-SINGULAR = {"solve": "Singular matrix", "cholesky": "Matrix is not positive definite"}
+SINGULAR = {
+    "solve": "Singular matrix",
+    "solve_triangular": "Singular matrix",
+    "cholesky": "Matrix is not positive definite",
+}
 RAISED = -2  # the status that a callback leaves when it has raised
 
 

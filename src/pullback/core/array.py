@@ -166,6 +166,8 @@ class Array(Handle):
             if type(value) not in PLAIN:
                 refuse_foreign_in(value)
         traced = functions.get(function)
+        if traced is None:  # NumPy names what it finds in its module, which may wrap its own
+            traced = functions.get(getattr(function, "__wrapped__", None))
         if traced is None:
             name = f"{getattr(function, '__module__', 'numpy')}.{function.__name__}"
             raise UnsupportedError(
@@ -197,7 +199,8 @@ class Array(Handle):
             elif source and source.operation == "STORE_SUBSCR":
                 fix = (
                     "the buffer on the left is a plain NumPy array: use 'import pullback.numpy as "
-                    "np', whose zeros, empty and array record assignments"
+                    "np', whose zeros, empty and array record assignments, or call "
+                    "pullback.record_numpy() first"
                 )
             elif purpose == "the plain NumPy array":
                 fix = (

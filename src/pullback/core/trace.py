@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
+from threading import Lock
 from types import TracebackType
 from typing import Any, Self
 
@@ -21,7 +22,36 @@ from pullback.core.strides import Strides, stand_in
 from pullback.core.types import ArrayType, Shape, type_of
 from pullback.errors import PullbackError
 
-__all__ = ["EVALUATE", "Handle", "Trace", "current_trace", "outermost"]
+__all__ = ["EVALUATE", "Handle", "Trace", "current_trace", "outermost", "overlay"]
+
+
+class Overlay:
+    """Names of NumPy that are replaced while any thread traces."""
+
+    def __init__(self) -> None:
+        self.lock = Lock()
+        self.n_tracing = 0
+        self.names: dict[str, Any] = {}
+        self.originals: dict[str, Any] = {}
+
+    def replace(self, names: dict[str, Any]) -> None:
+        """Replace these names of ``numpy`` from now on, and only these."""
+        with self.lock:
+            vars(np).update(self.originals)
+            self.originals = {name: vars(np)[name] for name in names}
+            self.names = names
+            if self.n_tracing:
+                vars(np).update(names)
+
+    def count(self, change: int) -> None:
+        """Note that an outermost trace begins (1) or ends (-1)."""
+        with self.lock:
+            self.n_tracing += change
+            if self.names and self.n_tracing == max(change, 0):
+                vars(np).update(self.names if change > 0 else self.originals)
+
+
+overlay = Overlay()
 
 
 class Trace:
@@ -40,6 +70,8 @@ class Trace:
         self.outer = _current.get()
         self.level = self.outer.level + 1
         self.alive = True
+        if self.outer is EVALUATE:
+            overlay.count(1)
         self._token: Token[Trace] = _current.set(self)
         return self
 
@@ -51,6 +83,8 @@ class Trace:
     ) -> None:
         self.alive = False
         _current.reset(self._token)
+        if self.outer is EVALUATE:
+            overlay.count(-1)
         # NumPy hides the refusal of float(x) behind "setting an array element with a sequence".
         if error is not None and isinstance(error.__cause__, PullbackError):
             raise error.__cause__ from None
