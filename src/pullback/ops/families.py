@@ -132,8 +132,7 @@ def elementwise(
         numpy: a ufunc; it also becomes NumPy's name for this primitive.
         partials: per operand, the partial derivative as a function whose parameter names are its
             residuals; or a constant ``1``/``-1``; or a marker. Of a function that is not
-            holomorphic and real: twice the derivative with respect to z, with that with respect to
-            its conjugate held fixed (Wirtinger).
+            holomorphic and real: twice the derivative by z with conj(z) held fixed (Wirtinger).
         scalar: the same function on a scalar builder: ``scalar(builder, x, ...)``; ``None``:
             compiled code calls ``numpy``.
         domain: per operand, an interval on which function and derivative are finite.
