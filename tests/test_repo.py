@@ -1,7 +1,9 @@
 """The house rules that a machine can hold: sizes, imports, words, exports, changelog."""
 
 import ast
+import importlib
 import io
+import pkgutil
 import re
 import subprocess
 import sys
@@ -14,6 +16,7 @@ from pathlib import Path
 import pytest
 
 import pullback as pb
+from pullback.core.primitive import registry
 
 ROOT = Path(__file__).parent.parent
 SRC = ROOT / "src" / "pullback"
@@ -40,6 +43,7 @@ LATE = {
     "compiler/jit.py: compile",  # the search for NaN, on a floor above
     "compiler/runtime/cache.py: own_folder",  # of Python itself, where a folder is not trusted
     # NumPy's modules, when their mirrors are asked for
+    "numpy/recording.py: _replacements",  # the names of `pullback.numpy`
     "numpy/twins.py: _mirrored",
     "numpy/twins.py: mirror",
     "numpy/twins.py: submodules",
@@ -268,6 +272,48 @@ def test_names_are_those_of_the_glossary(name: str) -> None:
     }
     assert sorted(used & BANNED) == []
     assert sorted(word for word in used if NUMBERED.fullmatch(word)) == []
+
+
+# Files outside of ops/ that list operations by name, and why they may.
+# A property of operations is a trait of the primitive instead (core/primitive.py).
+LISTS_OPERATIONS = {
+    "compiler/executable.py": "the errors that NumPy raises for them",
+    "compiler/llvm/math/functions.py": "functions of math.h, which have such names too",
+    "compiler/llvm/math/powers.py": "functions of math.h",
+    "compiler/loops/forms.py": "which emitter writes the loops of which operation",
+    "compiler/loops/reductions.py": "a fault of LLVM with infinities",
+    "compiler/passes/recompute_stacks.py": "what the pass rewrites",
+    "compiler/passes/sink_reshapes.py": "what the pass rewrites",
+    "compiler/schedule/memory.py": "which outputs start from an operand",
+    "compiler/schedule/questions.py": "moves, extremes, passes over memory",
+    "compiler/schedule/recompute.py": "what runs in tiles",
+    "control/graphs.py": "views of residuals",
+    "explanation/formula.py": "how operations are written",
+    "flow/evidence.py": "what users are told about them",
+    "flow/nonfinite.py": "what users are told about them",
+    "flow/structure.py": "what users are told about them",
+    "flow/why.py": "what users are told about them",
+    "transforms/passes/simplify.py": "what the pass rewrites",
+    "transforms/strides.py": "how NumPy lays out their results",
+}
+
+
+def lists_of_operations(tree: ast.Module) -> list[list[str]]:
+    """Sets, tuples, lists and keys of tables that are nothing but names of operations."""
+    found = []
+    for node in ast.walk(tree):
+        parts = node.keys if isinstance(node, ast.Dict) else getattr(node, "elts", ())
+        words = [getattr(part, "value", None) for part in parts]
+        if len(words) > 1 and all(isinstance(w, str) and w in registry for w in words):
+            found.append(words)
+    return found
+
+
+def test_operations_are_listed_where_they_are_defined() -> None:
+    for module in pkgutil.walk_packages(pb.__path__, "pullback."):
+        importlib.import_module(module.name)  # so that all operations are known
+    found = {n for n, t in TREES.items() if not n.startswith("ops/") and lists_of_operations(t)}
+    assert found == set(LISTS_OPERATIONS)
 
 
 def exports(tree: ast.Module) -> list[str] | None:

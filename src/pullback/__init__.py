@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from pullback.explanation.table import explain
     from pullback.flow.nonfinite import debug_nonfinite
     from pullback.flow.why import why_zero
+    from pullback.numpy.recording import record_numpy
     from pullback.optimize.implicit import argmin, fixed_point, implicit_root
     from pullback.sparse.derivatives import sparse_hessian, sparse_jacobian
     from pullback.testing.grads import check_grads
@@ -72,6 +73,7 @@ __all__ = [
     "optim",
     "optimize",
     "random",
+    "record_numpy",
     "scan",
     "scipy",
     "sparse",
@@ -97,6 +99,7 @@ _LATER = {
     "curvature": "",
     "custom_vjp": "pullback.control.custom",
     "numerical_derivative": "pullback.control.numerical",
+    "record_numpy": "pullback.numpy.recording",
     "debug_nonfinite": "pullback.flow.nonfinite",
     "explain": "pullback.explanation.table",
     "flow": "",

@@ -64,7 +64,7 @@ class Generator:
 
     def _check_reachable(self) -> None:
         """Inside a staged function a captured generator would repeat its draws at every call."""
-        own = self.state.trace.level if type(self.state) is Array else 0
+        own = self.state.traced_by.level if type(self.state) is Array else 0
         trace: Trace | None = current_trace()
         while trace is not None and trace.level > own:
             if trace.abstract:

@@ -13,7 +13,7 @@ from pullback.testing.grads import inner, random_like
 from pullback.transforms.evaluate import evaluate
 from pullback.transforms.stage import stage
 
-STEP = 2.0**-9
+STEP = 2.0**-12
 
 
 def flat(result: Any) -> list[Any]:

@@ -1,5 +1,6 @@
 """Every attribute of ``ndarray``: NumPy's answer, or a refusal that names it and a way out."""
 
+import contextlib
 import copy
 from collections.abc import Callable
 from typing import Any
@@ -33,7 +34,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, (tuple, list)):
         return [plain(v) for v in value]
     if type(value) is Array:
-        return value.trace.concrete(value.frozen(), "a test")
+        return value.traced_by.concrete(value.frozen(), "a test")
     return value
 
 
@@ -93,6 +94,7 @@ USES: dict[str, Callable[[Any], Any]] = {
     "swapaxes": lambda x: x.swapaxes(0, 1),
     "take": lambda x: x.take([0, 5]),
     "tolist": lambda x: pnp.array([[3.0], [4.0]]).tolist(),
+    "trace": lambda x: (x.trace(), x.trace(1), x.trace(offset=-1, axis1=1, axis2=0)),
     "transpose": lambda x: x.transpose(1, 0),
     "var": lambda x: x.var(),
     "view": lambda x: (x.view(), x.view(float), x.view(np.ndarray)),
@@ -132,7 +134,6 @@ REFUSED = {
     "tofile": lambda x: x.tofile("f"),
     "item": lambda x: x[0, 0].item(),
     "tolist": lambda x: x.tolist(),
-    "trace": lambda x: x.trace(),
     "view": lambda x: x.view(np.int64),
     "__float__": lambda x: float(x[0, 0]),
     "__int__": lambda x: int(x[0, 0]),
@@ -256,6 +257,19 @@ def test_what_it_has_is_numpys_too(name: str) -> None:
     np.testing.assert_allclose(plain(seen(look, x)), look(x), rtol=1e-14)
 
 
-def test_nditer_is_refused() -> None:
-    with pytest.raises((PullbackError, TypeError)):  # NumPy's own words: no protocol reaches it
-        seen(lambda x: [float(v) for v in np.nditer(x)])
+@pytest.mark.parametrize("wrap", [pb.grad, lambda f: pb.compile(pb.grad(f))])
+def test_nditer_is_refused_with_the_remedy(wrap: Any) -> None:
+    square = lambda np: lambda x: sum(v**2 for v in np.nditer(x))
+    with pytest.raises(TracedValueError, match=r"test_attributes\.py:\d+(.|\n)*pullback\.numpy"):
+        wrap(square(np))(X)
+    np.testing.assert_array_equal(wrap(square(pnp))(X), 2 * X)
+
+
+def test_an_error_elsewhere_keeps_its_own_words() -> None:
+    def f(x: Any) -> Any:
+        with contextlib.suppress(TracedValueError):
+            float(x[0, 0])
+        return np.sum(x) + len(3)  # type: ignore[arg-type]
+
+    with pytest.raises(TypeError, match="has no len"):
+        pb.grad(f)(X)

@@ -345,7 +345,7 @@ def of_traced(call: str, a: Any) -> str:
 
 def changed(a: Any, before: Any) -> bool:
     after = a.frozen()
-    if after.trace.abstract:
+    if after.traced_by.abstract:
         return after.aux is not before.aux
     return not np.array_equal(after.value, before.value)
 

@@ -26,6 +26,8 @@ CASES = {
     "mean, var, std": lambda z: (np.mean(z), np.var(z, axis=0), np.std(z)),
     "astype": lambda z: z.astype(np.complex128),
     "nan_to_num": np.nan_to_num,
+    "convolve": lambda z: (np.convolve(z[0], 1j * z[1]), np.convolve(z[0, :2], z[1], "same")),
+    "correlate": lambda z: (np.correlate(z[0], 1j * z[1], "full"), np.correlate(z[0, :2], z[1])),
     "cov": np.cov,
 }
 

@@ -43,7 +43,11 @@ __all__ = ["Executable", "executable", "pool"]
 CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
 ENTRY = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p)
 NOTHING_SEEN = [0] * (HEAD_WORDS - SEEN)  # no tick, and nothing thrown
-SINGULAR = {"solve": "Singular matrix", "cholesky": "Matrix is not positive definite"}
+SINGULAR = {
+    "solve": "Singular matrix",
+    "solve_triangular": "Singular matrix",
+    "cholesky": "Matrix is not positive definite",
+}
 
 
 def backend() -> type[Backend]:

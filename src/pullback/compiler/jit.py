@@ -385,12 +385,27 @@ def compile(
     deterministic: bool = True,
     check_stages: bool = False,
     nonfinite: bool = False,
+    verify: int | None = None,
 ) -> Compiled:
     """``fun`` as native code, compiled at the first call with each signature.
 
+    ``fun`` runs in Python once, to be staged; later calls run its native code. Arrays that it reads
+    from outside (closures, globals, attributes, containers) are read at every call, and so is what
+    NumPy computes from them. Numbers and attributes that your code reads are compared at every
+    call, and the function is staged again when one has changed: what changes often is better an
+    argument. *Frozen* are: what a library computes or an object of a library (a DataFrame) holds,
+    results that ``functools.lru_cache`` keeps, functions and classes that are replaced by others,
+    files, clocks, and effects (``print``, a counter), which happen once:
+
+    >>> import time
+    >>> import pullback as pb
+    >>> since = pb.compile(lambda t: t - time.monotonic())     # frozen: the clock of the first call
+    >>> bool(since(1e9) == since(1e9))
+    True
+
     Args:
         fun: a traceable function of containers of arrays; may itself be a transform, such as
-            ``grad(f)``. Arrays that it reads from outside are read anew at every call.
+            ``grad(f)``.
         static_argnums: positions of arguments that are Python values, not arrays; a new value
             compiles anew. A function with more than eight signatures gives one ``RuntimeWarning``
             that says which argument differs.
@@ -411,6 +426,8 @@ def compile(
             ``$PULLBACK_CHECK_STAGES`` has the same checked in all that a process compiles.
         nonfinite: whether every call looks at its results, and explains the first NaN or infinity
             as :func:`pullback.debug_nonfinite` does. Without it nothing is looked at.
+        verify: run ``fun`` in NumPy too at the first and every ``verify``-th call, and raise a
+            CompileError with what differs and the line it comes from.
 
     Returns:
         A function with the same results up to rounding. Inputs are copied only if they are not
@@ -447,7 +464,12 @@ def compile(
         (given,) if isinstance(given, int) else tuple(given)
         for given in (static_argnums, donate_argnums)
     )
-    compiled = Compiled(fun, static, donated, Native(callbacks, threads, check_stages=check_stages))
+    native = Native(callbacks, threads, check_stages=check_stages)
+    if verify is not None:  # loaded only on request
+        module = importlib.import_module("pullback.compiler.beside")
+        compiled: Compiled = module.Verified(fun, static, donated, native, verify)
+    else:
+        compiled = Compiled(fun, static, donated, native)
     if nonfinite:  # a floor above, loaded only on request
         checked: Compiled = importlib.import_module("pullback.flow.nonfinite").Checked(compiled)
         return checked

@@ -44,7 +44,7 @@ class Known:
 
 def concrete(value: Any) -> Any:
     """The plain value behind any number of differentiating traces."""
-    return value.trace.concrete(value, "the value") if type(value) is Array else value
+    return value.traced_by.concrete(value, "the value") if type(value) is Array else value
 
 
 class ConcreteTrace(RecordTrace):
@@ -97,7 +97,7 @@ class Checkpointed(Wrapper):
                 staged = close(trace, outputs)
                 known = Known(
                     [
-                        y.value if type(y) is Array and y.trace is trace else concrete(y)
+                        y.value if type(y) is Array and y.traced_by is trace else concrete(y)
                         for y in outputs
                     ]
                 )

@@ -88,7 +88,7 @@ def vjp_graphs(graph: Graph, needs: Mask, kept_ok: Mask) -> VJPGraphs:
         with VJPTrace() as tape:
             args = [tape.input(x) if need else x for x, need in zip(inputs, needs, strict=True)]
             results = evaluate(graph, args)
-        own = [type(y) is Array and y.trace is tape for y in results]
+        own = [type(y) is Array and y.traced_by is tape for y in results]
         outputs = [
             trace.operand(y.value if mine else y) for y, mine in zip(results, own, strict=True)
         ]

@@ -114,7 +114,7 @@ def lifted(args: Sequence[Any]) -> Sequence[Any]:
 
 def is_handle(value: Any) -> bool:
     """Whether a traced value stands for an array from outside, which is read when it is used."""
-    return type(value) is Array and value.trace.outside(value) is not None
+    return type(value) is Array and value.traced_by.outside(value) is not None
 
 
 def opaque(name: str, plain: Callable[..., list[Any]], args: Sequence[Any]) -> list[Any]:
@@ -126,7 +126,7 @@ def opaque(name: str, plain: Callable[..., list[Any]], args: Sequence[Any]) -> l
 
 def sample(value: Any) -> Any:
     """A plain value that a traced one may have."""
-    return value.trace.sample(value) if type(value) is Array else value
+    return value.traced_by.sample(value) if type(value) is Array else value
 
 
 def attempt(
@@ -222,7 +222,7 @@ def _transposed(
             seeds = [
                 (y.aux, ct)
                 for y, ct in zip(outputs, cts, strict=True)
-                if ct is not None and type(y) is Array and y.trace is trace
+                if ct is not None and type(y) is Array and y.traced_by is trace
             ]
         found = backward(seeds, trace.leaves)
         return [

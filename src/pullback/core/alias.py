@@ -98,7 +98,7 @@ def is_scalar(array: Handle) -> bool:
 
     An array without axes has an alias, be it of itself only; a result of an operation has none.
     """
-    return array.alias is None and not array.trace.shape_of(array)
+    return array.alias is None and not array.traced_by.shape_of(array)
 
 
 def as_memory(array: Any) -> Any:
@@ -121,7 +121,7 @@ def as_arguments(handles: Sequence[Handle], values: Sequence[Any]) -> None:
                 handle.alias = Alias(strides=value.strides)
             owner: Any = value if value.base is None else value.base
         elif isinstance(value, Handle):
-            if value.alias is not None and value.trace.type_of(value).ndim < 2:
+            if value.alias is not None and value.traced_by.type_of(value).ndim < 2:
                 handle.alias = Alias(strides=memory(value).strides)
             base = base_of(value)
             owner = value if base is None else base
@@ -199,7 +199,7 @@ def overlapping(array: Handle) -> MutationError:
     return MutationError(
         "an argument is written that overlaps another argument in memory",
         where=str(here()),
-        details=[f"array: {array.trace.type_of(array)}"],
+        details=[f"array: {array.traced_by.type_of(array)}"],
         fix="pass a copy of one of them (x.copy())",
     )
 
@@ -228,7 +228,7 @@ def memory(array: Handle, roots: dict[int, Any] | None = None) -> Any:
 
     Views of one array share memory with one another if they are asked for with the same ``roots``.
     """
-    alias, kind = array.alias, array.trace.type_of(array)
+    alias, kind = array.alias, array.traced_by.type_of(array)
     if alias is not None and alias.parent is not None:
         return alias.get(memory(alias.parent, roots))
     if roots is not None:
@@ -236,12 +236,12 @@ def memory(array: Handle, roots: dict[int, Any] | None = None) -> Any:
     if alias is not None and alias.strides is not None:
         strides = alias.strides
     elif kind.ndim > 1:
-        strides = array.trace.strides_of(array)
+        strides = array.traced_by.strides_of(array)
     else:
         strides = contiguous(kind)
     if isinstance(strides, Handle):
         assert alias is not None
-        strides = alias.strides = strides.trace.strides_of(strides)
+        strides = alias.strides = strides.traced_by.strides_of(strides)
     return stand_in(kind, strides)
 
 
@@ -254,7 +254,7 @@ def write(array: Handle, new: Any) -> None:
         raise MutationError(
             f"an array made outside of this {trace.name} is written inside it",
             where=str(here()),
-            details=[f"array: {array.trace.type_of(array)}, made in: {array.scope.name}"],
+            details=[f"array: {array.traced_by.type_of(array)}, made in: {array.scope.name}"],
             fix="copy it inside the function (buffer = array.copy()), or return the new values",
         )
     if new.dtype != array.dtype:
@@ -264,13 +264,13 @@ def write(array: Handle, new: Any) -> None:
     if alias is None or alias.parent is None:
         if alias is not None and alias.overlaps:
             raise overlapping(array)
-        array.trace.wrote(array)
+        array.traced_by.wrote(array)
         if array.ndim > 1:
             if alias is None or alias.strides is None:
                 alias = array.alias = alias or Alias()
                 alias.strides = lasting_strides(array)
             array.rebind(new)
-            array.trace.lay(array, alias.strides)
+            array.traced_by.lay(array, alias.strides)
         else:
             array.rebind(new)
         if alias is not None:
@@ -291,9 +291,9 @@ def lasting_strides(array: Handle) -> Strides | Handle:
     innermost = array
     while isinstance(innermost.value, Handle):
         innermost = innermost.value
-    if innermost.trace.abstract:
-        return type(array)(array.trace, array.value, array.aux)
-    return array.trace.strides_of(array)
+    if innermost.traced_by.abstract:
+        return type(array)(array.traced_by, array.value, array.aux)
+    return array.traced_by.strides_of(array)
 
 
 def require_same_kind(new: np.dtype[Any], old: np.dtype[Any]) -> None:

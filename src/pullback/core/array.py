@@ -92,7 +92,7 @@ class Array(Handle):
 
     @property
     def shape(self) -> Shape:
-        return self.trace.shape_of(self)
+        return self.traced_by.shape_of(self)
 
     @shape.setter
     def shape(self, new: Any) -> None:
@@ -166,6 +166,8 @@ class Array(Handle):
             if type(value) not in PLAIN:
                 refuse_foreign_in(value)
         traced = functions.get(function)
+        if traced is None:  # NumPy names what it finds in its module, which may wrap its own
+            traced = functions.get(getattr(function, "__wrapped__", None))
         if traced is None:
             name = f"{getattr(function, '__module__', 'numpy')}.{function.__name__}"
             raise UnsupportedError(
@@ -179,12 +181,12 @@ class Array(Handle):
     def _plain(self, purpose: str) -> Any:
         if self.alias is not None:
             self.alias.refresh(self)
-        if self.trace is not EVALUATE:
-            known = self.trace.known(self)
+        if self.traced_by is not EVALUATE:
+            known = self.traced_by.known(self)
             if known is not None:
                 return known
             if is_shown():
-                return self.trace.concrete(self, purpose)
+                return self.traced_by.concrete(self, purpose)
             refuse_reading()
             source = here()
             text = source.text if source else ""
@@ -197,7 +199,8 @@ class Array(Handle):
             elif source and source.operation == "STORE_SUBSCR":
                 fix = (
                     "the buffer on the left is a plain NumPy array: use 'import pullback.numpy as "
-                    "np', whose zeros, empty and array record assignments"
+                    "np', whose zeros, empty and array record assignments, or call "
+                    "pullback.record_numpy() first"
                 )
             elif purpose == "the plain NumPy array":
                 fix = (
@@ -209,12 +212,13 @@ class Array(Handle):
                     "keep it an array and use NumPy functions on it; pullback.stop_gradient(x) "
                     "makes a constant on purpose"
                 )
-            raise TracedValueError(
-                f"{purpose} of a value traced by {self.trace.name} {effect}",
+            self.traced_by.refusal = refusal = TracedValueError(
+                f"{purpose} of a value traced by {self.traced_by.name} {effect}",
                 where=str(source),
-                details=[f"value: {self.trace.type_of(self)}"],
+                details=[f"value: {self.traced_by.type_of(self)}"],
                 fix=fix,
             )
+            raise refusal
         return self.value
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
@@ -244,17 +248,19 @@ class Array(Handle):
     def __bool__(self) -> bool:
         if self.alias is not None:
             self.alias.refresh(self)
-        return bool(self.trace.concrete(self, "the truth value"))
+        return bool(self.traced_by.concrete(self, "the truth value"))
 
     # -- printing: the concrete value where there is one --------------------------------------
     def __repr__(self) -> str:
-        shown = getattr(self.trace, "show", None)
+        shown = getattr(self.traced_by, "show", None)
         if shown is not None:
-            return f"Array({shown(self)}, traced by {self.trace.name})"
-        return f"Array({self.trace.concrete(self, 'printing')}, traced by {self.trace.name})"
+            return f"Array({shown(self)}, traced by {self.traced_by.name})"
+        return (
+            f"Array({self.traced_by.concrete(self, 'printing')}, traced by {self.traced_by.name})"
+        )
 
     def __format__(self, spec: str) -> str:
-        return format(self.trace.concrete(self, "formatting"), spec) if spec else repr(self)
+        return format(self.traced_by.concrete(self, "formatting"), spec) if spec else repr(self)
 
     def __divmod__(self, other: Any) -> tuple[Any, Any]:
         return self // other, self % other
@@ -316,7 +322,7 @@ def bind(primitive: Operation, args: Any, params: dict[str, Any]) -> Any:
         if type(a) is Array:
             if a.alias is not None:
                 a.alias.refresh(a)
-            trace = a.trace
+            trace = a.traced_by
             if trace is not top:
                 if top is None:
                     top = trace
@@ -330,7 +336,7 @@ def bind(primitive: Operation, args: Any, params: dict[str, Any]) -> Any:
         args = _revived(top, args)
         return bind(primitive, args, params)
     if mixed:
-        args = [a if type(a) is not Array or a.trace is top else a.constant() for a in args]
+        args = [a if type(a) is not Array or a.traced_by is top else a.constant() for a in args]
     return top.process(primitive, args, params)
 
 
@@ -338,7 +344,7 @@ def _revived(trace: Any, args: Any) -> list[Any]:
     """The operands with arrays from outside for the traced values that stood for them."""
     others = []
     for a in args:
-        if type(a) is Array and a.trace is trace:
+        if type(a) is Array and a.traced_by is trace:
             own = trace.outside(a)
             others.append(_refuse_leaked(trace, args) if own is None else own)
         else:
@@ -347,7 +353,7 @@ def _revived(trace: Any, args: Any) -> list[Any]:
 
 
 def _refuse_leaked(trace: Trace, args: Any) -> NoReturn:
-    leaked = next(a for a in args if type(a) is Array and a.trace is trace)
+    leaked = next(a for a in args if type(a) is Array and a.traced_by is trace)
     raise LeakedTracerError(
         f"a traced value of a finished {trace.name} is used",
         where=str(here()),

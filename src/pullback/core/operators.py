@@ -31,7 +31,7 @@ def _in_place(ufunc: np.ufunc) -> Callable[..., Any]:
     def operator(self: Array, other: Any) -> Any:
         new = ufuncs[ufunc](self, other if type(other) in PLAIN else operand(other))
         if is_scalar(self):  # the name is rebound, not the value
-            self.trace.wrote(self)
+            self.traced_by.wrote(self)
             return new
         if new.shape != self.shape:
             raise ValueError(

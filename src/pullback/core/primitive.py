@@ -15,7 +15,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from pullback.core.array import bind
 from pullback.core.source import here
@@ -30,6 +30,7 @@ __all__ = [
     "Primitive",
     "Rule",
     "Sample",
+    "Trait",
     "refusal",
     "registry",
 ]
@@ -147,6 +148,12 @@ class Sample:
     match: str = ""
 
 
+# Properties of an operation. ``exact``: it does not round, so that it gives the same digits
+# wherever it is computed. ``compares``: a relation, whose truth may hang on the last digit.
+# ``jumps``: a small step of the operand may be a jump of the result. ``inexact far``: native loops
+# may compute it again for large arguments (see ``Kernel.checked``), and so keep their operands.
+Trait = Literal["exact", "compares", "jumps", "inexact far"]
+
 VJP = tuple[Rule | Marker, ...] | ForwardRule | Callable[..., Sequence[Any]]
 
 
@@ -171,6 +178,7 @@ class Primitive:
         samples: ``samples(rng, dtype) -> list[Sample]``.
         kinks: where the derivative jumps, and the subgradient chosen there.
         multiple: whether it returns a tuple of outputs.
+        traits: what passes may rely on, see :data:`Trait`.
         plans: filled by reverse mode: what to keep, by the mask of traced operands.
     """
 
@@ -189,6 +197,7 @@ class Primitive:
     kinks: str = ""
     source: str = ""
     multiple: bool = False
+    traits: frozenset[Trait] = frozenset()
     plans: dict[int, Any] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:

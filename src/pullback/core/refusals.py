@@ -31,8 +31,12 @@ _DOORS = {
 _SPOKEN = {"getitem": "x[index]", "setitem": "x[index] = value"}
 
 
-def located(error: BaseException | None) -> PullbackError | None:
-    """The refusal to raise in the place of ``error``; ``None`` leaves it as it is."""
+def located(error: BaseException | None, last: PullbackError | None) -> PullbackError | None:
+    """The refusal to raise in the place of ``error``; ``None`` leaves it as it is.
+
+    Some of NumPy's C functions (``np.nditer``) put an error of their own in the place of ours:
+    ``last``, the last refusal to give a plain value, where it names the line that failed.
+    """
     if not isinstance(error, (ValueError, TypeError, IndexError)):
         return None
     if isinstance(error, PullbackError):
@@ -44,7 +48,8 @@ def located(error: BaseException | None) -> PullbackError | None:
     frame, instruction = frames[users[-1]]
     inside = [f for f, _ in frames[users[-1] + 1 :] if f.f_code.co_filename.startswith(_OURS)]
     if not inside:
-        return None
+        hidden = last is not None and last.where == str(Source(frame.f_code, instruction))
+        return last if hidden else None
     name, values = _call(inside[0])
     kind = OperationError.of(type(error))
     return kind(
@@ -102,7 +107,7 @@ def _described(values: dict[str, Any]) -> Iterator[str]:
 
 
 def _is_array(value: Any) -> bool:
-    return isinstance(value, (np.ndarray, np.generic)) or hasattr(value, "trace")
+    return isinstance(value, (np.ndarray, np.generic)) or hasattr(value, "traced_by")
 
 
 def _typed(value: Any) -> str:

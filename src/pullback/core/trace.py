@@ -11,18 +11,47 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
+from threading import Lock
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 
 from pullback.core.refusals import located
-from pullback.core.source import here
 from pullback.core.strides import Strides, stand_in
 from pullback.core.types import ArrayType, Shape, type_of
-from pullback.errors import PullbackError, UnsupportedError
+from pullback.errors import PullbackError
 
-__all__ = ["EVALUATE", "Handle", "Trace", "current_trace", "outermost"]
+__all__ = ["EVALUATE", "Handle", "Trace", "current_trace", "outermost", "overlay"]
+
+
+class Overlay:
+    """Names of NumPy that are replaced while any thread traces."""
+
+    def __init__(self) -> None:
+        self.lock = Lock()
+        self.n_tracing = 0
+        self.names: dict[str, Any] = {}
+        self.originals: dict[str, Any] = {}
+
+    def replace(self, names: dict[str, Any]) -> None:
+        """Replace these names of ``numpy`` from now on, and only these."""
+        with self.lock:
+            vars(np).update(self.originals)
+            self.originals = {name: vars(np)[name] for name in names}
+            self.names = names
+            if self.n_tracing:
+                vars(np).update(names)
+
+    def count(self, change: int) -> None:
+        """Note that an outermost trace begins (1) or ends (-1)."""
+        with self.lock:
+            self.n_tracing += change
+            if self.names and self.n_tracing == max(change, 0):
+                vars(np).update(self.names if change > 0 else self.originals)
+
+
+overlay = Overlay()
 
 
 class Trace:
@@ -35,17 +64,14 @@ class Trace:
         self.level = 0
         self.alive = False
         self.outer: Trace | None = None
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Refuse ``x.trace()``: on a traced array the name is that of its trace."""
-        raise UnsupportedError(
-            "ndarray.trace has no traced form", where=str(here()), fix="use np.trace(x)"
-        )
+        self.refusal: PullbackError | None = None  # the last one to hand out a plain value
 
     def __enter__(self) -> Any:
         self.outer = _current.get()
         self.level = self.outer.level + 1
         self.alive = True
+        if self.outer is EVALUATE:
+            overlay.count(1)
         self._token: Token[Trace] = _current.set(self)
         return self
 
@@ -57,10 +83,12 @@ class Trace:
     ) -> None:
         self.alive = False
         _current.reset(self._token)
+        if self.outer is EVALUATE:
+            overlay.count(-1)
         # NumPy hides the refusal of float(x) behind "setting an array element with a sequence".
         if error is not None and isinstance(error.__cause__, PullbackError):
             raise error.__cause__ from None
-        refusal = located(error)
+        refusal, self.refusal = located(error, self.refusal), None
         if refusal is not None:
             raise refusal from None
 
@@ -89,16 +117,20 @@ class Trace:
     def wrote(self, array: Any) -> None:
         """Called before the present value of ``array`` gives way to another by a write."""
         if isinstance(array.value, Handle):
-            array.value.trace.wrote(array.value)
+            array.value.traced_by.wrote(array.value)
 
     def lay(self, array: Any, like: Strides | Handle) -> None:
         """Let a value that was just made lie in memory so, or as the earlier value ``like``."""
         value = array.value
         if isinstance(value, Handle):
-            own = isinstance(like, Handle) and like.trace is self and isinstance(like.value, Handle)
-            value.trace.lay(value, like.value if own else like)  # type: ignore[union-attr]
+            own = (
+                isinstance(like, Handle)
+                and like.traced_by is self
+                and isinstance(like.value, Handle)
+            )
+            value.traced_by.lay(value, like.value if own else like)  # type: ignore[union-attr]
         elif type(value) is np.ndarray:
-            strides = like.trace.strides_of(like) if isinstance(like, Handle) else like
+            strides = like.traced_by.strides_of(like) if isinstance(like, Handle) else like
             if value.strides != strides and value.ndim > 1:
                 array.value = moved = stand_in(type_of(value), strides)
                 moved[...] = value
@@ -106,7 +138,7 @@ class Trace:
     def sample(self, array: Any) -> Any:
         """A plain value that ``array`` may have, to learn from what an opaque function returns."""
         value = array.value
-        return value.trace.sample(value) if isinstance(value, Handle) else value
+        return value.traced_by.sample(value) if isinstance(value, Handle) else value
 
     def outside(self, array: Any) -> Any:
         """The array from outside that ``array`` stands for; ``None`` where it stands for none."""
@@ -119,7 +151,7 @@ class Trace:
     def concrete(self, array: Any, purpose: str) -> Any:
         """The plain value behind ``array``, for control flow and printing; or an error."""
         value = array.value
-        return value.trace.concrete(value, purpose) if isinstance(value, Handle) else value
+        return value.traced_by.concrete(value, purpose) if isinstance(value, Handle) else value
 
 
 class EvaluateTrace(Trace):
@@ -159,10 +191,10 @@ class Handle:
     while staging.
     """
 
-    __slots__ = ("__weakref__", "alias", "aux", "scope", "trace", "value")
+    __slots__ = ("__weakref__", "alias", "aux", "scope", "traced_by", "value")
 
     def __init__(self, trace: Trace, value: Any, aux: Any = None) -> None:
-        self.trace = trace
+        self.traced_by = trace
         self.value = value
         self.aux = aux
         self.alias: Any = None  # an Alias, once it is a view or has some
@@ -171,38 +203,40 @@ class Handle:
     def rebind(self, new: Any) -> None:
         """Name another immutable value from now on."""
         if isinstance(new, Handle):
-            self.trace, self.value, self.aux = new.trace, new.value, new.aux
+            self.traced_by, self.value, self.aux = new.traced_by, new.value, new.aux
         else:
-            self.trace, self.value, self.aux = EVALUATE, np.asarray(new), None
+            self.traced_by, self.value, self.aux = EVALUATE, np.asarray(new), None
 
     def constant(self) -> Any:
         """The present value as a constant for traces further in; later writes do not reach it."""
         return (
-            self.value if self.trace is EVALUATE else type(self)(self.trace, self.value, self.aux)
+            self.value
+            if self.traced_by is EVALUATE
+            else type(self)(self.traced_by, self.value, self.aux)
         )
 
     def frozen(self) -> Self:
         """A second handle of the present value, which later writes cannot reach."""
         if self.alias is not None:
             self.alias.refresh(self)
-        return type(self)(self.trace, self.value, self.aux)
+        return type(self)(self.traced_by, self.value, self.aux)
 
     # -- what an array is ---------------------------------------------------------------------
     @property
     def shape(self) -> Shape:
-        return self.trace.shape_of(self)
+        return self.traced_by.shape_of(self)
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return self.trace.dtype_of(self)
+        return self.traced_by.dtype_of(self)
 
     @property
     def ndim(self) -> int:
-        return len(self.trace.shape_of(self))
+        return len(self.traced_by.shape_of(self))
 
     @property
     def size(self) -> int:
-        return self.trace.type_of(self).size
+        return self.traced_by.type_of(self).size
 
     @property
     def itemsize(self) -> int:
@@ -210,4 +244,4 @@ class Handle:
 
     @property
     def nbytes(self) -> int:
-        return self.trace.type_of(self).nbytes
+        return self.traced_by.type_of(self).nbytes

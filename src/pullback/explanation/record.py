@@ -73,7 +73,7 @@ class Recorder(RecordTrace):
         for name, value in names_in_use(self.root):
             variable = outside.get(id(value))
             while variable is None and type(value) is Array:
-                if value.trace is self:
+                if value.traced_by is self:
                     variable = value.aux
                 value = value.value
             if variable is not None:
@@ -98,7 +98,7 @@ class Tape(VJPTrace):
             return self.show_inside(args, params["graph"], again=primitive.name == "checkpoint")
         result = super().process(primitive, args, params)
         for part in result if primitive.multiple else (result,):
-            if type(part) is Array and part.trace is self:
+            if type(part) is Array and part.traced_by is self:
                 self.variables[part.aux] = part.value.aux
                 self.sources[part.aux] = here()
         return result
@@ -121,13 +121,15 @@ class Tape(VJPTrace):
             values.update(zip(equation.outputs, parts, strict=True))
             equations[at:] = [replace(e, source=equation.source) for e in equations[at:]]
             for part in parts:
-                if type(part) is Array and part.trace is self:
+                if type(part) is Array and part.traced_by is self:
                     self.sources[part.aux] = equation.source
         self.recorder.recomputing = outer
         outputs = tuple(read(operand) for operand in graph.outputs)
         if again:
             self.again += equations[start:]
-            kept = {y.value.aux if y.trace is self else y.aux for y in outputs if type(y) is Array}
+            kept = {
+                y.value.aux if y.traced_by is self else y.aux for y in outputs if type(y) is Array
+            }
             self.recorder.recomputed -= kept
         return outputs
 
@@ -208,7 +210,7 @@ def single_output(fun: Callable[..., Any], result: Any, tape: Tape) -> Array:
     y = outputs[0]
     if type(y) is Array and y.alias is not None:
         y.alias.refresh(y)
-    if type(y) is not Array or y.trace is not tape:
+    if type(y) is not Array or y.traced_by is not tape:
         raise NotDifferentiableError(
             f"explain: the output of {label(fun)} does not depend on the differentiated arguments",
             fix="choose other argnums, and check that floating-point values reach the output",

@@ -432,7 +432,7 @@ class _Hooks:
 def _concrete(value: Any) -> Any:
     """The plain value behind traced ones; ``None`` while only its shape is known."""
     while type(value) is Array:
-        if getattr(value.trace, "abstract", False):
+        if getattr(value.traced_by, "abstract", False):
             return None
         value = value.value
     return value

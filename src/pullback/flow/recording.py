@@ -70,7 +70,7 @@ def differentiate(
         ]
         result = bind(primitive, args, params)
     parts = result if primitive.multiple else (result,)
-    traced = [type(part) is Array and part.trace is trace for part in parts]
+    traced = [type(part) is Array and part.traced_by is trace for part in parts]
     nodes = [part.aux if own else None for part, own in zip(parts, traced, strict=True)]
     values = [part.value if type(part) is Array else part for part in parts]
     if not any(traced):
@@ -150,7 +150,7 @@ class FlowTrace(RecordTrace):
 
     def wrap(self, primitive: Primitive, outputs: Any, args: Any, params: dict[str, Any]) -> Any:
         equation = self.builder.equations[-1]
-        plain = [a.value if type(a) is Array and a.trace is self else a for a in args]
+        plain = [a.value if type(a) is Array and a.traced_by is self else a for a in args]
         plain = [a.constant() if type(a) is Array else a for a in plain]
         depends = [isinstance(v, Variable) and v in self.live for v in equation.inputs]
         needs = [
@@ -199,7 +199,7 @@ class FlowTrace(RecordTrace):
     def variable_of(self, value: Any) -> Variable | None:
         """The variable of a traced value, however deep other traces have wrapped it."""
         while type(value) is Array:
-            if value.trace is self:
+            if value.traced_by is self:
                 variable: Variable = value.aux
                 return variable
             value = value.value
@@ -439,7 +439,7 @@ def mark(value: Any, name: str, kind: str) -> None:
     """Note a name with the flow trace that ``value`` belongs to, if there is one."""
     inner = value
     while type(inner) is Array:
-        if isinstance(inner.trace, FlowTrace):
-            getattr(inner.trace, kind)[inner.aux] = name
+        if isinstance(inner.traced_by, FlowTrace):
+            getattr(inner.traced_by, kind)[inner.aux] = name
             return
         inner = inner.value

@@ -356,8 +356,10 @@ class Treatment:
         else:
             lines.append(paragraph(f"Best: {self.best.remedy}. Change: {self.best.change}"))
         if self.untried:
-            names = "; ".join(f"{name} (needs {why})" for name, why in self.untried)
-            lines.append(paragraph(f"Untried: {names}"))
+            reasons = dict.fromkeys(why for _, why in self.untried)
+            for reason in reasons:
+                names = ", ".join(name for name, why in self.untried if why == reason)
+                lines.append(paragraph(f"Untried, needs {reason}: {names}"))
         return "\n\n".join(lines)
 
 

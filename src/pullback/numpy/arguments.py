@@ -89,7 +89,7 @@ def into(out: Any, result: Any, is_broadcast: bool = False) -> Any:
             )
         (out,) = out
     if type(out) is not Array:
-        if type(result) is Array and result.trace is not EVALUATE:
+        if type(result) is Array and result.traced_by is not EVALUATE:
             raise TracedValueError(
                 "a traced value is written into a plain NumPy array, which cannot hold it",
                 where=str(here()),
@@ -123,7 +123,7 @@ def in_order(result: Any, order: str | None = "C", like: Any = None) -> Any:
     plain = memory(like) if type(like) is Array else like
     if order in (None, "A") and plain is not None:
         order = "F" if plain.flags.f_contiguous and not plain.flags.c_contiguous else "C"
-    type_ = result.trace.type_of(result)
+    type_ = result.traced_by.type_of(result)
     if order == "K" and plain is not None and plain.shape == result.shape:
         strides = np.empty_like(plain, result.dtype).strides
     elif order == "F":
@@ -131,8 +131,8 @@ def in_order(result: Any, order: str | None = "C", like: Any = None) -> Any:
     else:
         strides = contiguous(type_)
     result.alias = Alias(strides=strides)
-    if order != "K" or result.trace is EVALUATE:
-        result.trace.lay(result, strides)
+    if order != "K" or result.traced_by is EVALUATE:
+        result.traced_by.lay(result, strides)
     return result
 
 
@@ -152,7 +152,7 @@ def concrete(value: Any, purpose: str) -> Any:
         TracedValueError: under vmap, where one value stands for many.
     """
     if type(value) is Array:
-        return value.trace.concrete(value.frozen(), purpose)
+        return value.traced_by.concrete(value.frozen(), purpose)
     if isinstance(value, (list, tuple)):
         return type(value)([concrete(part, purpose) for part in value])
     return value

@@ -54,6 +54,7 @@ COMPOSED: tuple[Any, ...] = (
     np.linalg.matrix_power,
     np.linalg.matrix_transpose,
     np.linalg.multi_dot,
+    np.linalg.tensorinv,
     np.linalg.trace,
     np.poly,
     np.polyadd,

@@ -157,7 +157,8 @@ def full_like(
     return filled
 
 
-def _holds_traced(value: Any) -> bool:
+def holds_traced(value: Any) -> bool:
+    """Whether a value is traced, or a nested sequence with a traced one in it."""
     return any(type(part) is Array for part in parts(value))
 
 
@@ -180,7 +181,7 @@ def array(
         result: Any = object if fits and not copy else np.copy(object, order)
         if is_scalar(result):
             result = as_memory(result.frozen())
-    elif _holds_traced(object):
+    elif holds_traced(object):
         result = np.stack([array(part) if type(part) is not Array else part for part in object])
         result = in_order(result, "F" if order == "F" else "C")
     else:
@@ -201,7 +202,7 @@ def _as_array(function: Any, layout: str = "K", ndmin: int = 0) -> Callable[...,
     @implements(function)
     @wraps(function)
     def convert(a: Any, dtype: Any = None, *args: Any, **options: Any) -> Any:
-        if type(a) is Array or _holds_traced(a):
+        if type(a) is Array or holds_traced(a):
             order = (args[0] if args else options.get("order")) or layout
             return array(a, dtype, copy=options.get("copy"), order=order, ndmin=ndmin)
         plain = function(a, dtype, *args, **options)

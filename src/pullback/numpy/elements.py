@@ -60,6 +60,17 @@ def sign(x: Any) -> Any:
     return np.where(is_zero, 0, x / np.where(is_zero, 1, size))
 
 
+def widened(x: Any) -> Any:
+    """An operand as the floats that a function of C's ``math.h`` makes of it: half of booleans."""
+    x = operand(x)
+    kind = x.dtype.kind if hasattr(x, "dtype") else ""
+    return (
+        x.astype(np.sqrt.resolve_dtypes((x.dtype, None))[-1])
+        if kind in "biu" and kind
+        else as_float(x)
+    )
+
+
 @implements(np.float_power)
 def float_power(x1: Any, x2: Any) -> Any:
     x1, x2 = operand(x1), operand(x2)
@@ -69,11 +80,15 @@ def float_power(x1: Any, x2: Any) -> Any:
 
 @implements(np.positive)
 def positive(x: Any) -> Any:
+    if x.dtype == bool:
+        raise TypeError("ufunc 'positive' has no loop for booleans")
     return in_order(x.frozen(), "K", x)
 
 
 @implements(np.conjugate)
 def conjugate(x: Any) -> Any:
+    if x.dtype == bool:
+        return x.astype(np.int8)  # the first type that NumPy has a conjugate of
     return parts.conjugate(x) if x.dtype.kind == "c" else positive(x)
 
 
@@ -89,12 +104,15 @@ implements(method="conj")(conjugate_method)
 def reciprocal(x: Any) -> Any:
     if is_differentiable(x.dtype):
         return arithmetic.divide(1, x)
-    return np.where(np.abs(x) == 1, x, 0 * x)
+    if x.dtype == bool:
+        return np.ones_like(x, np.int8)
+    result = np.where(np.abs(x) == 1, x, 0 * x)
+    return result if x.dtype.kind == "u" else np.where(x == 0, np.iinfo(x.dtype).min, result)
 
 
 @implements(np.fabs)
 def fabs(x: Any) -> Any:
-    x = as_float(x)
+    x = widened(x)
     if x.dtype.kind == "c":
         raise TypeError("ufunc 'fabs' not supported for complex numbers; np.abs is")
     return arithmetic.absolute(x)
@@ -107,7 +125,7 @@ def divmod(x1: Any, x2: Any) -> tuple[Any, Any]:
 
 @implements(np.modf)
 def modf(x: Any) -> tuple[Any, Any]:
-    x = as_float(x)
+    x = widened(x)
     whole, is_infinite = arithmetic.trunc(x), np.isinf(x)
     fraction = np.where(is_infinite, 0, x) - np.where(is_infinite, 0, whole)
     return fraction, whole
@@ -116,7 +134,7 @@ def modf(x: Any) -> tuple[Any, Any]:
 @implements(np.ldexp)
 def ldexp(x1: Any, x2: Any) -> Any:
     """``x1 * 2**x2``, in thirds: a power that overflows alone may bring ``x1`` into range."""
-    x1, x2 = as_float(x1), x2 if hasattr(x2, "dtype") else np.asarray(x2)
+    x1, x2 = widened(x1), x2 if hasattr(x2, "dtype") else np.asarray(x2)
     if x2.dtype.kind not in "biu":
         raise TypeError(f"ldexp: the exponent must be an integer, not {x2.dtype}")
     limit = 3 * np.finfo(x1.dtype).maxexp - 3
@@ -164,6 +182,10 @@ def round(a: Any, decimals: int = 0, out: Any = None) -> Any:
     if a.dtype.kind == "c":
         rounded = [round(part, decimals) for part in (np.real(a), np.imag(a))]
         return finish(parts.join(*rounded), None, out)
+    if a.dtype == bool:
+        if decimals < 0:
+            raise TypeError("truth values cannot be rounded to tens")
+        return finish(a.astype(np.float16), None, out)
     if a.dtype.kind != "f" and decimals >= 0:
         return finish(np.copy(a), None, out)
     scale = 10.0 ** abs(decimals)
@@ -182,17 +204,24 @@ def fix(x: Any, out: Any = None) -> Any:
 # -- exponentials and angles ----------------------------------------------------------------------
 @implements(np.logaddexp2)
 def logaddexp2(x1: Any, x2: Any) -> Any:
+    dtype = np.logaddexp2.resolve_dtypes((*[_asked(x) for x in (x1, x2)], None))[-1]
+    x1, x2 = (x.astype(dtype) if hasattr(x, "dtype") else float(x) for x in (x1, x2))
     return transcendental.logaddexp(x1 * LN2, x2 * LN2) / LN2
+
+
+def _asked(x: Any) -> Any:
+    """What an operand says in NumPy's promotion: a Python number has no width."""
+    return x.dtype if hasattr(x, "dtype") else type(x)
 
 
 @implements(np.degrees, np.rad2deg)
 def degrees(x: Any) -> Any:
-    return as_float(x) * (180 / np.pi)
+    return widened(x) * (180 / np.pi)
 
 
 @implements(np.radians, np.deg2rad)
 def radians(x: Any) -> Any:
-    return as_float(x) * (np.pi / 180)
+    return widened(x) * (np.pi / 180)
 
 
 @implements(np.sinc)
@@ -331,6 +360,10 @@ def call_with_options(
             "a ufunc with where= and without out=, which leaves values undefined,",
             "use np.where(mask, function(x), default)",
         )
+    loops = getattr(getattr(function, "numpy", None), "types", ["->d"])
+    is_test = all(loop.endswith(("->?", "->O")) for loop in loops)
+    if dtype is not None and is_test and np.dtype(dtype).char not in "?O":
+        raise TypeError(f"no loop of the ufunc gives results of dtype {np.dtype(dtype)}")
     if dtype is not None or signature is not None:
         types = [dtype] * len(operands) if signature is None else _types(signature, len(operands))
         operands = tuple(

@@ -36,7 +36,8 @@ def histogram_bin_edges(a: Any, bins: Any = 10, range: Any = None, weights: Any 
     if bins < 1:
         raise ValueError("`bins` must be positive, when an integer")
     first, last = _outer(a, range)
-    return np.linspace(first, last, bins + 1)
+    kind = np.result_type(*[getattr(v, "dtype", v) for v in (first, last, a)])
+    return np.linspace(first, last, bins + 1, dtype=kind if kind.kind == "f" else np.float64)
 
 
 def _outer(a: Any, range: Any) -> tuple[Any, Any]:
@@ -50,6 +51,8 @@ def _outer(a: Any, range: Any) -> tuple[Any, Any]:
     else:
         first, last = np.min(a), np.max(a)
     room = np.where(np.equal(first, last), 0.5, 0.0)
+    if getattr(first, "dtype", room.dtype).kind == "f":
+        room = room.astype(first.dtype if hasattr(first, "dtype") else room.dtype)
     return first - room, last + room
 
 

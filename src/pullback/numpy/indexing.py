@@ -77,7 +77,7 @@ class _Mask:
 def _from_mask(mask: Any) -> list[Any]:
     if isinstance(mask, Array):
         try:
-            mask = mask.trace.concrete(mask, "the boolean mask")
+            mask = mask.traced_by.concrete(mask, "the boolean mask")
         except StagingError as error:
             raise StagingError(
                 "a boolean mask picks a number of elements that is known only at run time",
@@ -245,7 +245,7 @@ def _updated(x: Array, value: Any, shape: Any, put: Any) -> Any:
     if not hasattr(value, "dtype"):
         value = np.asarray(value, x.dtype)
     if value.dtype != x.dtype:
-        if type(value) is Array and value.trace is not EVALUATE:
+        if type(value) is Array and value.traced_by is not EVALUATE:
             require_same_kind(value.dtype, x.dtype)
         value = value.astype(x.dtype)
     if np.shape(value) != shape:

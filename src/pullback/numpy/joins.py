@@ -236,7 +236,7 @@ def ediff1d(ary: Any, to_end: Any = None, to_begin: Any = None) -> Any:
         if end.size and not np.can_cast(end.dtype, ary.dtype, "same_kind"):
             raise TypeError(f"dtype of `{name}` must be compatible with input `ary`")
         ends.append(end.astype(ary.dtype))
-    return concatenate([ends[0], np.diff(ary), ends[1]])
+    return concatenate([ends[0], np.subtract(ary[1:], ary[:-1]), ends[1]])
 
 
 # -- padding --------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import numpy as np
 
 from pullback.core.array import operand
 from pullback.core.types import is_differentiable
-from pullback.numpy.arguments import finish, normalize_axis, unsupported
+from pullback.numpy.arguments import finish, normalize_axis
 from pullback.numpy.reductions import abs_squared
 from pullback.numpy.registry import implements
 from pullback.numpy.shapes import diagonal_view
@@ -50,7 +50,16 @@ def vdot(a: Any, b: Any, /) -> Any:
     return matmul(conjugate(np.ravel(a)), np.ravel(b))
 
 
-@implements(np.outer, np.linalg.outer)
+@implements(np.linalg.outer)
+def outer_of_vectors(x1: Any, x2: Any, /) -> Any:
+    if np.ndim(x1) != 1 or np.ndim(x2) != 1:
+        raise ValueError(
+            f"Input arrays must be one-dimensional, not {np.ndim(x1)} and {np.ndim(x2)}"
+        )
+    return outer(x1, x2)
+
+
+@implements(np.outer)
 def outer(a: Any, b: Any, out: Any = None) -> Any:
     return finish(np.reshape(operand(a), (-1, 1)) * np.reshape(operand(b), (1, -1)), None, out)
 
@@ -95,11 +104,15 @@ def vecdot_along(x1: Any, x2: Any, /, *, axis: int = -1) -> Any:
 
 @implements(np.matvec)
 def matvec(x1: Any, x2: Any) -> Any:
+    if np.ndim(x1) < 2:
+        raise ValueError("matvec: the first operand must be a matrix")
     return matmul(x1, x2[..., :, None])[..., 0]
 
 
 @implements(np.vecmat)
 def vecmat(x1: Any, x2: Any) -> Any:
+    if np.ndim(x2) < 2:
+        raise ValueError("vecmat: the second operand must be a matrix")
     return matmul(conjugate(x1[..., None, :]), x2)[..., 0, :]
 
 
@@ -135,7 +148,7 @@ MODES = {0: "valid", 1: "same", 2: "full"}  # NumPy takes numbers for them, too
 def convolve(a: Any, v: Any, mode: Any = "full") -> Any:
     mode = MODES.get(mode, mode)
     return (
-        np.correlate(a, operand(v)[::-1], mode)
+        _slid(operand(a), operand(v)[::-1], mode)
         if np.size(a) >= np.size(v)
         else convolve(v, a, mode)
     )
@@ -152,13 +165,19 @@ def polymul(a1: Any, a2: Any) -> Any:
 
 @implements(np.correlate)
 def correlate(a: Any, v: Any, mode: Any = "valid") -> Any:
-    """Windows of the padded longer operand times the shorter one."""
     mode = MODES.get(mode, mode)
     a, v = operand(a), operand(v)
+    return _slid(a, conjugate(v), mode)
+
+
+def _slid(a: Any, v: Any, mode: str) -> Any:
+    """Windows of the padded longer operand times the shorter one."""
     if a.ndim != 1 or v.ndim != 1:
         raise ValueError("object of too small depth for desired array")
+    if not a.size or not v.size:
+        raise ValueError("an array without elements cannot be convolved or correlated")
     if v.size > a.size:
-        return correlate(v, a, mode)[::-1]
+        return _slid(v, a, mode)[::-1]
     n = v.size
     before, after = {"valid": (0, 0), "same": (n // 2, n - 1 - n // 2), "full": (n - 1, n - 1)}[
         mode
@@ -265,7 +284,8 @@ def _summed(term: Term, needed: set[str]) -> Term:
     gone = tuple(i for i, label in enumerate(labels) if label not in needed)
     if not gone:
         return term
-    return np.sum(x, axis=gone), [label for label in labels if label in needed]
+    total = np.any(x, axis=gone) if x.dtype == bool else np.sum(x, axis=gone, dtype=x.dtype)
+    return total, [label for label in labels if label in needed]
 
 
 def _pair(left: Term, right: Term, needed: set[str]) -> Term:
@@ -322,31 +342,3 @@ def vector_norm(x: Any, /, *, axis: Any = None, keepdims: Any = False, ord: Any 
     powers = x**ord if ord in (4, 6, 8) and x.dtype.kind == "f" else size**ord
     sums = np.sum(powers, axis=axis, keepdims=keepdims)
     return transcendental.root_of_power(sums, 1 / ord) if ord > 0 else sums ** (1 / ord)
-
-
-@implements(np.linalg.matrix_norm)
-def matrix_norm(x: Any, /, *, keepdims: Any = False, ord: Any = "fro") -> Any:
-    return norm(x, ord, (-2, -1), keepdims)
-
-
-@implements(np.linalg.norm)
-def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: Any = False) -> Any:
-    x = operand(x)
-    if axis is None and ord is None:
-        result = vector_norm(np.ravel(x))
-        return np.reshape(result, (1,) * x.ndim) if keepdims else result
-    axes = tuple(range(x.ndim)) if axis is None else axis
-    axes = axes if isinstance(axes, tuple) else (axes,)
-    if not 1 <= len(axes) <= 2:
-        raise ValueError("Improper number of dimensions to norm.")
-    if len(axes) == 1 and isinstance(ord, str):
-        raise ValueError(f"Invalid norm order {ord!r} for vectors")
-    if len(axes) == 1 or ord is None or ord in ("fro", "f"):
-        return vector_norm(x, axis=axes, keepdims=keepdims, ord=2 if len(axes) == 2 else ord)
-    if ord not in (1, -1, np.inf, -np.inf):
-        raise unsupported(f"norm with ord={ord!r} of a matrix", "use ord='fro', 1 or np.inf")
-    row, column = (normalize_axis(i, x.ndim) for i in axes)
-    summed, left = (row, column) if abs(ord) == 1 else (column, row)
-    sums = np.sum(np.abs(x), axis=summed, keepdims=True)
-    result = (np.max if ord > 0 else np.min)(sums, axis=left, keepdims=True)
-    return result if keepdims else np.squeeze(result, axis=(row, column))

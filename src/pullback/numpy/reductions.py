@@ -72,7 +72,7 @@ def sum(
         a = a.astype(dtype)
     result = reduced(reduce.sum, a, folded_axes(axis, len(a.shape)), keepdims)
     if initial is not None and given(initial):
-        result = result + initial
+        result = result + _start(initial, result)
     return result if out is None else into(out, result)
 
 
@@ -90,7 +90,7 @@ def prod(
     if dtype is not None:
         a = a.astype(dtype)
     result = reduced(reduce.prod, a, folded_axes(axis, a.ndim), keepdims)
-    return finish(result * initial if given(initial) else result, None, out)
+    return finish(result * _start(initial, result) if given(initial) else result, None, out)
 
 
 def count(a: Any, axis: Any, where: Any) -> Any:
@@ -99,6 +99,14 @@ def count(a: Any, axis: Any, where: Any) -> Any:
     if where is not None and given(where) and where is not True:
         return np.sum(np.broadcast_to(where, shape), axis=axis, keepdims=True)
     return math.prod([shape[i] for i in normalize_axes(axis, len(shape))])
+
+
+def _start(initial: Any, result: Any) -> Any:
+    """``initial=`` of a fold, in its dtype."""
+    initial = operand(initial)
+    if not hasattr(initial, "dtype"):
+        initial = np.asarray(initial)
+    return initial.astype(result.dtype)
 
 
 def _like(n: Any, sums: Any) -> Any:
@@ -150,7 +158,9 @@ def var(
     center = mean if given(mean) else np.mean(a, axis=axis, keepdims=True, where=where)
     squares = sum(abs_squared(a - center), axis, dtype, None, keepdims, where=where)
     n = _like(count(a, axis, where), squares)
-    return finish(squares / np.maximum(n - ddof, 0), None, out)
+    rest = n - ddof
+    rest = (rest if rest > 0 else 0) if type(n) is int else np.maximum(rest, 0)
+    return finish(squares / rest, None, out)
 
 
 def abs_squared(x: Any) -> Any:
@@ -208,7 +218,7 @@ def _extreme(
         shape = tuple(1 if i in axes else n for i, n in enumerate(a.shape))
         a = np.full(shape, neutral(a.dtype), a.dtype)
     result = reduced(primitive, a, axes, keepdims)
-    return finish(join(result, initial) if given(initial) else result, None, out)
+    return finish(join(result, _start(initial, result)) if given(initial) else result, None, out)
 
 
 @implements(np.max, np.amax, method="max")
@@ -386,6 +396,8 @@ def _nan_extreme(extreme: Any, neutral: float) -> Any:
         where: Any = None,
     ) -> Any:
         a = operand(a)
+        if not is_differentiable(a.dtype):
+            return extreme(a, axis, out, keepdims, initial, where)
         none = all(np.isnan(a), axis, None, keepdims, where=where)
         numbers = np.where(np.isnan(a), neutral, a)
         found = extreme(numbers, axis, None, keepdims, initial, where)
@@ -412,5 +424,24 @@ def _over_numbers(function: Any) -> Any:
 
 
 implements(np.nanmean)(_over_numbers(mean))
-implements(np.nanvar)(_over_numbers(var))
-implements(np.nanstd)(_over_numbers(std))
+
+
+def _deviations(function: Any) -> Any:
+    """Of too few numbers for ``ddof`` NumPy says NaN here, not infinity."""
+    of_numbers = _over_numbers(function)
+
+    def fold(
+        a: Any, axis: Any = None, dtype: Any = None, out: Any = None, ddof: Any = 0, **options: Any
+    ) -> Any:
+        a = operand(a)
+        found = of_numbers(a, axis, dtype, None, ddof, **options)
+        where = options.get("where", True)
+        numbers = np.logical_and(np.logical_not(np.isnan(a)), where if given(where) else True)
+        n = np.sum(numbers, axis=axis, keepdims=options.get("keepdims", False))
+        return finish(np.where(n - ddof > 0, found, np.nan), None, out)
+
+    return fold
+
+
+implements(np.nanvar)(_deviations(var))
+implements(np.nanstd)(_deviations(std))

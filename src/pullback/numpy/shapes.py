@@ -225,7 +225,7 @@ def astype(
         return a
     if dtype.kind not in "biufc":
         type_of(np.zeros(0, dtype))
-    if is_differentiable(a.dtype) and a.trace is not EVALUATE:  # a step has no slope
+    if is_differentiable(a.dtype) and a.traced_by is not EVALUATE:  # a step has no slope
         if dtype.kind == "b":
             return np.not_equal(a, 0)
         if a.dtype.kind == "c" and dtype.kind != "c":

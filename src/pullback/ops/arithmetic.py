@@ -83,6 +83,7 @@ floor_divide = elementwise(
     "floor_divide",
     np.floor_divide,
     doc="y = the largest integer <= x1 / x2",
+    traits=("jumps",),
     kinds="fiu",
     domain=((0.7, 0.9), (0.31, 0.34)),
     flops=10,
@@ -95,6 +96,7 @@ remainder = elementwise(
     "remainder",
     np.remainder,
     doc="y = x1 - x2 floor(x1 / x2), with the sign of x2",
+    traits=("jumps",),
     kinds="fiu",
     domain=((-0.9, -0.7), (0.31, 0.34)),
     flops=10,
@@ -117,6 +119,7 @@ fmod = elementwise(
     "fmod",
     np.fmod,
     doc="y = x1 - x2 trunc(x1 / x2), with the sign of x1",
+    traits=("jumps",),
     kinds="fiu",
     domain=((-0.9, -0.7), (0.31, 0.34)),
     flops=10,
@@ -129,6 +132,7 @@ negative = elementwise(
     "negative",
     np.negative,
     doc="y = -x",
+    traits=("exact",),
     kinds="fci",
     partials=(-1,),
     scalar=lambda b, x: b.neg(x),
@@ -197,13 +201,16 @@ def _along_absolute(v: Any, x: Any) -> Any:
     """A tangent of complex numbers is multiplied by the conjugate of what a cotangent is."""
     if x.dtype.kind != "c":
         return slope(v, x)
-    return v * (conjugate(np.sign(x)) if v.dtype.kind == "c" else np.sign(x))
+    if v.dtype.kind == "c":
+        return v * conjugate(np.sign(x))
+    return slope(v, np.abs(x)) * np.sign(x)
 
 
 absolute = elementwise(
     "absolute",
     np.absolute,
     doc="y = |x|",
+    traits=("exact",),
     kinds="fciu",
     is_real=True,
     partials=(lambda ct, x: _along_absolute(ct, x),),
@@ -221,6 +228,7 @@ sign = elementwise(
     "sign",
     np.sign,
     doc="y = -1, 0 or 1 with the sign of x",
+    traits=("exact", "jumps"),
     kinds="fiu",
     partials=(ZERO,),
     scalar=_sign,
@@ -231,6 +239,7 @@ copysign = elementwise(
     "copysign",
     np.copysign,
     doc="y = |x1| with the sign of x2",
+    traits=("jumps",),
     partials=(lambda x1, x2: np.sign(x1) * np.copysign(1, x2), ZERO),
     scalar=lambda b, x1, x2: b.call("copysign", x1, x2),
     kinks="x1 = 0: derivative 0; x2 = 0: derivative 0, as elsewhere",
@@ -251,6 +260,7 @@ maximum = elementwise(
     "maximum",
     np.maximum,
     doc="y = max(x1, x2); NaN if either is",
+    traits=("exact",),
     kinds="fciub",
     partials=(
         lambda ct, x1, x2: _of_larger(ct, x1, x2),
@@ -265,6 +275,7 @@ minimum = elementwise(
     "minimum",
     np.minimum,
     doc="y = min(x1, x2); NaN if either is",
+    traits=("exact",),
     kinds="fciub",
     partials=(
         lambda ct, x1, x2: _of_larger(ct, x2, x1),
@@ -279,6 +290,7 @@ select = elementwise(
     "where",
     np.where,
     doc="y = x2 where x1 else x3",
+    traits=("exact",),
     kinds="fciub",
     partials=(
         NO_DERIVATIVE,
@@ -300,6 +312,7 @@ heaviside = elementwise(
     "heaviside",
     np.heaviside,
     doc="y = 0 for x1 < 0, x2 for x1 = 0, 1 for x1 > 0",
+    traits=("jumps",),
     partials=(ZERO, lambda x1: x1 == 0),
     scalar=_heaviside,
     kinks="x1 = 0: derivative 0 for x1, as elsewhere",
@@ -316,6 +329,7 @@ trunc = elementwise(
     "trunc",
     np.trunc,
     doc="y = x without its fraction",
+    traits=("jumps",),
     kinds="fi",
     domain=((-1.7, 1.7),),
     partials=(ZERO,),
@@ -327,6 +341,7 @@ floor = elementwise(
     "floor",
     np.floor,
     doc="y = the largest integer <= x",
+    traits=("jumps",),
     kinds="fi",
     domain=((-1.7, 1.7),),
     partials=(ZERO,),
@@ -338,6 +353,7 @@ ceil = elementwise(
     "ceil",
     np.ceil,
     doc="y = the smallest integer >= x",
+    traits=("jumps",),
     kinds="fi",
     domain=((-1.7, 1.7),),
     partials=(ZERO,),
@@ -349,6 +365,7 @@ rint = elementwise(
     "rint",
     np.rint,
     doc="y = the integer nearest to x; halves go to the even one",
+    traits=("jumps",),
     kinds="fi",
     domain=((-1.7, 1.7),),
     partials=(ZERO,),

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from pullback.core.array import ufuncs
-from pullback.core.primitive import NO_DERIVATIVE, Marker, Primitive, Rule, Sample
+from pullback.core.primitive import NO_DERIVATIVE, Marker, Primitive, Rule, Sample, Trait
 from pullback.core.types import ArrayType, is_differentiable
 
 __all__ = [
@@ -124,6 +124,7 @@ def elementwise(
     is_real: bool = False,
     source: str = "",
     steep: bool = False,
+    traits: Sequence[Trait] = (),
 ) -> Primitive:
     """A primitive that works element by element, with broadcasting.
 
@@ -143,6 +144,7 @@ def elementwise(
         steep: whether the slope is infinite where the domain ends. An operand that does not move
             there stands still, or turns back: a tangent of 0 stays 0.
         is_real: whether complex operands have real results.
+        traits: its properties, see :data:`~pullback.core.primitive.Trait`.
     """
     n = len(partials)
     rules = tuple(_partial_rule(partial, is_real, steep) for partial in partials)
@@ -177,6 +179,7 @@ def elementwise(
         vjp=rules,
         batch=lambda args, axes, params: _batch_elementwise(primitive, args, axes, params),
         family="elementwise",
+        traits=frozenset(traits),
         scalar=scalar,
         kinks=kinks,
         source=source,
@@ -348,6 +351,7 @@ def linear(
     family: str = "linear",
     scalar: Any = None,
     source: str = "",
+    traits: Sequence[Trait] = (),
 ) -> Primitive:
     """A primitive linear in its first operand; further operands are integer or boolean constants.
 
@@ -364,6 +368,7 @@ def linear(
         type_rule=type_rule,
         jvp=jvp,
         vjp=(Rule(transpose), NO_DERIVATIVE),
+        traits=frozenset(traits),
         batch=batch,
         family=family,
         scalar=scalar,

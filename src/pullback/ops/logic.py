@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from pullback.core.primitive import NO_DERIVATIVE, Primitive
+from pullback.core.primitive import NO_DERIVATIVE, Primitive, Trait
 from pullback.ops.families import elementwise
 
 __all__: list[str] = []
@@ -22,10 +23,13 @@ def _comparison(ufunc: np.ufunc, relation: str) -> Primitive:
         out_dtype=bool,
         kinds="fciub",
         scalar=lambda b, x1, x2: b.compare(relation, x1, x2),
+        traits=("exact", "compares"),
     )
 
 
-def _test(ufunc: np.ufunc, doc: str, scalar: Any, kinds: str = "fciu") -> Primitive:
+def _test(
+    ufunc: np.ufunc, doc: str, scalar: Any, kinds: str = "fciu", traits: Sequence[Trait] = ()
+) -> Primitive:
     return elementwise(
         ufunc.__name__,
         ufunc,
@@ -35,6 +39,7 @@ def _test(ufunc: np.ufunc, doc: str, scalar: Any, kinds: str = "fciu") -> Primit
         kinds=kinds,
         scalar=scalar,
         kink_samples=((np.nan,), (np.inf,), (-np.inf,), (-0.0,)),
+        traits=traits,
     )
 
 
@@ -47,6 +52,7 @@ def _connective(ufunc: np.ufunc, doc: str, operation: str) -> Primitive:
         out_dtype=bool,
         kinds="fciub",
         scalar=lambda b, x1, x2: b.bits(operation, b.truth(x1), b.truth(x2)),
+        traits=("exact",),
     )
 
 
@@ -93,6 +99,7 @@ signbit = _test(
     "y = whether the sign bit of x is set (also that of -0)",
     lambda b, x: b.compare("<", b.call("copysign", b.const(1, x), x), b.const(0, x)),
     kinds="fiu",
+    traits=("jumps",),
 )
 
 logical_and = _connective(np.logical_and, "y = x1 and x2", "and")
@@ -102,6 +109,7 @@ logical_not = elementwise(
     "logical_not",
     np.logical_not,
     doc="y = not x",
+    traits=("exact",),
     partials=(NO_DERIVATIVE,),
     out_dtype=bool,
     kinds="fciub",

@@ -88,6 +88,7 @@ astype = linear(
     "astype",
     lambda x, *, dtype: np.asarray(x).astype(dtype),
     doc="y = x rounded to `dtype`",
+    traits=("exact",),
     type_rule=lambda x, *, dtype: ArrayType(x.shape, dtype),
     transpose=lambda ct, x_type: cast(ct, x_type.dtype),
     batch=_batch_astype,

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pullback.core.primitive import Primitive
+from pullback.core.primitive import Primitive, Trait
 from pullback.ops.families import elementwise
 from pullback.ops.special import expit, xlogy
 
@@ -20,6 +20,9 @@ POSITIVE = (0.1, 4.0)
 INSIDE = (-0.9, 0.9)
 
 
+FAR: tuple[Trait, ...] = ("inexact far",)
+
+
 def _from_math(
     ufunc: np.ufunc,
     doc: str,
@@ -30,6 +33,7 @@ def _from_math(
     kinks: str = "",
     steep: bool = False,
     kinds: str = "fc",
+    traits: Sequence[Trait] = (),
 ) -> Primitive:
     """A function of one operand that C's ``math.h`` has, too; holomorphic unless it is real."""
     function = function or ufunc.__name__
@@ -44,6 +48,7 @@ def _from_math(
         steep=steep,
         kinds=kinds,
         scalar=lambda b, x: b.call(function, x),
+        traits=traits,
     )
 
 
@@ -98,9 +103,9 @@ root_of_power = elementwise(
     kink_samples=((0.0, 0.25),),
 )
 
-sin = _from_math(np.sin, "y = sin x", lambda x: np.cos(x))
-cos = _from_math(np.cos, "y = cos x", lambda x: -np.sin(x))
-tan = _from_math(np.tan, "y = tan x", lambda y: 1 + y * y, (-1.4, 1.4))
+sin = _from_math(np.sin, "y = sin x", lambda x: np.cos(x), traits=FAR)
+cos = _from_math(np.cos, "y = cos x", lambda x: -np.sin(x), traits=FAR)
+tan = _from_math(np.tan, "y = tan x", lambda y: 1 + y * y, (-1.4, 1.4), traits=FAR)
 arcsin = _from_math(
     np.arcsin, "sin y = x", lambda x: 1 / np.sqrt((1 - x) * (1 + x)), INSIDE, "asin", steep=True
 )

@@ -84,7 +84,7 @@ def plain_start(x0: Any, name: str) -> Any:
 
     def value(leaf: Any) -> Any:
         if type(leaf) is Array:
-            return leaf.trace.concrete(leaf, f"{name}: the starting point")
+            return leaf.traced_by.concrete(leaf, f"{name}: the starting point")
         return leaf
 
     return tree.map(value, x0)

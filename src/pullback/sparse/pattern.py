@@ -149,7 +149,7 @@ class PatternTrace(Trace):
         return tuple(found) if primitive.multiple else found[0]
 
     def is_mine(self, a: Any) -> bool:
-        return type(a) is Array and a.trace is self
+        return type(a) is Array and a.traced_by is self
 
     def own(self, y: Any) -> Any:
         """``y`` as an array of this trace; a constant depends on nothing."""

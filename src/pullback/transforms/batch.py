@@ -30,7 +30,7 @@ class BatchTrace(Trace):
     def process(self, primitive: Primitive, args: Any, params: dict[str, Any]) -> Any:
         values, axes = [], []
         for a in args:
-            own = type(a) is Array and a.trace is self
+            own = type(a) is Array and a.traced_by is self
             values.append(a.value if own else a)
             axes.append(a.aux if own else None)
         y, axis = primitive.batch(values, axes, params)
@@ -87,7 +87,7 @@ def batch_flat(
         for y in outputs:
             if type(y) is Array and y.alias is not None:
                 y.alias.refresh(y)
-        traced = [type(y) is Array and y.trace is trace for y in outputs]
+        traced = [type(y) is Array and y.traced_by is trace for y in outputs]
         return (
             [y.value if own else y for y, own in zip(outputs, traced, strict=True)],
             [y.aux if own else None for y, own in zip(outputs, traced, strict=True)],

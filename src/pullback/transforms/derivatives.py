@@ -38,7 +38,7 @@ def as_leaf(value: Any, path: str) -> Any:
     if type(value) is Array:
         if value.alias is not None:
             value.alias.refresh(value)
-        result: Any = value.value if value.trace is EVALUATE else value
+        result: Any = value.value if value.traced_by is EVALUATE else value
     else:
         result = as_array(value, path)
     if not is_differentiable(result.dtype):
@@ -75,7 +75,11 @@ def released(value: Any) -> Any:
         return value
     if value.alias is not None:
         value.alias.refresh(value)
-    return value.value if value.trace is EVALUATE else Array(value.trace, value.value, value.aux)
+    return (
+        value.value
+        if value.traced_by is EVALUATE
+        else Array(value.traced_by, value.value, value.aux)
+    )
 
 
 def release(outputs: Any) -> Any:
@@ -114,7 +118,7 @@ class Reverse:
         if type(y) is Array:
             if y.alias is not None:
                 y.alias.refresh(y)
-            if y.trace is trace:
+            if y.traced_by is trace:
                 return y.value
         return y
 
@@ -137,7 +141,7 @@ class Reverse:
 
 
 def node_of(trace: VJPTrace, y: Any) -> Node | None:
-    if type(y) is Array and y.trace is trace:
+    if type(y) is Array and y.traced_by is trace:
         node: Node = y.aux
         return node
     return None

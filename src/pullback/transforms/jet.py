@@ -101,7 +101,7 @@ class JetTrace(Trace):
 
     def series_of(self, a: Any) -> Series | None:
         """The series of an operand, marked as read; ``None`` for a constant."""
-        if type(a) is not Array or a.trace is not self:
+        if type(a) is not Array or a.traced_by is not self:
             return None
         if type(a.aux) is Watched:
             a.aux.is_read = True
@@ -221,7 +221,7 @@ class RuleSeries:
         if self.is_linear:
             return self.linear(k)[i]
         part = self.slopes[i]
-        if type(part) is Array and part.trace is self.trace:
+        if type(part) is Array and part.traced_by is self.trace:
             part = part.aux[k - 1]
         elif k > 1:
             return None  # the slope is a constant
@@ -325,7 +325,7 @@ def jet(
             if type(y) is Array and y.alias is not None:
                 y.alias.refresh(y)
         found = [
-            y.aux if type(y) is Array and y.trace is trace else Series([y], nothing)
+            y.aux if type(y) is Array and y.traced_by is trace else Series([y], nothing)
             for y in outputs
         ]
     values = [y[0] for y in found]

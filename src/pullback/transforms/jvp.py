@@ -28,7 +28,7 @@ class JVPTrace(Trace):
     def process(self, primitive: Primitive, args: Any, params: dict[str, Any]) -> Any:
         primals, tangents = [], []
         for a in args:
-            own = type(a) is Array and a.trace is self
+            own = type(a) is Array and a.traced_by is self
             primals.append(a.value if own else a)
             tangents.append(a.aux if own else None)
         y = bind(primitive, primals, params)
@@ -63,7 +63,7 @@ def jvp_flat(
         for y in outputs:
             if type(y) is Array and y.alias is not None:
                 y.alias.refresh(y)
-        traced = [type(y) is Array and y.trace is trace for y in outputs]
+        traced = [type(y) is Array and y.traced_by is trace for y in outputs]
         return (
             [y.value if mine else y for y, mine in zip(outputs, traced, strict=True)],
             [

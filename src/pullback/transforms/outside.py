@@ -17,9 +17,7 @@ import enum
 import functools
 import inspect
 import random
-import site
 import sys
-import sysconfig
 from collections.abc import Callable
 from operator import itemgetter
 from types import (
@@ -41,6 +39,7 @@ from pullback.core.source import here, is_own
 from pullback.core.trace import current_trace
 from pullback.core.wrapper import Wrapper
 from pullback.errors import StagingError
+from pullback.numpy.installed import is_installed
 from pullback.random import Generator
 from pullback.transforms.readings import NUMBERS, Readings, Watch, are_numbers, contents, through
 from pullback.transforms.stage import Staged, StageTrace
@@ -52,15 +51,6 @@ GENERATORS = (
     np.random.RandomState,
     np.random.BitGenerator,
     random.Random,
-)
-LIBRARIES = tuple(
-    {
-        sysconfig.get_path("stdlib"),
-        sysconfig.get_path("purelib"),
-        sysconfig.get_path("platlib"),
-        *site.getsitepackages(),
-        site.getusersitepackages(),
-    }
 )
 STORES = (MemberDescriptorType, functools.cached_property)  # descriptors that compute nothing anew
 PLAIN_OBJECTS = ("types.SimpleNamespace", "argparse.Namespace")  # hold what users put into them
@@ -74,11 +64,6 @@ LEFT_ALONE = frozenset(
 )
 
 
-def is_library(file: str | None) -> bool:
-    """Whether a file belongs to Python or to an installed package: these are not looked into."""
-    return file is None or file.startswith((*LIBRARIES, "<frozen"))
-
-
 def is_users(cls: type) -> bool:
     """Whether a class is written in Python by the user."""
     if f"{cls.__module__}.{cls.__name__}" in PLAIN_OBJECTS:
@@ -87,7 +72,7 @@ def is_users(cls: type) -> bool:
     file = getattr(module, "__file__", None)
     if cls.__module__ in sys.builtin_module_names or not cls.__flags__ & (1 << 9):
         return False
-    return file is None or not (is_library(file) or is_own_file(file))
+    return file is None or not (is_installed(file) or is_own_file(file))
 
 
 def is_own_file(file: str) -> bool:
@@ -362,7 +347,7 @@ class Outside:
         if module in (np, np.random, random):
             return True
         file = getattr(module, "__file__", None)
-        return file is not None and not is_library(file) and not is_own_file(file)
+        return file is not None and not is_installed(file) and not is_own_file(file)
 
     def attribute(self, proxy: Proxy, obj: Any, name: str) -> Any:
         """``obj.name``, as it is seen through ``proxy``; what is computed anew is not watched."""
@@ -391,7 +376,7 @@ class Outside:
     def function(self, function: FunctionType) -> FunctionType:
         """A copy that reads through us; of code that is not the user's, with a copied closure."""
         code = function.__code__
-        is_users = not is_own(code) and not is_library(code.co_filename)
+        is_users = not is_own(code) and not is_installed(code.co_filename)
         if not is_users and not function.__closure__:
             return function
         later: list[tuple[CellType, CellType]] = []

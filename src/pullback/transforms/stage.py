@@ -94,7 +94,7 @@ class StageTrace(Trace):
     def operand(self, value: Any) -> Variable | Literal:
         """Variable or literal of an operand; values from outside become captured inputs."""
         if type(value) is Array:
-            if value.trace is self:
+            if value.traced_by is self:
                 found: Variable = value.aux
                 return found
             value = value.constant()
@@ -105,13 +105,15 @@ class StageTrace(Trace):
                 broadcast_to, [Literal(value.dtype.type(value.flat[0]))], {"shape": value.shape}
             )[0]
         key = (
-            (id(value.trace), id(value.value), id(value.aux)) if type(value) is Array else id(value)
+            (id(value.traced_by), id(value.value), id(value.aux))
+            if type(value) is Array
+            else id(value)
         )
         return self.capture(key, value)
 
     def process(self, primitive: Primitive, args: Any, params: dict[str, Any]) -> Any:
         given = self.operand
-        operands = [a.aux if type(a) is Array and a.trace is self else given(a) for a in args]
+        operands = [a.aux if type(a) is Array and a.traced_by is self else given(a) for a in args]
         try:
             outputs = self.builder.add(primitive, operands, params, here(INSIDE))
         except (PullbackError, np.linalg.LinAlgError):
@@ -142,10 +144,10 @@ class StageTrace(Trace):
     def lay(self, array: Array, like: Any) -> None:
         last = self.builder.equations[-1:]
         if last and array.aux in last[0].outputs:  # no other array has this value
-            if type(like) is Array and like.trace is self:
+            if type(like) is Array and like.traced_by is self:
                 self.derived.same[array.aux] = like.aux
             else:
-                strides = like.trace.strides_of(like) if type(like) is Array else like
+                strides = like.traced_by.strides_of(like) if type(like) is Array else like
                 self.derived.known[array.aux] = strides
 
     def show(self, array: Array) -> str:
@@ -182,7 +184,7 @@ class StageTrace(Trace):
         def leaf(variable: Variable) -> Any:
             value = outside.get(variable)
             used.append(variable)
-            return value.trace.known(value) if type(value) is Array else value
+            return value.traced_by.known(value) if type(value) is Array else value
 
         value = self.computed(array.aux, leaf)
         if value is not None:
@@ -205,7 +207,7 @@ class StageTrace(Trace):
             if variable not in given:
                 return np.ones(variable.type.shape, variable.type.dtype)
             value = given[variable]
-            return value.trace.sample(value) if type(value) is Array else value
+            return value.traced_by.sample(value) if type(value) is Array else value
 
         return self.computed(array.aux, leaf)
 
@@ -257,7 +259,7 @@ class RecordTrace(StageTrace):
     abstract = False
 
     def wrap(self, primitive: Primitive, outputs: Any, args: Any, params: dict[str, Any]) -> Any:
-        plain = [a.value if type(a) is Array and a.trace is self else a for a in args]
+        plain = [a.value if type(a) is Array and a.traced_by is self else a for a in args]
         result = bind(primitive, plain, params)
         values = result if primitive.multiple else (result,)
         arrays = tuple(
@@ -273,7 +275,7 @@ class RecordTrace(StageTrace):
 
     def concrete(self, array: Array, purpose: str) -> Any:
         value = array.value
-        return value.trace.concrete(value, purpose) if type(value) is Array else value
+        return value.traced_by.concrete(value, purpose) if type(value) is Array else value
 
 
 class Staged:
@@ -359,5 +361,5 @@ def record(
     with RecordTrace(name) as trace:
         outputs = function(*[trace.input(type_of(value), value) for value in args])
         staged = close(trace, outputs)
-        values = [v.value if type(v) is Array and v.trace is trace else v for v in outputs]
+        values = [v.value if type(v) is Array and v.traced_by is trace else v for v in outputs]
     return values, staged

@@ -198,7 +198,7 @@ class VJPTrace(Trace):
             return self.process_jointly(primitive, args, params)
         primals, parents, mask = [], [], 1  # the mask has a leading one, then a bit per operand
         for a in args:
-            if type(a) is Array and a.trace is self:
+            if type(a) is Array and a.traced_by is self:
                 primals.append(a.value)
                 parents.append(a.aux)
                 mask += mask + 1
@@ -239,7 +239,7 @@ class VJPTrace(Trace):
 
     def process_jointly(self, primitive: Primitive, args: Any, params: dict[str, Any]) -> Any:
         """Primitives with one rule for all operands: loops, calls, concatenation."""
-        own = [type(a) is Array and a.trace is self for a in args]
+        own = [type(a) is Array and a.traced_by is self for a in args]
         primals = [a.value if mine else a for a, mine in zip(args, own, strict=True)]
         parents = [a.aux if mine else None for a, mine in zip(args, own, strict=True)]
         types = [type_of(value) for value in primals]
@@ -254,7 +254,7 @@ class VJPTrace(Trace):
         if not primitive.multiple:
             node.shape, node.dtype = y.shape, y.dtype
             return Array(self, y, node)
-        if any(type(part) is Array and part.trace is self for part in y):
+        if any(type(part) is Array and part.traced_by is self for part in y):
             raise TracedValueError(
                 f"{params.get('rules', primitive)} reads a traced value from outside, "
                 "which its rule cannot see",

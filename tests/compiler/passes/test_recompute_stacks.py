@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import pullback as pb
-from pullback.compiler.passes.recompute_stacks import restack
+from pullback.compiler.passes.recompute_stacks import recompute_stacks
 from pullback.core.types import type_of
 from pullback.transforms.evaluate import evaluate
 from pullback.transforms.passes.pipeline import optimize
@@ -20,7 +20,7 @@ def stacked(f, *args):
     """Numbers in the stacks of all scans, before and after; results are equal to the bit."""
     staged = stage(lambda *a: pb.tree.leaves(f(*a)), [type_of(x) for x in args])
     before, args = optimize(staged.graph), [*staged.captured, *args]
-    after = optimize(restack(before)).verify()
+    after = optimize(recompute_stacks(before)).verify()
     for x, y in zip(evaluate(before, args), evaluate(after, args), strict=True):
         np.testing.assert_array_equal(y, x)
     return [

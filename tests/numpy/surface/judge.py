@@ -169,7 +169,7 @@ def _traceable(
 def _noted(results: list[Any], values: list[Any]) -> Any:
     """Keep the values of the results, and return the float arrays among them."""
     for r in results:
-        values.append(r.trace.concrete(r, "the value") if type(r) is Array else r)
+        values.append(r.traced_by.concrete(r, "the value") if type(r) is Array else r)
     return [part for r in results if type(r) is Array for part in _real(r)]
 
 

@@ -6,7 +6,12 @@ from collections.abc import Callable
 
 from pullback.compiler.loops.convolutions import emit_convolution
 from pullback.compiler.loops.integer_products import emit_plain_product
-from pullback.compiler.loops.linalg import emit_cholesky, emit_determinant, emit_solve
+from pullback.compiler.loops.linalg import (
+    emit_cholesky,
+    emit_determinant,
+    emit_solve,
+    emit_triangular,
+)
 from pullback.compiler.loops.maps import (
     Kernel,
     emit_concatenate,
@@ -39,6 +44,7 @@ KERNELS: dict[str, Callable[[Kernel], None]] = {
     "argsort": emit_argsort,
     "searchsorted": emit_searchsorted,
     "solve": emit_solve,
+    "solve_triangular": emit_triangular,
     "log_abs_det": emit_determinant,
     "det_sign": emit_determinant,
     "cholesky": emit_cholesky,

@@ -18,7 +18,7 @@ from pullback.compiler.runtime.lapack import PREFIX, routines
 from pullback.core.graph import Literal, Variable
 from pullback.errors import CompileError
 
-__all__ = ["emit_cholesky", "emit_determinant", "emit_solve"]
+__all__ = ["emit_cholesky", "emit_determinant", "emit_solve", "emit_triangular"]
 
 ZERO = ir.Constant(I64, 0)
 WIDE = np.dtype(np.float64)
@@ -26,16 +26,29 @@ WIDE = np.dtype(np.float64)
 
 def emit_solve(kernel: Kernel) -> None:
     """``gesv`` for every matrix of the stack; a singular one fails."""
+    n = kernel.equation.outputs[0].type.shape[-2]
+    pivots = kernel.scratch(8 * n)
+    emit_system(kernel, "gesv", [], [pivots])
+
+
+def emit_triangular(kernel: Kernel) -> None:
+    """``trtrs`` of one triangle of every matrix of the stack; a zero on the diagonal fails."""
+    lower, turned = (kernel.equation.params[name] for name in ("lower", "turned"))
+    emit_system(kernel, "trtrs", ["L" if lower else "U", "T" if turned else "N", "N"], [])
+
+
+def emit_system(kernel: Kernel, routine: str, options: list[Any], between: list[Any]) -> None:
+    """A routine that takes options, sizes, the matrix, more, and the columns that it overwrites."""
     a, b = kernel.equation.inputs
     (out,) = kernel.equation.outputs
     n, n_columns = out.type.shape[-2:]
     check_real(out)
     left, right = (kernel.scratch(n * k * WIDE.itemsize) for k in (n, n_columns))
-    pivots = kernel.scratch(8 * n)
     with loops(kernel.builder, out.type.shape[:-2]) as at:
         copy_columns(kernel, a, at, left, (n, n))
         copy_columns(kernel, b, at, right, (n, n_columns))
-        info = lapack(kernel, "gesv", [n, n_columns, left, n or 1, pivots, right, n or 1])
+        arguments = [*options, n, n_columns, left, n or 1, *between, right, n or 1]
+        info = lapack(kernel, routine, arguments)
         with kernel.builder.if_then(info, likely=False):
             kernel.fail(kernel.builder)
         with loops(kernel.builder, (n, n_columns)) as [i, j]:

@@ -11,7 +11,6 @@ from dataclasses import replace
 from pullback.compiler.schedule.questions import is_inline, is_move, is_pointwise, reads_whole
 from pullback.core.graph import Equation, Graph, Operand, Variable
 from pullback.transforms.passes.dce import dce
-from pullback.transforms.passes.rounding import EXACT
 
 __all__ = ["recompute_exact"]
 
@@ -84,7 +83,7 @@ def _sources(equation: Equation) -> list[Operand] | None:
     """
     if is_move(equation):
         return list(equation.inputs)
-    if equation.primitive.name not in EXACT or not is_pointwise(equation):
+    if "exact" not in equation.primitive.traits or not is_pointwise(equation):
         return None
     least = equation.outputs[0].type.size // 2
     return list({x: None for x in equation.inputs if x.type.size > least})

@@ -12,12 +12,11 @@ from dataclasses import replace
 from pullback.core.graph import Equation, Graph, Literal, Operand, Variable
 from pullback.transforms.passes.dce import dce
 from pullback.transforms.passes.pipeline import with_bodies
-from pullback.transforms.passes.rounding import EXACT
 
 __all__ = ["recompute_stacks"]
 
 MOVES = {"index", "transpose", "reshape", "broadcast_to"}
-CHEAP = {*EXACT, *MOVES, "divide", "reciprocal", "sqrt"}
+CHEAP = {*MOVES, "divide", "reciprocal", "sqrt"}  # besides what is exact
 SUMS = {"add", "subtract"}  # have other digits if one term is a product, which is not rounded
 PRODUCTS = {"multiply", "square"}
 
@@ -64,7 +63,7 @@ def _is_cheap(equation: Equation, makers: dict[Operand, Equation]) -> bool:
     if name in SUMS:
         terms = (makers.get(v) for v in equation.inputs)
         return not any(e is not None and e.primitive.name in PRODUCTS for e in terms)
-    return name in CHEAP
+    return name in CHEAP or "exact" in equation.primitive.traits
 
 
 def _without(

@@ -15,7 +15,6 @@ from functools import partial
 from pullback.compiler.schedule.axes import Access, Axis, access_of
 from pullback.compiler.schedule.pieces import has_seams
 from pullback.compiler.schedule.questions import (
-    INEXACT_FAR,
     is_float_product,
     is_foreign,
     is_plain,
@@ -205,7 +204,7 @@ def _follows_blocks(plan: Schedule, group: Step, step: Step) -> bool:
     return (
         is_plain(plan, step.equation.inputs[0])
         and not touched.isdisjoint(step.reads)
-        and not any(e.primitive.name in INEXACT_FAR for p in parts for e in _all(plan, p))
+        and not any("inexact far" in e.primitive.traits for p in parts for e in _all(plan, p))
     )
 
 
@@ -280,7 +279,7 @@ def _joinable(plan: Schedule, group: Step, step: Step) -> bool:
 def _runs_once(plan: Schedule, parts: Sequence[Step]) -> bool:
     """Whether no loop of the parts runs piece by piece, or again with other functions."""
     equations = (e for part in parts for e in _all(plan, part))
-    return not any(has_seams(e) or e.primitive.name in INEXACT_FAR for e in equations)
+    return not any(has_seams(e) or "inexact far" in e.primitive.traits for e in equations)
 
 
 def _all(plan: Schedule, part: Step) -> list[Equation]:

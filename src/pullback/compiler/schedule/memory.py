@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pullback.compiler.schedule.chains import reads_units
 from pullback.compiler.schedule.gaps import Gaps
 from pullback.compiler.schedule.groups import channels_of, reads_channels, reads_rows, rows_of
-from pullback.compiler.schedule.questions import INEXACT_FAR, reads_straight
+from pullback.compiler.schedule.questions import reads_straight
 from pullback.compiler.schedule.steps import Chain, Group, Map, Schedule, Step, aligned
 from pullback.core.graph import Equation, Variable
 
@@ -132,7 +132,8 @@ def _replace(plan: Schedule, equation: Equation, free: list[Variable]) -> None:
 
 
 def _overwrite(plan: Schedule, step: Map, free: list[Variable]) -> None:
-    if INEXACT_FAR & {e.primitive.name for e in (*step.equations, *plan.fused(step))}:
+    fused = (*step.equations, *plan.fused(step))
+    if any("inexact far" in e.primitive.traits for e in fused):
         return
     free = [
         v

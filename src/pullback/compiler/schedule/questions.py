@@ -13,7 +13,6 @@ from pullback.core.graph import Equation, Literal, Operand, Variable
 from pullback.core.types import ArrayType
 
 __all__ = [
-    "INEXACT_FAR",
     "full_key",
     "is_computing",
     "is_extreme_of_none",
@@ -31,7 +30,6 @@ __all__ = [
 ]
 
 ELEMENTARY = 8  # operations for one number
-INEXACT_FAR = {"sin", "cos", "tan"}  # their loops may be run again: see ``Kernel.checked``
 MOVES = ("transpose", "broadcast_to", "index", "reshape")
 
 

@@ -25,7 +25,6 @@ from pullback.compiler.schedule.questions import is_float_product, is_inline, is
 from pullback.compiler.schedule.steps import Schedule
 from pullback.core.graph import Equation, Graph, Literal, Operand, Variable
 from pullback.transforms.passes.dce import dce
-from pullback.transforms.passes.rounding import EXACT
 
 __all__ = ["rematerialise"]
 
@@ -39,11 +38,6 @@ PRODUCT = 0.2  # of the time of others take those of products
 SHARE = 0.5  # of the peak, that memory has at some time while a value need not be held
 GAIN = 0.05  # of the peak: less is not worth any time
 FAR = 64  # values after one that are looked at for choices; it is held if there are more
-COMPARISONS = {"equal", "greater", "greater_equal", "less", "less_equal", "not_equal"}
-JUMPS = {
-    *("ceil", "floor", "floor_divide", "fmod", "remainder", "rint", "trunc"),
-    *("copysign", "heaviside", "sign", "signbit"),
-}
 
 
 def rematerialise(plan: Schedule) -> Schedule:
@@ -155,7 +149,7 @@ class Lives:
 
         Late comparisons with numbers, as in the slope of a rectified array, depend on no others.
         """
-        if not (COMPARISONS | JUMPS).isdisjoint(e.primitive.name for e in equations):
+        if any(e.primitive.traits & {"compares", "jumps"} for e in equations):
             return True
         start = self.order[self.plan.steps[place].equation]
         waiting, seen = [v], {v}
@@ -165,7 +159,8 @@ class Lives:
             for e in self.readers.get(waiting.pop(), ()):
                 is_late = self.order[e] >= start
                 is_plain = is_late and any(isinstance(x, Literal) for x in e.inputs)
-                if e.primitive.name in JUMPS or (e.primitive.name in COMPARISONS and not is_plain):
+                traits = e.primitive.traits
+                if "jumps" in traits or ("compares" in traits and not is_plain):
                     return True
                 if is_inline(e) and e.outputs[0] not in seen:
                     seen.add(e.outputs[0])
@@ -193,7 +188,7 @@ class Lives:
 
 def _is_exact(equations: Iterable[Equation]) -> bool:
     """Whether equations give the same digits in any loop."""
-    return all(is_move(e) or e.primitive.name in EXACT for e in equations)
+    return all(is_move(e) or "exact" in e.primitive.traits for e in equations)
 
 
 class Rewriter:
