@@ -88,7 +88,7 @@ def test_eager(name, f, x, operation, phase):
     assert where in caught.value.headline
 
 
-# What the compiler has a kind of loop for, one case each; all of them were run once.
+# What the compiler has a kind of loop for, one case each.
 COMPILED = ("log", "exp", "divide", "matmul", "sum", "sqrt at 0", "masked log", "inside a layer")
 
 

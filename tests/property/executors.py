@@ -97,6 +97,8 @@ def difference(found: Any, expected: Any, others: list[Any]) -> str | None:
     y, z = np.asarray(found), np.asarray(expected)
     if (y.dtype, y.shape) != (z.dtype, z.shape):
         return f"{y.dtype}{y.shape} instead of {z.dtype}{z.shape}"
+    if z.dtype.kind == "c":  # parts by themselves
+        y, z, *others = (np.stack([v.real, v.imag]) for v in (y, z, *map(np.asarray, others)))
     with np.errstate(all="ignore"):
         if z.dtype.kind != "f":
             wrong = (y != z) & np.all([z == o for o in others], axis=0)
