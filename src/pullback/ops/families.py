@@ -140,8 +140,7 @@ def elementwise(
         out_dtype: ``bool`` for comparisons.
         flops: per output element.
         kinks: where the derivative jumps and what is chosen; ``kink_samples`` are such points.
-        steep: whether the slope is infinite where the domain ends. An operand that does not move
-            there stands still, or turns back: a tangent of 0 stays 0.
+        steep: whether the slope is infinite where the domain ends; a tangent of 0 stays 0 there.
         is_real: whether complex operands have real results.
         traits: its properties, see :data:`~pullback.core.primitive.Trait`.
     """
