@@ -144,9 +144,8 @@ def elementwise(
         is_real: whether complex operands have real results.
         traits: its properties, see :data:`~pullback.core.primitive.Trait`.
     """
-    n = len(partials)
     rules = tuple(_partial_rule(partial, is_real, steep) for partial in partials)
-    intervals = list(domain) or [(-2.0, 2.0)] * n
+    intervals = list(domain) or [(-2.0, 2.0)] * len(partials)
 
     def type_rule(*types: ArrayType) -> ArrayType:
         shape = joint_shape(types)
