@@ -23,7 +23,7 @@ from pullback.core.graph import Graph
 CHAINS = 12  # independent sums of one vector each: two units, four cycles each, 16 registers
 ROUNDS = 1 << 18  # about a millisecond: short enough to fall between other programs' turns
 STREAM_BYTES = 256 << 20  # many times the caches
-RUN = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 3, ctypes.c_int64)
+RUN = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 3, ctypes.c_int64, ctypes.c_void_p)
 
 
 def multiply_adds(dtype: np.dtype[Any], lanes: int) -> str:
@@ -103,7 +103,7 @@ def best_seconds(text: str, table: Any, n_chunks: int, rounds: int) -> float:
     times = []
     for _ in range(rounds):
         start = time.perf_counter()
-        run(pool.address, code.address("main"), table.ctypes.data, n_chunks)
+        run(pool.address, code.address("main"), table.ctypes.data, n_chunks, None)
         times.append(time.perf_counter() - start)
     return min(times)
 

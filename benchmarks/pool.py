@@ -47,7 +47,7 @@ define void @repeat(ptr %pool, ptr %run, ptr %chunk, ptr %table, i64 %n, i64 %co
   br label %head
 head:
   %k = phi i64 [0, %0], [%next, %head]
-  call void %run(ptr %pool, ptr %chunk, ptr %table, i64 %n)
+  call void %run(ptr %pool, ptr %chunk, ptr %table, i64 %n, ptr null)
   %next = add i64 %k, 1
   %go = icmp slt i64 %next, %count
   br i1 %go, label %head, label %end

@@ -81,3 +81,37 @@ def test_layer_norm_treats_each_example_by_itself(rng: Any) -> None:
     np.testing.assert_allclose(y.mean(axis=-1), 0, atol=1e-12)
     np.testing.assert_allclose(y.std(axis=-1), 1, rtol=1e-12)
     check_grads(lambda *args: np.sum(np.sin(nn.layer_norm(*args))), (x, scale, shift))
+
+
+def test_a_network_trains_the_normalizations_inside_of_it(rng: Any) -> None:
+    inner = nn.Sequential(nn.BatchNorm.init(3, momentum=0.0), np.tanh)
+    net = nn.Sequential(nn.Linear.init(rng, 2, 3), inner, nn.Linear.init(rng, 3, 1))
+    x = rng.normal(2, 3, size=(50, 2))
+    y, moved = net.train(x)
+    hidden = net.layers[0](x)
+    norm = moved.layers[1].layers[0]
+    np.testing.assert_allclose(norm.mean, hidden.mean(axis=0))
+    np.testing.assert_allclose(norm.variance, hidden.var(axis=0))
+    np.testing.assert_allclose(moved(x), y)
+    assert not np.allclose(net(x), y)
+    assert not net.layers[1].layers[0].mean.any()
+    for path, a, b in zip(pb.tree.paths(net), *map(pb.tree.leaves, (net, moved)), strict=True):
+        assert a is b or path.endswith(("mean", "variance"))
+
+
+def test_statistics_converge_while_a_network_learns(rng: Any) -> None:
+    net = nn.Sequential(nn.BatchNorm.init(2), nn.Linear.init(rng, 2, 1))
+    x = rng.normal(7, 2, size=(200, 2))
+    target = x[:, :1] - x[:, 1:]
+
+    def loss(net: Any, x: Any) -> Any:
+        y, moved = net.train(x)
+        return np.mean((y - target) ** 2), moved
+
+    step = pb.compile(pb.grad(loss, has_aux=True))
+    for _ in range(200):
+        grads, moved = step(net, x)
+        net = pb.tree.map(lambda w, g: w - 0.1 * g, moved, grads)
+    np.testing.assert_allclose(net.layers[0].mean, x.mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(net.layers[0].variance, x.var(axis=0), rtol=1e-6)
+    assert np.mean((net(x) - target) ** 2) < 0.02

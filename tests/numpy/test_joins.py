@@ -6,6 +6,7 @@ from tests.numpy.oracle import check, check_values
 
 import pullback as pb
 from pullback.errors import UnsupportedError
+from pullback.ops import index
 
 RNG = np.random.default_rng(3)
 X = RNG.normal(size=(3, 4))
@@ -120,3 +121,26 @@ def test_odd_reflections_further_than_the_array() -> None:
             lambda x, mode=mode: np.pad(x, (7, 5), mode, reflect_type="odd"),
             np.array([1.5, 0.2, 3.0]),
         )
+
+
+@pytest.mark.parametrize("width", [-1, (0, -1), ((1, 1), (-2, 0))])
+@pytest.mark.parametrize("wrap", [pb.vjp, lambda f, x: pb.compile(f)(x)])
+def test_negative_widths_are_refused_as_numpy_refuses_them(wrap, width) -> None:
+    with pytest.raises(ValueError, match="can't contain negative") as caught:
+        wrap(lambda x: np.pad(x, width), X)
+    assert "test_joins.py" in str(caught.value)
+    with pytest.raises(ValueError, match="can't contain negative"):
+        np.pad(X, width)
+
+
+def test_a_value_that_does_not_fit_its_place_is_not_compiled() -> None:
+    with pytest.raises(ValueError, match=r"could not place an array of shape \(4,\)"):
+        pb.compile(lambda x: index.place(x, shape=(3,), key=((0, 3, 1),)))(X[0])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.complex64])
+def test_geomspace_has_numpys_dtype(dtype) -> None:
+    x = np.array([1.5, 8.0], dtype)
+    ours, numpys = pb.vjp(lambda x: np.geomspace(x[0], x[1], 4), x)[0], np.geomspace(x[0], x[1], 4)
+    assert ours.dtype == numpys.dtype
+    np.testing.assert_allclose(ours, numpys, rtol=1e-12)

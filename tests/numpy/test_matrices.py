@@ -117,3 +117,12 @@ def test_higher_derivatives_of_a_determinant_are_right_or_refused() -> None:
     np.testing.assert_allclose(third(regular), expected, rtol=1e-9, atol=1e-11)
     with pytest.raises(ValueError, match="Singular"):
         third(SINGULAR["rank 1 of 3"])
+
+
+@pytest.mark.parametrize("shape", [(0, 0), (2, 0, 0)])
+def test_determinants_of_nothing(shape) -> None:
+    x = np.ones(shape)
+    value, gradient = pb.value_and_grad(lambda x: np.sum(np.linalg.det(x)))(x)
+    assert value == np.sum(np.linalg.det(x))
+    assert gradient.shape == shape
+    assert pb.compile(np.linalg.det)(x).shape == shape[:-2]

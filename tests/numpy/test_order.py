@@ -368,3 +368,36 @@ def test_ties_share_along_an_axis_and_twice() -> None:
     np.testing.assert_allclose(columns, gradient.T)
     twice = pb.hessian(lambda x: np.sum(np.sort(x) ** 2))(np.array([1.0, 1.0, 3.0]))
     np.testing.assert_allclose(twice[2], [0, 0, 2])
+
+
+REFUSED = {
+    "partition": (ValueError, lambda x: np.partition(x, 9)),
+    "partition of all": (ValueError, lambda x: np.partition(x, 15, axis=None)),
+    "partition at two places": (ValueError, lambda x: np.partition(x, (1, -6), axis=1)),
+    "partition in place": (ValueError, lambda x: x.copy().partition(7)),
+    "argpartition": (ValueError, lambda x: np.argpartition(x, 3, axis=0)),
+    "select": (TypeError, lambda x: np.select([x], [x])),
+    "select a second": (TypeError, lambda x: np.select([x > 0, x.astype(int)], [x, x])),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.parametrize("wrap", [pb.vjp, lambda f, x: pb.compile(f)(x)])
+def test_what_numpy_refuses_is_refused_as_it_does(wrap, name: str) -> None:
+    kind, function = REFUSED[name]
+    with pytest.raises(kind) as numpys:
+        function(X)
+    with pytest.raises(kind) as ours:
+        wrap(function, X)
+    assert str(numpys.value)[:12] in str(ours.value)
+    assert "test_order.py" in str(ours.value)
+
+
+@pytest.mark.parametrize("wrap", [lambda f: lambda x: pb.vjp(f, x)[0], pb.compile])
+def test_choose_lies_in_memory_as_numpys(wrap) -> None:
+    def write_first_two(x):
+        y = np.choose((x.T > 0).astype(int), [x.T * 1.0, x.T * 2.0])
+        y.ravel()[:2] = 100.0
+        return y
+
+    np.testing.assert_array_equal(wrap(write_first_two)(X), write_first_two(X))

@@ -12,7 +12,7 @@ from typing import Any
 from pullback.compiler import verify
 from pullback.compiler.llvm import assembler
 from pullback.compiler.pipeline import unchecked
-from pullback.compiler.program import emitter, entry
+from pullback.compiler.program import emitter, entry, stopping
 from pullback.core.graph import Graph
 
 __all__ = ["Backend"]
@@ -30,8 +30,8 @@ class Backend:
 
     @staticmethod
     def entry() -> str:
-        """The text of the function that runs a program on the arrays of a list."""
-        return entry.emit_entry()
+        """The text of ``main``, which runs a program on the arrays of a list, and ``look``."""
+        return entry.emit_entry(stopping.emit_look)
 
     @staticmethod
     def compiled(text: str) -> bytes:

@@ -14,15 +14,25 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from pullback.compiler.runtime import cache, linker
-from pullback.compiler.runtime.frame import MISMATCH, Frame, check_layout, expectations
+from pullback.compiler.runtime.frame import (
+    HEAD_WORDS,
+    MISMATCH,
+    RAISED,
+    SEEN,
+    Frame,
+    check_layout,
+    expectations,
+)
 from pullback.compiler.runtime.gc_pause import uncollected
 from pullback.compiler.runtime.lapack import routines
 from pullback.compiler.runtime.pool import Pool, emit_pool, n_threads
 from pullback.compiler.runtime.stored import Failure, Image, digest, sources, surroundings
+from pullback.compiler.runtime.watch import Watch
 from pullback.compiler.schedule.target import features
 from pullback.core.graph import Equation, Graph, Literal
 from pullback.core.types import ArrayType
 from pullback.errors import CompileError
+from pullback.transforms.passes.pipeline import bodies
 
 if TYPE_CHECKING:
     from pullback.compiler.backend import Backend
@@ -32,12 +42,12 @@ __all__ = ["Executable", "executable", "pool"]
 
 CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
 ENTRY = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p)
+NOTHING_SEEN = [0] * (HEAD_WORDS - SEEN)  # no tick, and nothing thrown
 SINGULAR = {
     "solve": "Singular matrix",
     "solve_triangular": "Singular matrix",
     "cholesky": "Matrix is not positive definite",
 }
-RAISED = -2  # the status that a callback leaves when it has raised
 
 
 def backend() -> type[Backend]:
@@ -109,10 +119,10 @@ def prepare() -> None:
 
 
 @lru_cache(maxsize=1)
-def entry() -> tuple[Any, Any]:
-    """The code of the native function that runs a program on the arrays of a list, and it."""
+def entry() -> tuple[Any, Any, Watch]:
+    """Code, its function that runs a program on the arrays of a list, and the watch of loops."""
     code = load(begun(emit_entry)())
-    return code, ENTRY(code.address("main"))
+    return code, ENTRY(code.address("main")), Watch(code.address("look"))
 
 
 def checks_stages() -> bool:
@@ -164,6 +174,14 @@ def failure(equation: Equation, numbers: dict[int, int]) -> Failure:
     return Failure(message, name not in SINGULAR, source)
 
 
+def has_loops(graph: Graph) -> bool:
+    """Whether a program may run for long, whatever its size."""
+    return any(
+        e.primitive.name in ("scan", "while_loop") or any(map(has_loops, bodies(e)))
+        for e in graph.equations
+    )
+
+
 pools: dict[int, Pool] = {}
 
 
@@ -212,9 +230,10 @@ class Executable:
         if self.image.has_jobs:
             workers = pool(self.threads)
             self.addresses = [workers.run_address, workers.address]
-        self.addresses += [address_of(c) for c in self.callbacks]
+        _, self.enter, watch = entry()
+        self.addresses += [watch.address, *NOTHING_SEEN, *map(address_of, self.callbacks)]
         self.code = load(self.image.code)
-        self.enter = entry()[1]
+        self.watch = watch if has_loops(graph) else None
         self.inputs = [native_type(t) for t in graph.input_types]
         self.outputs = [native_type(t) for t in graph.output_types]
         self.results = list(zip(*self.outputs, strict=True)) or [(), ()]  # shapes and dtypes
@@ -256,6 +275,7 @@ class Executable:
         Raises:
             IndexError: if an index array points outside of its array.
             LinAlgError: if a matrix is singular or not positive definite.
+            BaseException: what a handler of a signal raises, such as KeyboardInterrupt.
         """
         results = list(map(np.empty, *self.results))
         if self.image.donations:
@@ -268,7 +288,11 @@ class Executable:
             frame = Frame(
                 self.code.address("main"), self.image.arena_bytes, self.expected, self.addresses
             )
-        status = self.enter(id(arrays), frame.address)
+        if self.watch is None:
+            status = self.enter(id(arrays), frame.address)
+        else:
+            with self.watch:
+                status = self.enter(id(arrays), frame.address)
         if status and status != MISMATCH:
             raise self.failure(status, frame)
         self.idle.append(frame)
@@ -286,6 +310,7 @@ class Executable:
             results[j] = given if is_free else np.array(given, order="C")
 
     def failure(self, status: int, frame: Frame) -> BaseException:
+        frame.throw()
         error = self.errors.pop(frame.status, None)
         if error is not None:
             return error

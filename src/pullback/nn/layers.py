@@ -103,6 +103,9 @@ class Sequential:
     (5, 2)
     >>> tree.paths(net, "net")
     ['net.layers[0].weight', 'net.layers[0].bias', 'net.layers[2].weight', 'net.layers[2].bias']
+
+    Called, a network with :class:`~pullback.nn.BatchNorm` normalizes with the running statistics,
+    as after training, and does not change them; in training call :meth:`train`.
     """
 
     layers: tuple[Layer, ...]
@@ -114,6 +117,30 @@ class Sequential:
         for layer in self.layers:
             x = layer(x)
         return x
+
+    def train(self, x: Any) -> tuple[Any, Sequential]:
+        """What the network makes of a batch in training, and the network with new statistics.
+
+        Layers that have a method ``train``, such as :class:`~pullback.nn.BatchNorm` and networks
+        inside of this one, are trained; the others are called, and stay. Return the new network
+        beside the loss (``grad(loss, has_aux=True)``) and take the step from that one: its
+        learned parameters are those of this network.
+
+        >>> import numpy as np
+        >>> from pullback import nn
+        >>> net = nn.Sequential(nn.BatchNorm.init(1, momentum=0.5), np.tanh)
+        >>> y, net = net.train(np.array([[2.0], [6.0]]))
+        >>> net.layers[0].mean
+        array([2.])
+        """
+        layers = []
+        for layer in self.layers:
+            if hasattr(layer, "train"):
+                x, layer = layer.train(x)
+            else:
+                x = layer(x)
+            layers.append(layer)
+        return x, Sequential(*layers)
 
 
 def _as_container(layer: Layer) -> Layer:

@@ -95,6 +95,7 @@ class BatchNorm:
     Called on ``(batch, channels, *space)``, it normalizes with ``mean`` and ``variance``, as after
     training. In training call :meth:`train`, which normalizes with the statistics of the batch and
     returns the layer with running statistics moved towards them; the layer itself does not change.
+    In a :class:`~pullback.nn.Sequential` call :meth:`train` of that.
 
     Args:
         scale, shift: ``(channels,)``, learned.

@@ -221,6 +221,8 @@ def geomspace(
     start, stop = operand(start) * 1.0, operand(stop) * 1.0
     sign = np.sign(start)
     start, stop = np.broadcast_arrays(start / sign, stop / sign)
+    computed = np.result_type(start.dtype, stop.dtype, np.dtype(dtype))  # None: float64
+    start, stop = start.astype(computed), stop.astype(computed)
     inner = logspace(np.log10(start), np.log10(stop), num, endpoint)
     parts = [start[None], inner[1:-1], stop[None]] if endpoint else [start[None], inner[1:]]
     result = sign * concatenate(parts[:num] if num < 2 else parts)
@@ -284,6 +286,8 @@ def pad(array: Any, pad_width: Any, mode: Any = "constant", **options: Any) -> A
 
 def _padded(array: Any, pad_width: Any, mode: Any, options: Any) -> Any:
     widths = [(int(p), int(q)) for p, q in _pairs(pad_width, array.ndim)]
+    if any(p < 0 or q < 0 for p, q in widths):
+        raise ValueError("index can't contain negative values")
     if mode in GATHERED and options.get("reflect_type", "even") == "even":
         for axis, width in enumerate(widths):
             if width != (0, 0):

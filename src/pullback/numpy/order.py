@@ -43,6 +43,9 @@ def where(condition: Any, x: Any = None, y: Any = None, /) -> Any:
 def select(condlist: Any, choicelist: Any, default: Any = 0) -> Any:
     if len(condlist) != len(choicelist) or not len(condlist):
         raise ValueError("list of cases must be same length as list of conditions")
+    for i, condition in enumerate(condlist):
+        if operand(condition).dtype != bool:
+            raise TypeError(f"invalid entry {i} in condlist: should be boolean ndarray")
     result = operand(default)
     for condition, choice in zip(reversed(condlist), reversed(choicelist), strict=True):
         result = where(condition, choice, result)
@@ -56,7 +59,7 @@ def choose(a: Any, choices: Any, out: Any = None, mode: str = "raise") -> Any:
     parts = np.broadcast_arrays(a, *[operand(c) for c in choices])
     stacked, n = np.stack(parts[1:]), len(parts) - 1
     number = _bounded(parts[0], n, mode)
-    return finish(np.take_along_axis(stacked, number[None], axis=0)[0], None, out)
+    return finish(in_order(np.take_along_axis(stacked, number[None], axis=0)[0]), None, out)
 
 
 def _bounded(indices: Any, n: int, mode: str) -> Any:
@@ -158,10 +161,18 @@ def argsort(
     return _argsort(a, axis)
 
 
+def _check_places(a: Any, kth: Any, axis: int | None) -> None:
+    """Refuse the ``kth`` of a partition that NumPy refuses."""
+    shape = np.shape(operand(a))
+    n = math.prod(shape) if axis is None else shape[normalize_axis(axis, len(shape))]
+    np.partition(np.zeros(n), kth)
+
+
 @implements(np.argpartition, method="argpartition")
 def argpartition(
     a: Any, kth: Any, axis: int | None = -1, kind: str = "introselect", order: Any = None
 ) -> Any:
+    _check_places(a, kth, axis)
     return _argsort(a, axis)  # sorted is partitioned at every position
 
 
@@ -186,6 +197,7 @@ def sort(
 def partition(
     a: Any, kth: Any, axis: int | None = -1, kind: str = "introselect", order: Any = None
 ) -> Any:
+    _check_places(a, kth, axis)
     return sort(a, axis)
 
 
@@ -200,7 +212,7 @@ def sort_in_place(
 def partition_in_place(
     a: Any, kth: Any, axis: int = -1, kind: str = "introselect", order: Any = None
 ) -> None:
-    write(a, sort(a, axis))
+    write(a, partition(a, kth, axis))
 
 
 @implements(np.unique)

@@ -132,8 +132,7 @@ def elementwise(
         numpy: a ufunc; it also becomes NumPy's name for this primitive.
         partials: per operand, the partial derivative as a function whose parameter names are its
             residuals; or a constant ``1``/``-1``; or a marker. Of a function that is not
-            holomorphic and real: twice the derivative with respect to z, with that with respect to
-            its conjugate held fixed (Wirtinger).
+            holomorphic and real: twice the derivative by z with conj(z) held fixed (Wirtinger).
         scalar: the same function on a scalar builder: ``scalar(builder, x, ...)``; ``None``:
             compiled code calls ``numpy``.
         domain: per operand, an interval on which function and derivative are finite.
@@ -141,8 +140,7 @@ def elementwise(
         out_dtype: ``bool`` for comparisons.
         flops: per output element.
         kinks: where the derivative jumps and what is chosen; ``kink_samples`` are such points.
-        steep: whether the slope is infinite where the domain ends. An operand that does not move
-            there stands still, or turns back: a tangent of 0 stays 0.
+        steep: whether the slope is infinite where the domain ends; a tangent of 0 stays 0 there.
         is_real: whether complex operands have real results.
         traits: its properties, see :data:`~pullback.core.primitive.Trait`.
     """

@@ -67,6 +67,14 @@ def _place(x: Any, *, shape: Shape, key: Key) -> Any:
     return y
 
 
+def _place_type(x: ArrayType, *, shape: Shape, key: Key) -> ArrayType:
+    """Compiled code writes without looking: what does not fit is refused here."""
+    inside = _selected(shape, key)
+    if inside != x.shape:
+        raise ValueError(f"could not place an array of shape {x.shape} into shape {inside}")
+    return x.with_shape(shape)
+
+
 def _batch_place(args: Any, axes: Any, params: Any) -> Any:
     x = move_axis(args[0], axes[0], 0)
     return place(x, shape=(x.shape[0], *params["shape"]), key=(EVERYTHING, *params["key"])), 0
@@ -76,7 +84,7 @@ place: Primitive = linear(
     "place",
     _place,
     doc="y is zero except y[key] = x",
-    type_rule=lambda x, *, shape, key: x.with_shape(shape),
+    type_rule=_place_type,
     transpose=lambda ct, *, key: index(ct, key=key),
     batch=_batch_place,
     samples=lambda rng, dtype: [

@@ -95,7 +95,7 @@ def others(x: Any, axis: int) -> Any:
     their product, so n elements take ``2 log2 n`` steps.
     """
     n = x.shape[axis]
-    if n == 1:
+    if n <= 1:
         return np.ones_like(x)
 
     def part(value: Any, start: int, stop: int) -> Any:

@@ -19,7 +19,7 @@ from pullback.compiler.runtime import pool as module
 from pullback.errors import ArgumentError
 
 CHUNK = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)
-RUN = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 3, ctypes.c_int64)
+RUN = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 3, ctypes.c_int64, ctypes.c_void_p)
 THREADS = 4
 # A chunk counts its index in the table. A nesting one runs a job of its own: its table holds the
 # pool, `run`, the number of inner chunks and, behind them, a row of counters for each outer one.
@@ -40,7 +40,7 @@ define void @nesting(ptr %table, i64 %i) {
   %rows = getelementptr i64, ptr %table, i64 3
   %skipped = mul i64 %i, %n
   %row = getelementptr i64, ptr %rows, i64 %skipped
-  call void %run(ptr %pool, ptr @main, ptr %row, i64 %n)
+  call void %run(ptr %pool, ptr @main, ptr %row, i64 %n, ptr null)
   ret void
 }
 define void @jobs(ptr %pool, ptr %run, ptr %table, i64 %count, i64 %most) {
@@ -48,7 +48,7 @@ define void @jobs(ptr %pool, ptr %run, ptr %table, i64 %count, i64 %most) {
 head:
   %k = phi i64 [0, %0], [%next, %head]
   %n = urem i64 %k, %most
-  call void %run(ptr %pool, ptr @main, ptr %table, i64 %n)
+  call void %run(ptr %pool, ptr @main, ptr %table, i64 %n, ptr null)
   %next = add i64 %k, 1
   %go = icmp slt i64 %next, %count
   br i1 %go, label %head, label %end
@@ -83,7 +83,7 @@ define void @meetings(ptr %pool, ptr %run, ptr %table, i64 %count) {
   br label %head
 head:
   %k = phi i64 [0, %0], [%next, %head]
-  call void %run(ptr %pool, ptr @meeting, ptr %table, i64 4)
+  call void %run(ptr %pool, ptr @meeting, ptr %table, i64 4, ptr null)
   %next = add i64 %k, 1
   %failures.at = getelementptr i64, ptr %table, i64 1
   %failures = load atomic i64, ptr %failures.at monotonic, align 8
@@ -109,7 +109,7 @@ def chunks():
 
 
 def run(pool, chunk, table, n):
-    RUN(pool.run_address)(pool.address, chunk, table.ctypes.data, n)
+    RUN(pool.run_address)(pool.address, chunk, table.ctypes.data, n, None)
 
 
 def run_jobs(pool, chunks, table, count, most):
@@ -278,11 +278,12 @@ atexit.register(remaining)  # runs after what is registered later
 from pullback.compiler import executable
 pool = executable.pool({THREADS})
 chunk_type = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)
-run = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 3, ctypes.c_int64)(pool.run_address)
+kinds = *[ctypes.c_void_p] * 3, ctypes.c_int64, ctypes.c_void_p
+run = ctypes.CFUNCTYPE(None, *kinds)(pool.run_address)
 chunk = chunk_type(lambda table, i: None)
 def spin():
     for _ in range(1000):
-        run(pool.address, chunk, None, 8)
+        run(pool.address, chunk, None, 8, None)
 spin()
 {ending}
 """

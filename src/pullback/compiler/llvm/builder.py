@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -112,8 +112,12 @@ def loop(
     reverse: bool = False,
     start: Any = ZERO,
     unrolled: int = 0,
+    until: Callable[[], Any] | None = None,
 ) -> Iterator[Any]:
-    """``for i in range(start, n)``; yields ``i``. Loops of one step leave no trace."""
+    """``for i in range(start, n)``; yields ``i``. Loops of one step leave no trace.
+
+    After a step they ask whether to end ``until``, which emits a bit.
+    """
     if isinstance(n, int) and n == 1 and start is ZERO:
         yield ZERO
         return
@@ -127,8 +131,11 @@ def loop(
     i.add_incoming(start, before)
     yield builder.sub(builder.sub(end, ir.Constant(I64, 1)), i) if reverse else i
     following = builder.add(i, ir.Constant(I64, 1), flags=("nsw",))
+    goes_on = builder.icmp_signed("<", following, end)
+    if until is not None:
+        goes_on = builder.and_(goes_on, builder.not_(until()))
     i.add_incoming(following, builder.block)
-    branch = builder.cbranch(builder.icmp_signed("<", following, end), head, after)
+    branch = builder.cbranch(goes_on, head, after)
     if unrolled:
         unroll(builder, branch, unrolled)
     builder.position_at_end(after)

@@ -11,6 +11,7 @@ from pullback.compiler.llvm.builder import I1, I8, I64, POINTER, ir, loop, scala
 from pullback.compiler.llvm.scalars import ScalarEmitter
 from pullback.compiler.program.entry import MAIN, Callee
 from pullback.compiler.program.scope import Body, Scope
+from pullback.compiler.program.stopping import emit_stopped
 from pullback.compiler.program.table import entry_of
 from pullback.compiler.runtime.frame import HEAD_WORDS
 from pullback.compiler.schedule.steps import Room, aligned
@@ -35,6 +36,10 @@ class Code:
         self.function = ir.Function(module, kind, module.get_unique_name("step"))
         self.function.linkage = "internal"
         self.builder = ir.IRBuilder(self.function.append_basic_block("entry"))
+
+    def stopped(self) -> Any:
+        """Whether a loop must end, for all that follows is in vain."""
+        return emit_stopped(self.builder, self.status)
 
     # -- memory -------------------------------------------------------------------------------
     def offset(self, pointer: Any, n_bytes: int | Any) -> Any:
@@ -205,7 +210,8 @@ def emit_scan(code: Code, equation: Equation) -> None:
     constants = code.addresses(inputs[:n_constants])
     carry.start(inputs[n_constants:end])
     if params["length"]:
-        with loop(code.builder, params["length"], params["reverse"]) as i:
+        steps = loop(code.builder, params["length"], params["reverse"], until=code.stopped)
+        with steps as i:
             rows = [code.row(v, i) for v in inputs[end:]]
             carry.step(constants, rows, [code.row(v, i) for v in outputs[n_carry:]])
     carry.finish()
@@ -234,15 +240,17 @@ def emit_while(code: Code, equation: Equation) -> None:
     constants = code.addresses(equation.inputs[: n_test + n_body])
     carry.start(equation.inputs[n_test + n_body :])
     builder = code.builder
-    check, step, done = (builder.append_basic_block(name) for name in ("check", "step", "done"))
-    builder.branch(check)
+    head, check, step, done = map(builder.append_basic_block, ("head", "check", "step", "done"))
+    builder.branch(head)
+    builder.position_at_end(head)
+    builder.cbranch(code.stopped(), done, check)
     builder.position_at_end(check)
     code.run(run_test, test_arena, [*constants[:n_test], *carry.now, verdict])
     flag = ScalarEmitter(builder).load(verdict, I64(0), np.dtype(bool))
     builder.cbranch(flag.value, step, done)
     builder.position_at_end(step)
     carry.step(constants[n_test:], [], [])
-    builder.branch(check)
+    builder.branch(head)
     builder.position_at_end(done)
     carry.finish()
 

@@ -6,6 +6,7 @@ itself.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from pullback.compiler.llvm.builder import I32, I64, POINTER, ir, loop
@@ -37,11 +38,11 @@ class Callee:
         self.get_reference = address.get_reference
 
 
-def emit_entry() -> str:
+def emit_entry(*others: Callable[[ir.Module], None]) -> str:
     """LLVM text of ``i32 main(list, frame)``, which runs the program of a :class:`Frame`.
 
     The result is ``MISMATCH``, before anything is run, if the list is not one of contiguous arrays
-    of the expected types; else what the program leaves in its status.
+    of the expected types; else what the program leaves in its status. ``others`` write more.
     """
     module = ir.Module("entry")
     function = ir.Function(module, ir.FunctionType(I32, [POINTER] * 2), "main")
@@ -88,4 +89,6 @@ def emit_entry() -> str:
     builder.ret(builder.load(status, typ=I32))
     builder.position_at_end(refuse)
     builder.ret(ir.Constant(I32, MISMATCH))
+    for emit in others:
+        emit(module)
     return str(module)

@@ -68,7 +68,7 @@ def emit_iterations(scope: Scope, step: Step) -> Row:
         start, stop = bounds(code.builder, n, length, code.chunk)
         arena = code.offset(code.arena, code.builder.mul(code.chunk, I64(n_bytes)))
         end = params["n_constants"]
-        with loop(code.builder, stop, start=start) as i:
+        with loop(code.builder, stop, start=start, until=code.stopped) as i:
             rows = [code.row(v, i) for v in (*inputs[end:], *outputs)]
             code.run(body.function, arena, [*code.addresses(inputs[:end]), *rows])
     scope.reserve(n_chunks * n_bytes)

@@ -11,11 +11,12 @@ from typing import Any, NamedTuple
 
 from pullback.compiler.llvm.builder import I8, I64, POINTER, ZERO, ir, loop, unoptimized
 from pullback.compiler.program.entry import MAIN, Callee
+from pullback.compiler.program.stopping import emit_stopped
 
 __all__ = ["Row", "at_entry", "emit_chain", "emit_rows", "entry_of"]
 
 CHUNK = ir.FunctionType(ir.VoidType(), [POINTER, I64])
-RUN = ir.FunctionType(ir.VoidType(), [POINTER, POINTER, POINTER, I64])
+RUN = ir.FunctionType(ir.VoidType(), [POINTER, POINTER, POINTER, I64, POINTER])
 ROWS = ir.FunctionType(ir.VoidType(), [POINTER, I64, *MAIN.args, POINTER])
 ENTRY_BITS = 20  # of an operand, for the number of an entry
 HEAD = 2  # words of a job before its operands: the function, the status
@@ -139,7 +140,7 @@ def emit_run(module: ir.Module) -> Any:
     builder.store(rows, cursor)
     builder.store(status, at(job, 1))
     run, pool = pointer_at(status, 1), pointer_at(status, 2)
-    with loop(builder, n):
+    with loop(builder, n, until=lambda: emit_stopped(builder, status)):
         row = builder.load(cursor, typ=POINTER)
         n_chunks, n_operands = (builder.load(at(row, i), typ=I64) for i in (2, 3))
         operands = at(row, 4)
@@ -156,7 +157,7 @@ def emit_run(module: ir.Module) -> Any:
         builder.store(pointer_at(row, 1), job)
         with builder.if_else(builder.icmp_signed(">", n_chunks, I64(1))) as (several, one):
             with several:
-                builder.call(Callee(run, RUN), [pool, target, job, n_chunks])
+                builder.call(Callee(run, RUN), [pool, target, job, n_chunks, status])
             with one, builder.if_else(builder.icmp_signed("==", n_chunks, I64(1))) as (do, main):
                 with do:
                     builder.call(Callee(target, CHUNK), [job, ZERO])

@@ -27,8 +27,12 @@ __all__ = [
     "MISMATCH",
     "NDIM",
     "N_WORDS",
+    "RAISED",
     "READY",
+    "SEEN",
+    "THROWN",
     "TYPE",
+    "WATCH",
     "Frame",
     "check_layout",
     "expectations",
@@ -40,8 +44,10 @@ TYPE, LENGTH, ITEMS = HEAD - 8, HEAD, HEAD + 8
 DATA, NDIM, DIMS, DESCR, FLAGS = (HEAD + n for n in (0, 8, 16, 40, 48))
 READY = 0x0001 | 0x0100  # C-contiguous and aligned
 N_WORDS = 6
-HEAD_WORDS = 3  # status, ``run`` of the pool, pool; the callbacks follow
+WATCH, SEEN, THROWN = 3, 4, 5  # words behind the status, ``run`` of the pool, and the pool
+HEAD_WORDS = 8  # what is thrown takes three words; the callbacks follow
 MISMATCH = -1
+RAISED = -2  # the status that Python code leaves when it has raised
 
 
 def expectations(types: Sequence[ArrayType]) -> Any:
@@ -55,14 +61,14 @@ def expectations(types: Sequence[ArrayType]) -> Any:
 class Frame:
     """Working memory of one running call, kept for later ones; ``address`` is that of its words."""
 
-    __slots__ = ("address", "kept", "status")
+    __slots__ = ("address", "kept", "status", "words")
 
     def __init__(
         self, program: int, arena_bytes: int, expected: Any, addresses: Sequence[int]
     ) -> None:
         arena = np.empty(arena_bytes + ALIGNMENT, np.uint8)
         table = (ctypes.c_void_p * max(expected[0], 1))()
-        status = (ctypes.c_int64 * (1 + len(addresses)))(0, *addresses)
+        self.words = status = (ctypes.c_int64 * (1 + len(addresses)))(0, *addresses)
         words = (ctypes.c_int64 * N_WORDS)(
             id(np.ndarray),
             program,
@@ -73,7 +79,12 @@ class Frame:
         )
         self.address = ctypes.addressof(words)
         self.status = ctypes.addressof(status)
-        self.kept = (arena, table, status, expected, words)
+        self.kept = (arena, table, expected, words)
+
+    def throw(self) -> None:
+        """Raise what a handler of a signal has raised while the program ran, if any has."""
+        if self.words[THROWN]:
+            ctypes.pythonapi.PyErr_Restore(*map(ctypes.c_void_p, self.words[THROWN:HEAD_WORDS]))
 
 
 def check_layout() -> None:

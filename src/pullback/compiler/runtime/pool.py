@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from pullback.compiler.runtime.frame import SEEN, WATCH
 from pullback.errors import ArgumentError
 
 __all__ = ["MOST_THREADS", "Pool", "emit_pool", "n_threads"]
@@ -72,7 +73,7 @@ end:
 """
 
 WITHOUT_THREADS = """
-define void @run(ptr %pool, ptr %function, ptr %table, i64 %n) {
+define void @run(ptr %pool, ptr %function, ptr %table, i64 %n, ptr %status) {
   call void @serial(ptr %function, ptr %table, i64 %n)
   ret void
 }
@@ -88,7 +89,7 @@ define void @stop(ptr %pool) {
 """
 
 RUN = """
-define void @run(ptr %pool, ptr %function, ptr %table, i64 %n) {
+define void @run(ptr %pool, ptr %function, ptr %table, i64 %n, ptr %status) {
   %workers.at = getelementptr i8, ptr %pool, i64 $WORKERS
   %workers = load atomic i64, ptr %workers.at monotonic, align 8
   %alone = icmp eq i64 %workers, 0
@@ -120,13 +121,29 @@ work:
   %worked = call i1 @step(ptr %pool)
   br i1 %worked, label %work, label %wait
 wait:
-  %k = phi i64 [0, %work], [%next, %relax]
+  %k = phi i64 [0, %work], [%next, %relax], [%next, %watch], [%next, %look]
   %done = load atomic i64, ptr %done.at acquire, align 8
   %is.over = icmp eq i64 %done, %n
   br i1 %is.over, label %end, label %relax
 relax:
   call void @relax(i64 %k)
   %next = add i64 %k, 1
+  %is.early = icmp ult i64 %k, $SPINS
+  %is.unwatched = icmp eq ptr %status, null
+  %is.blind = or i1 %is.early, %is.unwatched
+  br i1 %is.blind, label %wait, label %watch
+watch:
+  %watch.at = getelementptr i64, ptr %status, i64 $WATCH
+  %ticks = load ptr, ptr %watch.at
+  %tick = load atomic i64, ptr %ticks monotonic, align 8
+  %seen.at = getelementptr i64, ptr %status, i64 $SEEN
+  %seen = load atomic i64, ptr %seen.at monotonic, align 8
+  %is.old = icmp eq i64 %tick, %seen
+  br i1 %is.old, label %wait, label %look
+look:
+  %look.at = getelementptr i64, ptr %ticks, i64 1
+  %looking = load ptr, ptr %look.at
+  call void %looking(ptr %status)
   br label %wait
 end:
   store atomic i64 0, ptr %busy release, align 8
@@ -314,6 +331,8 @@ def emit_pool() -> str:
         SET_BYTES=SET_BYTES,
         CPUS=8 * SET_BYTES,
         SPINS=SPINS,
+        WATCH=WATCH,
+        SEEN=SEEN,
         PATIENCE=SPINS + YIELDS,
     )
 
@@ -347,10 +366,12 @@ def n_threads() -> int:
 class Pool:
     """Worker threads and their state in memory; ``address`` is that of the state.
 
-    ``run_address`` is that of ``void run(pool, void (*chunk)(table, i64 i), table, i64 n)``, which
-    calls ``chunk`` for each ``i < n``, in any order and on any thread, and returns when all is
-    done; in the caller alone, and in order, if another job is running. ``wake_address`` is that of
-    ``void wake(pool, i64 n)``, which rouses up to ``n`` sleepers shortly before a job.
+    ``run_address`` is that of ``void run(pool, void (*chunk)(table, i64 i), table, i64 n,
+    status)``, which calls ``chunk`` for each ``i < n``, in any order and on any thread, and returns
+    when all is done; in the caller alone, and in order, if another job is running. While it waits
+    it looks for signals, on behalf of the program that has this status, if that is not null.
+    ``wake_address`` is that of ``void wake(pool, i64 n)``, which rouses up to ``n`` sleepers
+    shortly before a job.
     Chunks must not call Python: a process that forks in one is lost.
     """
 
