@@ -85,7 +85,10 @@ def test_divergence_fails_and_writes_nothing(
 
 def test_ctrl_c_saves_what_is_trained(tmp_path: Path) -> None:
     (tmp_path / "table.csv").write_text("a,b\n" + "".join(f"{i},{3.5 * i}\n" for i in range(50)))
-    command = [sys.executable, "-c", "from pullback.cli.main import main; main()", "train"]
+    # A shell in the background hands on to its children that Ctrl-C is ignored.
+    listening = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    code = f"{listening}; from pullback.cli.main import main; main()"
+    command = [sys.executable, "-c", code, "train"]
     command += ["--data", "table.csv", "--target", "b", "--epochs", "1000000"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

@@ -232,7 +232,7 @@ kl_div: Primitive = define(
     "y = x1 ln(x1 / x2) - x1 + x2",
     lambda x1, x2: np.log(x1 / x2),
     lambda x1, x2: 1 - x1 / x2,
-    domain=(POSITIVE, POSITIVE),
+    domain=(POSITIVE, (0.4, 2.5)),  # not equal: there the slopes are 0
 )
 
 
@@ -540,14 +540,14 @@ pdtr: Primitive = define(
     "y = sum of Poisson probabilities up to k, of mean m",
     NO_DERIVATIVE,
     lambda x1, x2: -_gamma_density(np.floor(x1) + 1, x2),
-    domain=((1.0, 4.0), POSITIVE),
+    domain=((1.5, 4.5), POSITIVE),
 )
 pdtrc: Primitive = define(
     "pdtrc",
     "y = 1 - pdtr",
     NO_DERIVATIVE,
     lambda x1, x2: _gamma_density(np.floor(x1) + 1, x2),
-    domain=((1.0, 4.0), POSITIVE),
+    domain=((1.5, 4.5), POSITIVE),
 )
 chdtr: Primitive = define(
     "chdtr",

@@ -17,6 +17,9 @@ import os, signal, sys, threading, time
 import numpy as np
 import pullback as pb
 
+# A shell in the background hands on to its children that Ctrl-C is ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 def endless(x):
     return pb.while_loop(lambda s: s > -1, lambda s: 0.5 * s + 1, x)
 
