@@ -24,10 +24,14 @@ entr = elementwise(
 
 @pytest.fixture
 def entr() -> Iterator[Primitive]:
+    """The operation as the user defines it, in the place of the library's own."""
     names = {"elementwise": elementwise, "special": special, "np": np}
-    exec(DEFINITION, names)
-    yield names["entr"]
-    del registry["entr"], ufuncs[special.entr]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delitem(registry, "entr", raising=False)
+        patch.delitem(ufuncs, special.entr, raising=False)
+        exec(DEFINITION, names)
+        yield names["entr"]
+        del registry["entr"], ufuncs[special.entr]
 
 
 def test_the_definition_is_short() -> None:
