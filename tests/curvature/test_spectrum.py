@@ -78,7 +78,7 @@ def test_density_of_two_clusters() -> None:
 def test_the_predicted_spread_of_the_trace_is_the_spread_that_occurs() -> None:
     dense = matrix(RNG.normal(size=60))
     found = [spectral_density(dense, 8, 30, seed=seed) for seed in range(60)]
-    errors = np.array([f.traced_by for f in found]) - np.trace(dense)
+    errors = np.array([f.trace for f in found]) - np.trace(dense)
     predicted = np.sqrt(np.mean([f.trace_std**2 for f in found]))
     assert np.sqrt(np.mean(errors**2)) == pytest.approx(predicted, rel=0.3)
 
