@@ -9,8 +9,6 @@ figures of the second half are the honest ones. Every problem has a healthy twin
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 import time
 from collections import defaultdict
 
@@ -45,14 +43,11 @@ def run(families, n, seed, log=None):
     return counts, wrong
 
 
-def line(name, counts):
-    n = counts["n"]
-    share = {k: counts[k] / n for k in ("found", "first", "three", "false")}
-    return (
-        f"{name}: {int(n)} problems; found {share['found']:.1%}, right first "
-        f"{share['first']:.1%}, among three {share['three']:.1%}, false alarms "
-        f"{share['false']:.1%}"
-    ), share
+SHARES = ("found", "first", "three", "false")
+
+
+def shares(counts):
+    return {name: counts[name] / counts["n"] for name in SHARES}
 
 
 def main() -> None:
@@ -61,19 +56,20 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--half", choices=("threshold", "report", "both"), default="both")
     parser.add_argument("--verbose", action="store_true")
+    parser.add_argument("--quick", action="store_true", help="two problems in each half")
     args = parser.parse_args()
     np.seterr(all="ignore")
     log = (lambda text: print("  ", text, flush=True)) if args.verbose else None
-    result = {}
     halves = {"threshold": THRESHOLD_HALF, "report": REPORT_HALF}
+    columns = ["half", "problems", "found", "right first", "among three", "false alarms", "s"]
+    print("  ".join(f"{name:>12}" for name in columns))
+    print("  ".join("-" * 12 for _ in columns))
     for name, families in halves.items():
         if args.half in (name, "both"):
             start = time.time()
-            text, share = line(name, run(families, args.n // 2, args.seed, log)[0])
-            print(f"{text} ({time.time() - start:.0f} s)", flush=True)
-            result[name] = share
-    json.dump(result, sys.stdout)
-    print()
+            counts, _ = run(families, 2 if args.quick else args.n // 2, args.seed, log)
+            cells = [name, f"{counts['n']:.0f}", *(f"{v:.1%}" for v in shares(counts).values())]
+            print("  ".join(f"{c:>12}" for c in [*cells, f"{time.time() - start:.0f}"]), flush=True)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-TOOLS = {"command_line", "figures", "memory", "run", "steps", "timing", "workloads"}
+TOOLS = {
+    "command_line",
+    "figures",
+    "memory",
+    "run",
+    "steps",
+    "timing",
+    "workloads",
+    "flow_problems",
+}
 
 
 def benchmarks() -> list[str]:
