@@ -363,6 +363,9 @@ def slope(program: Program, function: Any, middle: float, u: list[np.ndarray]) -
     return smooth if bend <= 1e-2 * (1 + abs(smooth) + abs(middle)) else None
 
 
+REFUSED = "refused: "  # what is refused aloud, though NumPy takes it
+
+
 def difference(program: Program, depth: int = 1) -> str | None:
     """What is wrong with the value or the gradient.
 
@@ -380,6 +383,8 @@ def difference(program: Program, depth: int = 1) -> str | None:
     try:
         traced = pb.value_and_grad(lambda x, y: function(pnp, x, y), argnums=(0, 1))
         value, grads = traced(*program.build(program.start()))
+    except pb.errors.PullbackError as error:
+        return f"{REFUSED}{error}"
     except Exception as error:  # noqa: BLE001 - a crash is a failure like any other
         return f"{type(error).__name__}: {error}"
     if not close(value, expected, 1e-12):
@@ -415,6 +420,8 @@ def staged_difference(program: Program, traced: Any, known: Any, native: bool) -
             again = evaluate(staged.graph, [*staged.captured, *args])
     except pb.errors.StagingError:
         return None  # it depends on values: a mask picks a number of elements
+    except pb.errors.PullbackError as error:
+        return f"{REFUSED}staged: {error}"
     except Exception as error:  # noqa: BLE001
         return f"staged: {type(error).__name__}: {error}"
     for what, y, z in zip(("value", "x", "y"), again, known, strict=False):

@@ -10,7 +10,15 @@ import os
 
 import numpy as np
 import pytest
-from tests.property.aliasing import Argument, Program, Refused, difference, generate, report
+from tests.property.aliasing import (
+    REFUSED,
+    Argument,
+    Program,
+    Refused,
+    difference,
+    generate,
+    report,
+)
 
 import pullback as pb
 from pullback.core import alias
@@ -30,12 +38,17 @@ def depth_of(number: int) -> int:
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(PARTS))
 def test_programs_about_memory(part: int) -> None:
+    refused = []
     for number in range(part, N_PROGRAMS, PARTS):
         program = generate(SEED * 1_000_000 + number)
         depth = depth_of(number // PARTS)
         found = difference(program, depth)
-        if found:
+        if found and found.startswith(REFUSED):
+            refused.append(number)
+        elif found:
             pytest.fail(f"program {number} of seed {SEED}: {report(program, found, depth == 2)}")
+    # Corners where NumPy is lenient, such as a mask without elements: aloud, and rare.
+    assert len(refused) <= 1 + 0.01 * N_PROGRAMS / PARTS, refused
 
 
 def test_programs_are_valid_and_of_many_kinds() -> None:
