@@ -25,6 +25,7 @@ __all__ = [
     "gatherer",
     "is_container",
     "is_registered",
+    "joined",
     "leaves",
     "leaves_until",
     "map",
@@ -195,6 +196,17 @@ def structure_paths(structure: TreeDef) -> list[str]:
     ["['a']", "['b'][0]", "['b'][1]"]
     """
     return [accessor.codify("") for accessor in structure.accessors()]
+
+
+def joined(tree: Any) -> Any:
+    """Return all leaves, which may be traced, as one vector.
+
+    >>> from pullback import tree
+    >>> tree.joined({"a": 1.0, "b": [2.0, 3.0]})
+    array([1., 2., 3.])
+    """
+    parts = [np.reshape(leaf, -1) for leaf in leaves(tree)]
+    return np.concatenate(parts) if parts else np.zeros(0)
 
 
 def ravel(tree: Any) -> tuple[Any, Callable[[Any], Any]]:

@@ -126,8 +126,7 @@ def check(kind: str, loss: Function | None, batches: Any) -> None:
 
 
 def ravel(container: Any, dtype: Any) -> Any:
-    leaves = [np.reshape(leaf, -1) for leaf in tree.leaves(container)]
-    return np.concatenate(leaves).astype(dtype, copy=False)
+    return tree.joined(container).astype(dtype, copy=False)
 
 
 def symmetric(apply: Function, vector: Any, unravel: Function) -> Any:
@@ -146,11 +145,9 @@ def symmetric(apply: Function, vector: Any, unravel: Function) -> Any:
 def many(apply: Function, unravel: Function, columns: Any, dtype: Any) -> Any:
     """``apply`` to all columns at once."""
     rows = np.asarray(columns, dtype).T
-    return np.asarray(vmap(lambda v: joined(apply(unravel(v))))(rows)).T.astype(dtype, copy=False)
-
-
-def joined(container: Any) -> Any:
-    return np.concatenate([np.reshape(leaf, -1) for leaf in tree.leaves(container)])
+    return np.asarray(vmap(lambda v: tree.joined(apply(unravel(v))))(rows)).T.astype(
+        dtype, copy=False
+    )
 
 
 def jacobian_operator(

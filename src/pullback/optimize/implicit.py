@@ -31,7 +31,6 @@ from pullback.core.types import is_differentiable, type_of
 from pullback.errors import ArgumentError, ConvergenceError, ShapeError
 from pullback.optimize.minimize import minimize
 from pullback.optimize.root import root
-from pullback.optimize.variables import joined
 from pullback.transforms.derivatives import as_leaves, grad
 from pullback.transforms.evaluate import evaluate
 from pullback.transforms.mode import jacobian
@@ -58,7 +57,7 @@ class Equations:
         leaves = [leaf if hasattr(leaf, "dtype") else np.asarray(leaf) for leaf in leaves]
 
         def flat(x: Any, *theta: Any) -> list[Any]:
-            return list(map(joined, fun(self.unravel(x), *tree.unflatten(structure, theta))))
+            return list(map(tree.joined, fun(self.unravel(x), *tree.unflatten(structure, theta))))
 
         self.staged = stage(flat, [type_of(self.x0), *map(type_of, leaves)], name)
         self.n_captured = len(self.staged.captured)
@@ -345,7 +344,7 @@ class Conditions:
             x = self.unravel(x)
             found = [fun(x, *args)]
             found += [() if c is None else c(x, *args) for c in (equality, inequality)]
-            return [joined(part).astype(vector.dtype) for part in found]
+            return [tree.joined(part).astype(vector.dtype) for part in found]
 
         counts = Equations(values, vector, args, name).sizes
         if counts[0] != 1:
@@ -367,7 +366,7 @@ class Conditions:
 
             value, zero, positive = values(x, *args)
             slack = unequal * positive
-            return [joined((grad(lagrangian)(x), zero, slack)), value, zero, positive]
+            return [tree.joined((grad(lagrangian)(x), zero, slack)), value, zero, positive]
 
         self.equations = Equations(conditions, self.start, args, name)
         parts = map(self.equations.part, range(4))
@@ -381,7 +380,7 @@ class Conditions:
         """Minimise, find the multipliers, and polish all with Newton's steps."""
 
         def extended(x: Any) -> Any:
-            return joined((x, self.start[self.n :]))
+            return tree.joined((x, self.start[self.n :]))
 
         def objective(x: Any) -> Any:
             return self.objective(extended(x), *theta)[0]

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from pullback import tree
 from pullback.compiler.jit import compile  # noqa: A004
 from pullback.core.source import here
 from pullback.errors import ShapeError
-from pullback.optimize.variables import Variables, joined
+from pullback.optimize.variables import Variables
 from pullback.transforms.derivatives import linearize, value_and_grad
 from pullback.transforms.mode import hessian, hvp, jacobian
 
@@ -106,7 +107,7 @@ class VectorFunction:
         is_compiled: bool = False,
     ) -> None:
         def flat(v: Any) -> Any:
-            return joined(fun(variables.unravel(v), *args))
+            return tree.joined(fun(variables.unravel(v), *args))
 
         wrap = compile if is_compiled else lambda function: function
         self.flat = flat

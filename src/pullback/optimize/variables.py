@@ -12,18 +12,7 @@ from pullback.core.source import here
 from pullback.errors import ArgumentError
 from pullback.transforms.derivatives import as_leaves
 
-__all__ = ["Variables", "joined"]
-
-
-def joined(container: Any) -> Any:
-    """All leaves as one float64 vector; leaves may be traced, and then the vector keeps their type.
-
-    >>> from pullback.optimize.variables import joined
-    >>> joined({"a": 1.0, "b": [2.0, 3.0]})
-    array([1., 2., 3.])
-    """
-    leaves = tree.leaves(container)
-    return np.concatenate([np.reshape(x, -1) for x in leaves]) if leaves else np.zeros(0)
+__all__ = ["Variables"]
 
 
 class Variables:
@@ -51,7 +40,7 @@ class Variables:
     @staticmethod
     def flat(container: Any) -> np.ndarray[Any, Any]:
         """The vector of a container like the unknowns, in float64."""
-        return np.asarray(joined(container), np.float64)
+        return np.asarray(tree.joined(container), np.float64)
 
     def bound(self, limit: Any, missing: float) -> np.ndarray[Any, Any]:
         """One side of the bounds as a vector: a number for all, or a container like the unknowns.

@@ -108,14 +108,14 @@ class Compressed:
     def tangents(self, args: tuple[Any, ...], rows: Any) -> Any:
         """``J`` times each row of ``rows``, as rows."""
         x, unravel = tree.ravel(args)
-        return vmap(lambda v: jvp(lambda x: joined(self.fun(*unravel(x))), (x,), (v,))[1])(
+        return vmap(lambda v: jvp(lambda x: tree.joined(self.fun(*unravel(x))), (x,), (v,))[1])(
             rows.astype(x.dtype)
         )
 
     def cotangents(self, args: tuple[Any, ...], rows: Any) -> Any:
         """Each row of ``rows`` times ``J``."""
         x, unravel = tree.ravel(args)
-        y, pull = vjp(lambda x: joined(self.fun(*unravel(x))), x)
+        y, pull = vjp(lambda x: tree.joined(self.fun(*unravel(x))), x)
         return vmap(lambda u: pull(u)[0])(rows.astype(y.dtype))
 
     def prepare(self, args: tuple[Any, ...]) -> tuple[Any, Coloring]:
@@ -155,10 +155,6 @@ class Compressed:
         if self.is_symmetric:
             return read_symmetric(matrix, coloring, forward.T)
         return read_jacobian(matrix, coloring, forward.T, backward)
-
-
-def joined(container: Any) -> Any:
-    return np.concatenate([np.reshape(leaf, -1) for leaf in tree.leaves(container)])
 
 
 def sparse_jacobian(
