@@ -34,13 +34,18 @@ def report(generated: Program, found: dict[int, str]) -> str:
     return "\n".join([*failures(smaller).values(), "", smaller.script()])
 
 
+# By seed and program, expressions whose difference is open: the slope of float32 ** float64 for the
+# exponent differs by 1e-8, about a rounding of float32. Nothing else is left out.
+OPEN = {(0, 48): {56}}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(PARTS))
 def test_generated_graphs(part):
-    if part == 8:  # program 48: the slope of float32 ** float64 for the exponent
-        pytest.xfail("native code and NumPy round the logarithm of a float32 base differently")
     for number in range(part, -(-N_GRAPHS // TOGETHER), PARTS):
         generated = program(SEED * 1_000_000 + number, TOGETHER)
         found = failures(generated)
+        if (SEED, number) in OPEN:
+            found = {i: text for i, text in found.items() if i not in OPEN[SEED, number]}
         if found:
             pytest.fail(f"program {number} of seed {SEED}: {report(generated, found)}")
