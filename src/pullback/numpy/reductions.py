@@ -105,7 +105,7 @@ def _start(initial: Any, result: Any) -> Any:
     """``initial=`` of a fold, in its dtype."""
     initial = operand(initial)
     if not hasattr(initial, "dtype"):
-        initial = np.asarray(initial)
+        return np.asarray(initial).astype(result.dtype)[()]  # a number, which kernels hold in them
     return initial.astype(result.dtype)
 
 

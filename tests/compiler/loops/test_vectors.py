@@ -36,8 +36,6 @@ LOOPS = {
 
 @pytest.mark.parametrize("name", LOOPS)
 def test_no_loop_of_single_numbers(monkeypatch, name):
-    if name == "softmax":
-        pytest.xfail("it reads the maximum of a row as one number since its digits were mended")
     monkeypatch.setenv("PULLBACK_CACHE_DIR", "")
     texts = []
     emit = assembler.emit_object
