@@ -120,8 +120,23 @@ class Product(Step):
         return (self,) if self.tail is None else (self, self.tail)
 
 
+class Several(Step):
+    """Steps in one kernel: what is theirs together follows from the ``members``."""
+
+    __slots__ = ()
+    members: tuple[Step, ...]
+
+    @property
+    def equations(self) -> tuple[Equation, ...]:  # type: ignore[override]
+        return tuple([e for member in self.members for e in member.equations])
+
+    @property
+    def reads(self) -> tuple[Variable, ...]:  # type: ignore[override]
+        return tuple(dict.fromkeys(v for member in self.members for v in member.reads))
+
+
 @dataclass(frozen=True, slots=True, eq=False)
-class Group(Step):
+class Group(Several):
     """Maps and folds that follow each other on a ``walk`` by rows, blocks, channels or planes."""
 
     members: tuple[Step, ...]
@@ -132,20 +147,12 @@ class Group(Step):
         return self.members[0]
 
     @property
-    def equations(self) -> tuple[Equation, ...]:  # type: ignore[override]
-        return tuple([e for member in self.members for e in member.equations])
-
-    @property
-    def reads(self) -> tuple[Variable, ...]:  # type: ignore[override]
-        return tuple(dict.fromkeys(v for member in self.members for v in member.reads))
-
-    @property
     def parts(self) -> tuple[Step, ...]:
         return self.members
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Chain(Step):
+class Chain(Several):
     """Steps that follow each other chunk by chunk, each in ``n_chunks`` of a stack.
 
     ``outer`` is the shape of that stack: of matrices, or of the rows of a batch.
@@ -154,14 +161,6 @@ class Chain(Step):
     members: tuple[Step, ...]
     outer: Shape
     n_chunks: int
-
-    @property
-    def equations(self) -> tuple[Equation, ...]:  # type: ignore[override]
-        return tuple([e for member in self.members for e in member.equations])
-
-    @property
-    def reads(self) -> tuple[Variable, ...]:  # type: ignore[override]
-        return tuple(dict.fromkeys(v for member in self.members for v in member.reads))
 
     @property
     def parts(self) -> tuple[Step, ...]:
