@@ -8,6 +8,8 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import pullback as pb
+import pullback.scipy.special  # its operations are in the registry, too
+from pullback.control.known import known
 from pullback.core.primitive import Primitive, registry
 from pullback.errors import ArgumentError, SnapshotError
 from pullback.sparse.pattern import MOVES, Pattern, as_pattern, run
@@ -33,8 +35,8 @@ def dense(function: object, leaves: list) -> np.ndarray:
     return np.array(columns).T
 
 
-# One draws random numbers, one has no derivative though its value depends on its operand.
-@pytest.mark.parametrize("name", sorted(set(registry) - {"random_bits", "stop_gradient"}))
+# One draws random numbers; two have other derivatives than their values show.
+@pytest.mark.parametrize("name", sorted(set(registry) - {"random_bits", "stop_gradient", "known"}))
 @pytest.mark.filterwarnings("ignore")
 def test_every_operation_covers_its_jacobian(name: str) -> None:
     primitive: Primitive = registry[name]
@@ -82,6 +84,7 @@ PROGRAMS = {
     "carried": (lambda x: pb.scan(lambda c, v: (c + v, c), 0.0, x)[1], 4),
     "compiled": (pb.compile(lambda x: np.sin(x) * np.roll(x, 1)), 4),
     "checkpointed": (pb.checkpoint(lambda x: np.sin(x) * np.roll(x, 1)), 4),
+    "known": (lambda x: known([np.exp(x)], lambda x: [np.exp(x)], x)[0], 3),
     "gradient": (pb.grad(lambda x: np.sum(x[1:] ** 2 * x[:-1])), 5),
 }
 

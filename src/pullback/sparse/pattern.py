@@ -22,9 +22,10 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from pullback.control.known import known_primitive
 from pullback.core.array import Array, bind
 from pullback.core.graph import Graph
-from pullback.core.primitive import Marker, Primitive
+from pullback.core.primitive import MISSING, Marker, Primitive
 from pullback.core.source import here
 from pullback.core.trace import Trace
 from pullback.core.types import is_differentiable, type_of
@@ -127,6 +128,8 @@ class PatternTrace(Trace):
         self.dense: dict[str, str] = {}  # operations that made rows dense, and where
 
     def process(self, primitive: Primitive, args: Any, params: dict[str, Any]) -> Any:
+        if primitive is known_primitive:
+            return self.known(args, **params)
         graph = inlined(primitive, params)
         if graph is not None:
             return tuple(self.own(y) for y in evaluate(graph, args))
@@ -157,6 +160,13 @@ class PatternTrace(Trace):
             return y
         empty = sparse.csr_array((np.size(y), self.n), dtype=bool)
         return Array(self, y, empty if is_differentiable(type_of(y).dtype) else None)
+
+    def known(self, args: Sequence[Any], *, graph: Graph) -> tuple[Any, ...]:
+        """The first operands, with the patterns that ``graph`` has at the others."""
+        n = len(graph.outputs)
+        values = [a.value if self.is_mine(a) else a for a in args[:n]]
+        derived = [self.own(y) for y in evaluate(graph, args[n:])]
+        return tuple(Array(self, v, y.aux) for v, y in zip(values, derived, strict=True))
 
     def loop(
         self,
@@ -293,7 +303,8 @@ def aligned(
 def is_flat(primitive: Primitive, position: int) -> bool:
     """Whether the derivative for an operand is zero everywhere."""
     assert isinstance(primitive.vjp, tuple)
-    return isinstance(primitive.vjp[min(position, len(primitive.vjp) - 1)], Marker)
+    rule = primitive.vjp[min(position, len(primitive.vjp) - 1)]
+    return isinstance(rule, Marker) and rule is not MISSING
 
 
 def folded(x: Any, pattern: Matrix, axis: tuple[int, ...]) -> Matrix:
