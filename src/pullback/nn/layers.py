@@ -136,8 +136,10 @@ class Embedding:
                 details=[f"at {list(place)} of the input"],
                 fix=f"number the things from 0 to {n - 1}",
             )
-        # NumPy's own does not see that the numbers are traced where the weight is not.
-        return traced_numpy.take(self.weight, ids, axis=0)
+        weight = self.weight
+        if isinstance(weight, np.ndarray) and not isinstance(ids, np.ndarray):
+            weight = traced_numpy.array(weight)  # a plain array takes no traced index
+        return weight[ids]
 
 
 @dataclasses.dataclass
