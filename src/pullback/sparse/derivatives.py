@@ -8,6 +8,7 @@ Differentiation", arXiv:2501.17737.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,8 @@ from pullback.sparse.coloring import (
     Coloring,
     color_jacobian,
     color_symmetric,
-    read_jacobian,
-    read_symmetric,
+    places_jacobian,
+    places_symmetric,
     seeds,
 )
 from pullback.sparse.pattern import Pattern, as_pattern, run
@@ -101,24 +102,26 @@ class Compressed:
         self.given_coloring = coloring
         self.pattern: Pattern | None = None
         self.coloring: Coloring | None = None
-        self.known: dict[Any, tuple[Any, Coloring]] = {}  # by the types of the arguments
-        self.forward = self.tangents if not is_compiled else compile(self.tangents)
-        self.backward = self.cotangents if not is_compiled else compile(self.cotangents)
+        self.known: dict[Any, Plan] = {}  # by the types of the arguments
+        self.run = self.values if not is_compiled else compile(self.values)
 
-    def tangents(self, args: tuple[Any, ...], rows: Any) -> Any:
-        """``J`` times each row of ``rows``, as rows."""
+    def values(self, args: tuple[Any, ...], tangents: Any, cotangents: Any, places: Any) -> Any:
+        """The entries: products with all tangents and cotangents at once, and those at places."""
         x, unravel = tree.ravel(args)
-        return vmap(lambda v: jvp(lambda x: tree.joined(self.fun(*unravel(x))), (x,), (v,))[1])(
-            rows.astype(x.dtype)
-        )
 
-    def cotangents(self, args: tuple[Any, ...], rows: Any) -> Any:
-        """Each row of ``rows`` times ``J``."""
-        x, unravel = tree.ravel(args)
-        y, pull = vjp(lambda x: tree.joined(self.fun(*unravel(x))), x)
-        return vmap(lambda u: pull(u)[0])(rows.astype(y.dtype))
+        def flat(x: Any) -> Any:
+            return tree.joined(self.fun(*unravel(x)))
 
-    def prepare(self, args: tuple[Any, ...]) -> tuple[Any, Coloring]:
+        parts = []
+        if len(tangents):
+            pushed = vmap(lambda v: jvp(flat, (x,), (v,))[1])(tangents.astype(x.dtype))
+            parts.append(pushed.ravel())
+        if len(cotangents):
+            y, pull = vjp(flat, x)
+            parts.append(vmap(lambda u: pull(u)[0])(cotangents.astype(y.dtype)).ravel())
+        return (parts[0] if len(parts) == 1 else np.concatenate(parts))[places]
+
+    def prepare(self, args: tuple[Any, ...]) -> Plan:
         leaves, structure = as_leaves(args, "args")
         key = (structure, tuple((np.shape(x), x.dtype) for x in leaves))
         if key in self.known:
@@ -134,27 +137,45 @@ class Compressed:
                 where=str(here()),
                 fix="give a pattern with a column for each element of the arguments",
             )
-        if self.is_symmetric:
-            matrix = as_pattern(matrix + matrix.T)
-        choose = color_symmetric if self.is_symmetric else color_jacobian
-        found = matrix, self.given_coloring or choose(matrix)
+        plan = planned(matrix, self.given_coloring, self.is_symmetric)
         if holds:
-            self.known[key] = found
-        return found
+            self.known[key] = plan
+        return plan
 
     def __call__(self, *args: Any) -> Any:
-        matrix, coloring = self.prepare(args)
-        self.pattern, self.coloring = Pattern(matrix), coloring
-        forward = backward = np.zeros((0, 0))
-        if coloring.n_columns:
-            forward = np.asarray(self.forward(args, seeds(coloring.columns, coloring.n_columns)))
-        if coloring.n_rows:
-            backward = np.asarray(self.backward(args, seeds(coloring.rows, coloring.n_rows)))
+        plan = self.prepare(args)
+        matrix, coloring = plan.pattern.matrix, plan.coloring
+        self.pattern, self.coloring = plan.pattern, coloring
         if not coloring.n_colors:
             return sparse.csr_array(matrix.shape, dtype=type_of(tree.leaves(args)[0]).dtype)
-        if self.is_symmetric:
-            return read_symmetric(matrix, coloring, forward.T)
-        return read_jacobian(matrix, coloring, forward.T, backward)
+        values = np.asarray(self.run(args, plan.tangents, plan.cotangents, plan.places))
+        # Copies: SciPy's methods on a matrix change these arrays in place.
+        parts = values, matrix.indices.copy(), matrix.indptr.copy()
+        return sparse.csr_array(parts, shape=matrix.shape)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What every evaluation through a pattern shares: the seeds, and where its entries stand."""
+
+    pattern: Pattern
+    coloring: Coloring
+    tangents: Any  # (n_columns, n)
+    cotangents: Any  # (n_rows, m)
+    places: Any  # of the entries, in the order of the pattern
+
+
+def planned(matrix: Any, coloring: Coloring | None, is_symmetric: bool) -> Plan:
+    if is_symmetric:
+        matrix = as_pattern(matrix + matrix.T)
+    coloring = coloring or (color_symmetric if is_symmetric else color_jacobian)(matrix)
+    return Plan(
+        Pattern(matrix),
+        coloring,
+        seeds(coloring.columns, coloring.n_columns),
+        seeds(coloring.rows, coloring.n_rows),
+        (places_symmetric if is_symmetric else places_jacobian)(matrix, coloring),
+    )
 
 
 def sparse_jacobian(
