@@ -119,8 +119,10 @@ def color_columns(pattern: Any) -> Coloring:
     degrees = [len(rows) for rows in of_column]
     natural = range(n)
     fullest = sorted(natural, key=lambda j: -degrees[j])
-    candidates = [greedy_columns(of_column, m, order) for order in (natural, fullest)]
-    colors, n_colors = fewest(candidates)
+    least = int(np.diff(matrix.indptr).max(initial=0))  # no colouring has fewer
+    colors, n_colors = fewest([greedy_columns(of_column, m, natural)])
+    if n_colors > least:
+        colors, n_colors = fewest([colors, greedy_columns(of_column, m, fullest)])
     return Coloring(colors, np.full(m, -1), n_colors)
 
 
@@ -197,7 +199,9 @@ def color_jacobian(pattern: Any) -> Coloring:
     chosen = {int(levels[int(i)]) for i in np.linspace(0, len(levels) - 1, 6)}
     for level in sorted(chosen, reverse=True):
         full = counts >= level
-        if best.n_colors <= 1 or int(counts[~full].max(initial=0)) >= best.n_colors:
+        at_columns = np.bincount(matrix.indices[np.repeat(full, counts)], minlength=n)
+        least = int(counts[~full].max(initial=0)) + int(at_columns.max(initial=0))
+        if least >= best.n_colors:
             continue
         found = split(matrix, full)
         if found.n_colors < best.n_colors:

@@ -16,6 +16,7 @@ from scipy import sparse
 
 from pullback import tree
 from pullback.compiler.jit import compile  # noqa: A004
+from pullback.core.guard import fingerprint
 from pullback.core.source import here
 from pullback.core.types import type_of
 from pullback.errors import ArgumentError, ShapeError, StagingError
@@ -38,18 +39,33 @@ __all__ = ["hessian_sparsity", "jacobian_sparsity", "sparse_hessian", "sparse_ja
 Function = Callable[..., Any]
 
 
-def detect(fun: Function, args: tuple[Any, ...]) -> tuple[Any, bool]:
-    """Pattern of the Jacobian over all arguments, and whether it holds at every point.
+class Found:
+    """A pattern that was read off a function, and until when it holds.
 
-    It does if the function can be staged: then no branch depends on values.
+    It holds for all values of the arguments if the function could be staged: then no branch depends
+    on them. What the function read from outside may have been a matrix with zeros; if that was
+    changed in place, the pattern no longer holds.
     """
-    leaves, structure = as_leaves(args, "args")
-    function = flat(fun, structure, [])
-    try:
-        staged = stage(function, [type_of(x) for x in leaves], "sparsity")
-    except StagingError:
-        return run(function, leaves)[1], False
-    return run(lambda *xs: evaluate(staged.graph, [*staged.captured, *xs]), leaves)[1], True
+
+    def __init__(self, fun: Function, args: tuple[Any, ...], most: float = np.inf) -> None:
+        leaves, structure = as_leaves(args, "args")
+        function = flat(fun, structure, [])
+        self.outside: list[tuple[Any, Any]] = []
+        try:
+            staged = stage(function, [type_of(x) for x in leaves], "sparsity")
+        except StagingError:
+            self.is_staged = False
+        else:
+            self.is_staged = True
+            self.outside = [(x, fingerprint(x)) for x in staged.captured if type(x) is np.ndarray]
+
+            def function(*xs: Any) -> Any:
+                return evaluate(staged.graph, [*staged.captured, *xs])
+
+        self.matrix = run(function, leaves, most)[1]
+
+    def holds(self) -> bool:
+        return self.is_staged and all(fingerprint(x) == content for x, content in self.outside)
 
 
 def jacobian_sparsity(fun: Function, *args: Any) -> Pattern:
@@ -66,7 +82,7 @@ def jacobian_sparsity(fun: Function, *args: Any) -> Pattern:
            [0, 1, 1, 0],
            [0, 0, 1, 1]])
     """
-    return Pattern(detect(fun, args)[0])
+    return Pattern(Found(fun, args).matrix)
 
 
 def hessian_sparsity(fun: Function, *args: Any) -> Pattern:
@@ -77,7 +93,7 @@ def hessian_sparsity(fun: Function, *args: Any) -> Pattern:
     >>> pb.sparse.hessian_sparsity(lambda x: x[0] ** 2 + x[1] * x[2], np.ones(3)).nnz
     3
     """
-    return Pattern(detect(grad(fun, tuple(range(len(args)))), args)[0])
+    return Pattern(Found(grad(fun, tuple(range(len(args)))), args).matrix)
 
 
 class Compressed:
@@ -95,14 +111,17 @@ class Compressed:
         coloring: Coloring | None,
         is_symmetric: bool,
         is_compiled: bool,
+        most: float = np.inf,
     ) -> None:
         self.fun = fun
+        self.most = most  # entries of a pattern, beyond which detection gives up
         self.is_symmetric = is_symmetric
         self.given = None if sparsity is None else as_pattern(sparsity)
         self.given_coloring = coloring
         self.pattern: Pattern | None = None
         self.coloring: Coloring | None = None
         self.known: dict[Any, Plan] = {}  # by the types of the arguments
+        self.found: dict[Any, Found] = {}
         self.run = self.values if not is_compiled else compile(self.values)
 
     def values(self, args: tuple[Any, ...], tangents: Any, cotangents: Any, places: Any) -> Any:
@@ -124,12 +143,13 @@ class Compressed:
     def prepare(self, args: tuple[Any, ...]) -> Plan:
         leaves, structure = as_leaves(args, "args")
         key = (structure, tuple((np.shape(x), x.dtype) for x in leaves))
-        if key in self.known:
+        if key in self.known and (key not in self.found or self.found[key].holds()):
             return self.known[key]
         if self.given is None:
-            matrix, holds = detect(self.fun, args)
+            found = self.found[key] = Found(self.fun, args, self.most)
+            matrix = found.matrix
         else:
-            matrix, holds = self.given, True
+            matrix = self.given
         n = sum(np.size(x) for x in leaves)
         if matrix.shape[1] != n:
             raise ShapeError(
@@ -137,9 +157,7 @@ class Compressed:
                 where=str(here()),
                 fix="give a pattern with a column for each element of the arguments",
             )
-        plan = planned(matrix, self.given_coloring, self.is_symmetric)
-        if holds:
-            self.known[key] = plan
+        plan = self.known[key] = planned(matrix, self.given_coloring, self.is_symmetric)
         return plan
 
     def __call__(self, *args: Any) -> Any:
