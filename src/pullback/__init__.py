@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from pullback.sparse.derivatives import sparse_hessian, sparse_jacobian
     from pullback.testing.grads import check_grads
     from pullback.transforms.jet import jet
+    from pullback.transforms.laplacian import laplacian
     from pullback.transforms.mode import hvp
 
 __version__ = "0.1.0"
@@ -66,6 +67,7 @@ __all__ = [
     "jacobian",
     "jet",
     "jvp",
+    "laplacian",
     "linear_operator",
     "linearize",
     "nn",
@@ -110,6 +112,7 @@ _LATER = {
     "implicit_root": "pullback.optimize.implicit",
     "jacobian": "pullback.sparse.choice",
     "jet": "pullback.transforms.jet",
+    "laplacian": "pullback.transforms.laplacian",
     "linear_operator": "pullback.curvature.operators",
     "nn": "",
     "optim": "",

@@ -185,7 +185,7 @@ class Search:
         damped = self.damping * np.where(self.scale > 0, self.scale, 1.0)
         if not sparse.issparse(self.normal):
             matrix = self.normal + np.diag(damped)
-            return linalg.solve(matrix, -self.gradient, assume_a="sym")
+            return np.asarray(linalg.solve(matrix, -self.gradient, assume_a="sym"))
         matrix = sparse.csc_array(self.normal + sparse.diags_array(damped))
         if self.blocks is None:
             return np.asarray(splu(matrix).solve(-self.gradient))

@@ -99,14 +99,12 @@ class Chain:
 
     def alive(self) -> list[list[Variable]]:
         """The values between equations ``k - 1`` and ``k`` that later ones or the output read."""
-        needed = dict.fromkeys(v for v in self.outputs if self.is_active(v))
+        needed: dict[Any, None] = dict.fromkeys(v for v in self.outputs if self.is_active(v))
         live = [list(needed)]
         for equation in reversed(self.equations):
-            for v in equation.outputs:
-                needed.pop(v, None)
-            for v in equation.inputs:
-                if self.is_active(v):
-                    needed.setdefault(v)
+            for output in equation.outputs:
+                needed.pop(output, None)
+            needed.update(dict.fromkeys(filter(self.is_active, equation.inputs)))
             live.append(list(needed))
         live.reverse()
         live[0] = list(self.tangents)
