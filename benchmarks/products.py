@@ -59,7 +59,14 @@ def speed(sizes: tuple[int, int, int], form: str, dtype: str, rounds: int) -> tu
 def main(quick: bool = False, only: str = "") -> list[float]:
     if any(os.environ.get(name) != value for name, value in ALONE.items()):
         # OpenBLAS reads the limit when NumPy is imported.
-        command = [sys.executable, "-m", "benchmarks.products", *["--quick"] * quick, "--only", only]
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.products",
+            *["--quick"] * quick,
+            "--only",
+            only,
+        ]
         subprocess.run(command, check=True, env={**os.environ, **ALONE})
         return []
     cases = [((n, n, n), form) for n in SQUARES for form in FORMS]
