@@ -40,7 +40,7 @@ def _slope(run: Recording, variable: Variable, i: int) -> float:
         moved = value.copy()
         moved.flat[i] += sign
         ends.append(_output(run, {variable: moved}))
-    return (ends[0] - ends[1]) / (2 * step)
+    return float((ends[0] - ends[1]) / (2 * step))
 
 
 def _output(run: Recording, moved: dict[Operand, Any]) -> float:
