@@ -1,6 +1,7 @@
 """The code of the site: what is copied, linked and listed. ``./scripts/docs`` builds it all."""
 
 import importlib
+import json
 import re
 import sys
 from pathlib import Path
@@ -18,7 +19,7 @@ def site(monkeypatch):
     """The modules of ``docs/site`` by name."""
     monkeypatch.syspath_prepend(str(ROOT / "docs" / "site"))
     yield importlib.import_module
-    for name in ("build", "gallery", "reference"):
+    for name in ("build", "gallery", "notebooks", "reference"):
         sys.modules.pop(name, None)
 
 
@@ -63,6 +64,20 @@ def test_a_broken_example_stops_the_build(site, tmp_path):
     script.write_text("raise ValueError('no picture')")
     with pytest.raises(SystemExit, match=r"broken.py failed:[^$]*no picture"):
         site("gallery").run(script, tmp_path / "broken.png")
+
+
+def test_a_page_becomes_a_notebook_that_was_run(site, tmp_path):
+    page = tmp_path / "docs" / "learn" / "page.md"
+    page.parent.mkdir(parents=True)
+    page.write_text(
+        "# Title\n\n```python\nprint(6 * 7)\n```\n\n```text\n42\n```\n\n```sh\nls\n```\n"
+    )
+    made = site("notebooks").notebook(page, tmp_path / "docs", tmp_path / "out")
+    cells = json.loads(made.read_text())["cells"]
+    assert made == tmp_path / "out" / "learn" / "page.ipynb"
+    assert [cell["cell_type"] for cell in cells] == ["markdown", "code", "markdown"]
+    assert cells[1]["outputs"][0]["text"] == ["42\n"]
+    assert 'href="../_notebooks/learn/page.ipynb"' in page.read_text()
 
 
 def test_formulas_need_no_network():
