@@ -176,6 +176,14 @@ class Compiled(Wrapper):
     def with_parts(self, change: Callable[[Any], Any]) -> Wrapper:  # noqa: ARG002
         return self  # it hands out for itself
 
+    def action(self) -> str:
+        return "compile"
+
+    def __repr__(self) -> str:
+        n = len(self.signatures)
+        state = f"{n} signature{'s' * (n != 1)}" if n else "not called yet"
+        return f"<{super().__repr__()}: {state}>"
+
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "signatures": {}, "placed": {}, "last": None}
 
