@@ -369,7 +369,7 @@ class Compiled(Wrapper):
             return str(program.listing)
         if what == "loops":
             lines = [str(program.schedule)]
-            lines += [f"in NumPy: {e.primitive.name}  # {e.source}" for e in program.callbacks]
+            lines += [f"in NumPy: {text}" for text in program.in_numpy]
             return "\n".join(lines)
         if what == "schedule":
             lines = [f"threads: {executor.threads or n_threads()}"]
