@@ -1,10 +1,11 @@
-"""Optimizers as pairs of pure functions, learning rates over time, and gradient clipping."""
+"""Optimizers as pure functions, learning rates over time, clipping, gradients of examples."""
 
 from pullback.optim.adafactor import AdafactorState, adafactor
 from pullback.optim.adagrad import AdagradState, RMSpropState, adagrad, rmsprop
 from pullback.optim.adam import AdamState, adam, adamw
 from pullback.optim.base import Optimizer
 from pullback.optim.clip import adaptive_clip, clip_by_global_norm, clip_by_value, global_norm
+from pullback.optim.examples import clipped_gradient, example_norms
 from pullback.optim.lion import LionState, lion
 from pullback.optim.muon import MuonState, muon
 from pullback.optim.schedules import (
@@ -38,7 +39,9 @@ __all__ = [
     "adaptive_clip",
     "clip_by_global_norm",
     "clip_by_value",
+    "clipped_gradient",
     "cosine",
+    "example_norms",
     "exponential",
     "global_norm",
     "lion",
