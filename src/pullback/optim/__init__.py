@@ -8,6 +8,7 @@ from pullback.optim.clip import adaptive_clip, clip_by_global_norm, clip_by_valu
 from pullback.optim.examples import clipped_gradient, example_norms
 from pullback.optim.lion import LionState, lion
 from pullback.optim.muon import MuonState, muon
+from pullback.optim.natural import KFACState, kfac, natural_gradient
 from pullback.optim.schedules import (
     Plateau,
     cosine,
@@ -24,6 +25,7 @@ __all__ = [
     "AdafactorState",
     "AdagradState",
     "AdamState",
+    "KFACState",
     "LionState",
     "MuonState",
     "Optimizer",
@@ -44,9 +46,11 @@ __all__ = [
     "example_norms",
     "exponential",
     "global_norm",
+    "kfac",
     "lion",
     "moved_average",
     "muon",
+    "natural_gradient",
     "one_cycle",
     "rmsprop",
     "sgd",

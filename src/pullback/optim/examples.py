@@ -80,6 +80,10 @@ class FactorTrace(VJPTrace):
         self.factors.setdefault(weight.aux, []).append(factor)
         return Array(self, y, factor)
 
+    def pairs(self, weight: Node) -> list[tuple[Any, Any]]:
+        """The factors of the gradient for a parameter, after the sweep."""
+        return [pair for factor in self.factors.get(weight, ()) for pair in factor.found]
+
     def is_factor(self, x: Any, weight: Any) -> bool:
         return (
             type(weight) is Array
@@ -91,9 +95,8 @@ class FactorTrace(VJPTrace):
         )
 
 
-def square(formed: Any, factors: Sequence[FactorNode], shape: tuple[int, ...]) -> Any:
+def square(formed: Any, pairs: Sequence[tuple[Any, Any]], shape: tuple[int, ...]) -> Any:
     """The squared length of the sum of ``formed`` (or ``None``) and of all outer products."""
-    pairs = [pair for factor in factors for pair in factor.found]
     if not pairs:
         return 0.0 if formed is None else np.sum(formed * formed)
     x = np.concatenate([np.reshape(a, (-1, shape[0])) for a, _ in pairs])
@@ -137,20 +140,20 @@ def example_norms(loss: Function, params: Any, *batch: Any) -> Any:
     leaves, structure = as_leaves(params, "params")
 
     def norm(*example: Any) -> Any:
+        trace = FactorTrace()
         run = Reverse(
             lambda *xs: loss(tree.unflatten(structure, xs), *example),
             leaves,
             tree.flatten(tuple(leaves))[1],
-            trace=FactorTrace(),
+            trace=trace,
         )
         scalar_output(run, loss)
         (node,) = run.nodes
         if node is None:
             return np.zeros(())
         formed = backward([(node, np.ones((), node.dtype))], run.inputs)
-        factors = run.trace.factors
         squares = [
-            square(ct, factors.get(leaf, ()), leaf.shape)
+            square(ct, trace.pairs(leaf), leaf.shape)
             for ct, leaf in zip(formed, run.inputs, strict=True)
         ]
         return np.sqrt(sum(squares[1:], squares[0]))
