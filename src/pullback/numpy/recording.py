@@ -44,8 +44,9 @@ def record_numpy(on: bool = True) -> None:
     ``ones``, ``full``, ``eye``, ``identity``, the ``_like`` functions, ``array`` of floats,
     ``asarray``, ``r_`` and ``c_``, ``vectorize``, ``nditer``, ``ndenumerate`` and ``poly1d``, and
     ``sum``, ``max``, ``dot`` and the like of lists do what those of :mod:`pullback.numpy` do, where
-    your code calls them while it is traced. Functions that were imported by name (``from numpy import zeros``) are
-    NumPy's own, and so is an array made by arithmetic: there, use :mod:`pullback.numpy`.
+    your code calls them while it is traced. Functions that were imported by name
+    (``from numpy import zeros``) are NumPy's own, and so is an array made by arithmetic: there, use
+    :mod:`pullback.numpy`.
 
     Args:
         on: ``False`` goes back to NumPy's own functions.
