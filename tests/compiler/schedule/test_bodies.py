@@ -21,7 +21,7 @@ def plan_of(f, *args):
 
 def loop(x):
     """Each new state reads the whole old one, so that it cannot be written over it."""
-    return pb.while_loop(lambda s: np.sum(s) < 1e6, lambda s: s + np.cumsum(s)[::-1], x)
+    return pb.while_loop(lambda s: np.sum(s) < 1e6, lambda s: s[::-1] + np.cumsum(s), x)
 
 
 def test_a_loop_keeps_a_verdict_and_a_second_state():
