@@ -178,17 +178,17 @@ def kfac(
     def update(grads: Any, state: KFACState, params: Any, *batch: Any) -> tuple[Any, KFACState]:
         step = state.step + 1
         found = factors(loss, params, *batch)
-        a, g = (
+        inner, outer = (
             tree.map(lambda old, new: decay * old + (1 - decay) * new, old, new)
             for old, new in zip((state.inputs, state.outputs), found, strict=True)
         )
         weight = 1 - decay**step  # the means start at 0
 
-        def moved(x: Any, grad: Any, inner: Any, outer: Any) -> Any:
+        def moved(x: Any, grad: Any, a: Any, b: Any) -> Any:
             scale = weight.astype(x.dtype)
-            return x - learning_rate * solved(grad, inner / scale, outer / scale, damping)
+            return x - learning_rate * solved(grad, a / scale, b / scale, damping)
 
-        return tree.map(moved, params, grads, a, g), KFACState(step, a, g)
+        return tree.map(moved, params, grads, inner, outer), KFACState(step, inner, outer)
 
     return Optimizer(init, update)
 
@@ -226,12 +226,12 @@ def factors(loss: Function, params: Any, *batch: Any) -> tuple[Any, Any]:
             moments(ct, trace.pairs(leaf), leaf)
             for ct, leaf in zip(formed, run.inputs, strict=True)
         ]
-        return [a for a, _ in pairs], [g for _, g in pairs]
+        return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
 
-    a, g = vmap(of_one)(*batch)
+    inner, outer = vmap(of_one)(*batch)
     return (
-        tree.unflatten(structure, [np.mean(x, axis=0) for x in a]),
-        tree.unflatten(structure, [np.mean(x, axis=0) for x in g]),
+        tree.unflatten(structure, [np.mean(x, axis=0) for x in inner]),
+        tree.unflatten(structure, [np.mean(x, axis=0) for x in outer]),
     )
 
 
