@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from pullback.core.graph import Variable
 from pullback.flow.recording import Operand
 from pullback.flow.structure import Activation, Network, Weighted
 
@@ -24,7 +23,7 @@ N_POINTS = 4097
 def unit_bounds(network: Network) -> dict[Operand, Bounds]:
     """Lowest and highest values of the results of weighted steps, one number a unit."""
     found: dict[Operand, Bounds] = {}
-    activations = {a.after: a for a in network.hidden}
+    activations: dict[Operand, Activation] = {a.after: a for a in network.hidden}
     for w in network.weighted:
         signal = _signal(network, w, found, activations)
         weight = np.asarray(network.run.read(w.used), dtype=float)
@@ -42,7 +41,10 @@ def unit_bounds(network: Network) -> dict[Operand, Bounds]:
 
 
 def _signal(
-    network: Network, w: Weighted, found: dict[Operand, Bounds], activations: dict[Variable, Any]
+    network: Network,
+    w: Weighted,
+    found: dict[Operand, Bounds],
+    activations: dict[Operand, Activation],
 ) -> Bounds | None:
     """Bounds of what a weighted step reads: the box of the data, or an activation of bounds."""
     if w.signal not in network.signals:
@@ -52,7 +54,7 @@ def _signal(
         return np.min(x, axis=0).astype(float), np.max(x, axis=0).astype(float)
     if w.signal in found:
         return found[w.signal]
-    activation = activations.get(w.signal)  # type: ignore[call-overload]
+    activation = activations.get(w.signal)
     if activation is None or activation.before not in found:
         return None
     return _through(network, activation, found[activation.before])
