@@ -41,7 +41,8 @@ LATE = {
     "__init__.py: __getattr__",  # names of `pullback`, when they are asked for
     "__init__.py: _load_ufuncs_of_scipy",  # when one of them meets a traced array
     "compiler/executable.py: backend",  # what needs LLVM
-    "compiler/jit.py: compile",  # the search for NaN, on a floor above
+    "__init__.py: _load_checked",  # the search for NaN, when `compile` is asked for it
+    "__init__.py: _load_verified",  # and the comparison with NumPy
     "compiler/runtime/cache.py: own_folder",  # of Python itself, where a folder is not trusted
     # NumPy's modules, when their mirrors are asked for
     "numpy/recording.py: _replacements",  # the names of `pullback.numpy`
@@ -59,6 +60,7 @@ MUTABLE = {
     "analysis/liveness.py: _found",  # for as long as a graph lives
     "compiler/executable.py: executables",  # native code, for as long as its graph lives
     "compiler/executable.py: pools",  # threads, for as long as the process lives
+    "compiler/options.py: loaders",  # filled while pullback is imported
     "core/primitive.py: registry",  # filled while pullback is imported
     "core/source.py: _is_own",  # remembers which code objects are the user's
     "flow/nonfinite.py: _Hooks",  # checks around transforms, while some context asks for them
