@@ -19,7 +19,7 @@ from pullback.flow.probe import Probe, probe
 from pullback.flow.problem import Problem, as_problem
 from pullback.pages.document import fragment, save
 
-__all__ = ["Diagnosis", "diagnose"]
+__all__ = ["Diagnosis", "diagnose", "evidence_of"]
 
 RULES = (*rules_data.RULES, *rules_head.RULES, *rules_flow.RULES, *rules_step.RULES)
 
@@ -130,6 +130,11 @@ def diagnose(
     with np.errstate(all="ignore"):
         found = [finding for rule in RULES for finding in rule(evidence)]
     return Diagnosis(measured, ranked(_merged(found)))
+
+
+def evidence_of(problem: Problem) -> Evidence:
+    """What verdicts about a problem would be made of."""
+    return Evidence(problem, probe(problem))
 
 
 def _merged(findings: Sequence[Finding]) -> list[Finding]:
