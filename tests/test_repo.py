@@ -8,7 +8,6 @@ import re
 import subprocess
 import sys
 import tokenize
-import tomllib
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +27,7 @@ TREES = {name: ast.parse(path.read_text()) for name, path in zip(NAMES, MODULES,
 MAX_FILE_LINES = 600
 MAX_FUNCTION_LINES = 60
 MAX_CORE_LINES = 2200
-MAX_SCRIPT_LINES = 20
+MAX_SCRIPT_LINES = 60
 MAX_README_LINES = 150
 
 # Third-party packages that are loaded when first used, each in one file.
@@ -271,6 +270,7 @@ def test_an_optional_package_is_imported_in_one_file() -> None:
                     # llvmlite has two halves: the builder of text and the machine behind it.
                     files[f"{top}.{rest[0]}" if top == "llvmlite" and rest else top].add(name)
     del files["scipy"]  # a library of algorithms, called wherever one is needed
+    del files["sklearn"]  # its data sets, and the classes that its estimators inherit
     assert {package: sorted(names) for package, names in files.items() if len(names) > 1} == {}
 
 
@@ -463,6 +463,6 @@ def test_changelog_fragments_are_well_formed(path: Path) -> None:
 
 
 def test_the_changelog_knows_the_version() -> None:
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     headings = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
-    assert headings[0] == version
+    assert headings[0] == pb.__version__
+    assert f"version {pb.__version__}" in (ROOT / "README.md").read_text()
