@@ -40,6 +40,9 @@ LAZY = (*sorted(OPTIONAL), "typer", "autograd", "hypothesis", "mpmath")
 LATE = {
     "__init__.py: __getattr__",  # names of `pullback`, when they are asked for
     "__init__.py: _load_ufuncs_of_scipy",  # when one of them meets a traced array
+    "__init__.py: _name_in_scipy",  # when a function of SciPy has read one
+    "__init__.py: _product_with_sparse",
+    "scipy/__init__.py: __getattr__",  # SciPy's modules, when they are asked for
     "compiler/executable.py: backend",  # what needs LLVM
     "compiler/jit.py: compile",  # the search for NaN, on a floor above
     "compiler/runtime/cache.py: own_folder",  # of Python itself, where a folder is not trusted
@@ -123,6 +126,7 @@ COVERED_BY: dict[str, str] = {
     "numpy/random.py": "tests/numpy/test_twins.py",
     "numpy/testing.py": "tests/numpy/test_twins.py",
     "core/scalar.py": "tests/battery/test_battery.py",
+    "scipy/filters.py": "tests/scipy/test_ndimage.py",
     "flow/": "tests/flow/test_diagnose.py",
     "ops/": "tests/battery/test_battery.py",
     "testing/": "tests/battery/test_battery.py",
