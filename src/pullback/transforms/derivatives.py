@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -24,7 +25,7 @@ from pullback.errors import (
 from pullback.ops import identity
 from pullback.transforms.evaluate import evaluate
 from pullback.transforms.jvp import jvp_flat, zeros
-from pullback.transforms.stage import stage
+from pullback.transforms.stage import Staged, stage
 from pullback.transforms.vjp import Node, VJPTrace, backward
 
 __all__ = ["grad", "jvp", "linearize", "stop_gradient", "value_and_grad", "vjp"]
@@ -43,16 +44,28 @@ def as_leaf(value: Any, path: str) -> Any:
         result = as_array(value, path)
     if not is_differentiable(result.dtype):
         if result.dtype.kind not in "biu":
-            raise DTypeError(
-                f"{path} has dtype {result.dtype}: it cannot be differentiated",
-                fix="pass an array of floats or complex numbers",
-            )
+            raise unlike_numbers(value, path)
         raise NotDifferentiableError(
             f"{path} has dtype {result.dtype}: only floating-point values have derivatives",
             where=str(here()),
             fix=f"pass it as float, e.g. np.asarray({path}, dtype=float)",
         )
     return result
+
+
+def unlike_numbers(value: Any, path: str) -> DTypeError:
+    """What is said of an argument that is no array of numbers: what it is, and what to do."""
+    kind = type(value).__name__
+    what = f"an array of dtype {value.dtype}" if hasattr(value, "dtype") else f"a {kind}"
+    if dataclasses.is_dataclass(value):
+        fix = f"register its class as a container of arrays: pullback.tree.dataclass({kind})"
+    elif callable(value):
+        fix = "arguments come after the function: pass an array of floats in its place"
+    else:
+        fix = "pass an array of floats, or leave it out of what is differentiated (argnums)"
+    return DTypeError(
+        f"{path or 'a leaf'} is {what}: it cannot be differentiated", where=str(here()), fix=fix
+    )
 
 
 def as_leaves(args: Any, names: str) -> tuple[list[Any], tree.TreeDef]:
@@ -248,6 +261,9 @@ class Differentiated(Wrapper):
         self.holomorphic = holomorphic
         self.with_value = with_value
 
+    def action(self) -> str:
+        return "value_and_grad" if self.with_value else "grad"
+
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         fun, argnums = self.fun, self.argnums
         chosen = pick(args, argnums)
@@ -407,6 +423,21 @@ def vjp(fun: Function, *primals: Any, has_aux: bool = False) -> Any:
     return (out, vjp_fn, run.aux) if has_aux else (out, vjp_fn)
 
 
+def several(given: Any, name: str) -> tuple[Any, ...]:
+    """The tuple of arguments that ``given`` is; one array instead of it is refused.
+
+    Raises:
+        ArgumentError: for an array or a number, whose rows would be taken for arguments.
+    """
+    if isinstance(given, tuple | list):
+        return tuple(given)
+    raise ArgumentError(
+        f"{name} is {type(given).__name__}, not a tuple with one entry per argument",
+        where=str(here()),
+        fix=f"write ({name[:-1]},) for a function of one argument",
+    )
+
+
 def jvp(fun: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
     """Value of ``fun`` and its directional derivative ``J u``, in one forward pass.
 
@@ -420,8 +451,9 @@ def jvp(fun: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple
     >>> float(y), float(y_dot)
     (9.0, 6.0)
     """
-    leaves, structure = as_leaves(tuple(primals), "primals")
-    directions = match(tuple(tangents), [type_of(x) for x in leaves], structure, "tangent")
+    leaves, structure = as_leaves(several(primals, "primals"), "primals")
+    types = [type_of(x) for x in leaves]
+    directions = match(several(tangents, "tangents"), types, structure, "tangent")
     shape: list[tree.TreeDef] = []
     outputs, dots = jvp_flat(flat(fun, structure, shape), leaves, directions)
     dots = [zeros(type_of(y)) if dot is None else dot for y, dot in zip(outputs, dots, strict=True)]
@@ -464,7 +496,22 @@ def linearize(fun: Function, *primals: Any) -> tuple[Any, Function]:
     2.0
     """
     leaves, structure = as_leaves(primals, "primals")
+    staged, values, out_structure = linear_graph(fun, leaves, structure)
     types = [type_of(x) for x in leaves]
+
+    def jvp_fn(*tangents: Any) -> Any:
+        staged.guard.check()
+        directions = match(tangents, types, structure, "tangent")
+        dots = evaluate(staged.graph, [*staged.captured, *directions])
+        return release(tree.unflatten(out_structure, dots))
+
+    return release(tree.unflatten(out_structure, values)), jvp_fn
+
+
+def linear_graph(
+    fun: Function, leaves: Sequence[Any], structure: tree.TreeDef
+) -> tuple[Staged, list[Any], tree.TreeDef]:
+    """The map from tangents to tangents of ``fun`` at ``leaves``, staged; values; structure."""
     shape: list[tree.TreeDef] = []
     values: list[Any] = []
 
@@ -475,12 +522,5 @@ def linearize(fun: Function, *primals: Any) -> tuple[Any, Function]:
             zeros(type_of(y)) if dot is None else dot for y, dot in zip(outputs, dots, strict=True)
         ]
 
-    staged = stage(tangent_map, types, "linearize")
-
-    def jvp_fn(*tangents: Any) -> Any:
-        staged.guard.check()
-        directions = match(tangents, types, structure, "tangent")
-        dots = evaluate(staged.graph, [*staged.captured, *directions])
-        return release(tree.unflatten(shape[0], dots))
-
-    return release(tree.unflatten(shape[0], values)), jvp_fn
+    staged = stage(tangent_map, [type_of(x) for x in leaves], "linearize")
+    return staged, values, shape[0]
