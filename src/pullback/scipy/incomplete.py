@@ -3,10 +3,10 @@
 The derivative of ``P(a, x)`` by ``a`` is the integral of
 ``t^(a-1) e^-t (ln t - psi(a)) / Gamma(a)`` from 0 to x, and minus that from x to infinity. The
 integrand changes its sign at ``e^psi(a)``: the integral over the side without it has no
-cancellation, so that tails keep all their digits. The same holds for ``I_x(a, b)``. The integrals are sums at the nodes of the double exponential formula
-(H. Takahasi, M. Mori (1974), *Double exponential formulas for numerical integration*, equation for
-half-infinite intervals), written in NumPy, so that higher derivatives follow. A slope by a
-parameter takes 2 x 144 values of memory for each element.
+cancellation, so that tails keep all their digits. The same holds for ``I_x(a, b)``. The integrals
+are sums at the nodes of the double exponential formula for half-infinite intervals (H. Takahasi,
+M. Mori (1974), *Double exponential formulas for numerical integration*), written in NumPy, so that
+higher derivatives follow. A slope by a parameter takes 2 x 144 values of memory for each element.
 
 Source of all other formulas: NIST Digital Library of Mathematical Functions (DLMF), chapter 8.
 """

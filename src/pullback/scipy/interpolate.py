@@ -171,7 +171,7 @@ class CubicSpline(CubicHermiteSpline):
     >>> def slope(y):
     ...     return pb.scipy.interpolate.CubicSpline(x, y)(2.0, 1)
     >>> pb.grad(slope)(x**2).round(4).tolist()
-    [0.0833, -0.6667, 0.0, 0.6667, -0.0833]
+    [0.0833, -0.6667, -0.0, 0.6667, -0.0833]
     """
 
     def __init__(
