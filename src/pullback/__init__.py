@@ -12,6 +12,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from pullback import errors, numpy, random, tree
+from pullback.compiler import options
 from pullback.core.array import loaders
 from pullback.core.foreign import namers, sparse_products
 from pullback.transforms.derivatives import (
@@ -167,6 +168,21 @@ def _name_in_scipy(module: str, name: str) -> str | None:
 loaders.append(_load_ufuncs_of_scipy)
 sparse_products.append(_product_with_sparse)
 namers.append(_name_in_scipy)
+
+
+def _load_checked() -> type[Any]:
+    from pullback.flow.nonfinite import Checked
+
+    return Checked
+
+
+def _load_verified() -> type[Any]:
+    from pullback.compiler.beside import Verified
+
+    return Verified
+
+
+options.loaders.update(nonfinite=_load_checked, verify=_load_verified)
 
 
 def __dir__() -> list[str]:
