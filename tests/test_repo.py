@@ -31,7 +31,7 @@ MAX_SCRIPT_LINES = 60
 MAX_README_LINES = 150
 
 # Third-party packages that are loaded when first used, each in one file.
-OPTIONAL = {"llvmlite", "matplotlib", "rich", "safetensors", "scipy", "sklearn"}
+OPTIONAL = {"llvmlite", "matplotlib", "optree", "rich", "safetensors", "scipy", "sklearn"}
 # Modules that `import pullback` must leave alone.
 LAZY = (*sorted(OPTIONAL), "typer", "autograd", "hypothesis", "mpmath")
 
