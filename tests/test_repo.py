@@ -62,7 +62,6 @@ MUTABLE = {
     "analysis/liveness.py: _found",  # for as long as a graph lives
     "compiler/executable.py: executables",  # native code, for as long as its graph lives
     "compiler/executable.py: pools",  # threads, for as long as the process lives
-    "compiler/options.py: loaders",  # filled while pullback is imported
     "core/primitive.py: registry",  # filled while pullback is imported
     "core/source.py: _is_own",  # remembers which code objects are the user's
     "flow/nonfinite.py: _Hooks",  # checks around transforms, while some context asks for them
