@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pullback.control.numerical import numerical_derivative
     from pullback.control.scan import scan
     from pullback.curvature.operators import linear_operator
+    from pullback.explanation.memory import memory
     from pullback.explanation.table import explain
     from pullback.flow.nonfinite import debug_nonfinite
     from pullback.flow.why import why_zero
@@ -67,6 +68,7 @@ __all__ = [
     "jvp",
     "linear_operator",
     "linearize",
+    "memory",
     "nn",
     "numerical_derivative",
     "numpy",
@@ -109,6 +111,7 @@ _LATER = {
     "implicit_root": "pullback.optimize.implicit",
     "jacobian": "pullback.transforms.mode",
     "jet": "pullback.transforms.jet",
+    "memory": "pullback.explanation.memory",
     "linear_operator": "pullback.curvature.operators",
     "nn": "",
     "optim": "",

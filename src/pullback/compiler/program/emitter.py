@@ -29,6 +29,7 @@ from pullback.compiler.loops.maps import Kernel, emit_tail, emit_tail_of_images
 from pullback.compiler.loops.prologues import emit_finder, emit_prologue
 from pullback.compiler.loops.stacks import Stack
 from pullback.compiler.pipeline import Check, planned, rewritten, unchecked
+from pullback.compiler.program.budget import ladder_of
 from pullback.compiler.program.control import CONTROL, Code, emit_callback, emit_copies
 from pullback.compiler.program.entry import MAIN
 from pullback.compiler.program.iterations import emit_iterations, is_independent
@@ -41,6 +42,7 @@ from pullback.compiler.schedule.steps import Chain, Group, Product, Room, Schedu
 from pullback.compiler.schedule.target import Processor
 from pullback.core.graph import Equation, Graph, Literal, Variable
 from pullback.errors import CompileError
+from pullback.planner.budget import MemoryPlan
 
 __all__ = ["Program", "emit_program"]
 
@@ -89,6 +91,7 @@ class Program:
         self.callbacks: list[Equation] = []
         self.kernels: dict[Hashable, Compiled] = {}
         self.has_jobs = False  # for several threads
+        self.memory_plan: Callable[[], MemoryPlan] | None = None  # with a budget
         self.notes: dict[str, tuple[Schedule, Step]] = {}  # by the names of functions
         results = set(graph.outputs)
         main = FunctionEmitter(self, graph, "main", {graph.inputs[i]: results for i in donated})
@@ -100,6 +103,13 @@ class Program:
             for i in donated
             if graph.inputs[i] in main.plan.alias
         ]
+
+    @property
+    def allocated(self) -> int:
+        """Bytes that a call allocates: its arena, and results that take no input's memory."""
+        donated = {j for _, j in self.donations}
+        outputs = enumerate(self.schedule.graph.outputs)
+        return self.arena_bytes + sum(v.type.nbytes for j, v in outputs if j not in donated)
 
     @property
     def text(self) -> str:
@@ -125,17 +135,30 @@ def emit_program(
     allow_callbacks: bool = True,
     donated: Collection[int] = (),
     check: Check = unchecked,
+    budget: int | str | None = None,
 ) -> Program:
     """Turn ``graph`` into LLVM; the function is called ``main``.
 
     Results may be written over the ``donated`` inputs, which are numbers; ``check`` is called with
-    what each stage makes.
+    what each stage makes. A call allocates at most ``budget`` bytes; ``"min"`` asks for the least.
 
     Raises:
+        BudgetError: if the budget cannot be kept.
         CompileError: if an equation has no native form and ``allow_callbacks`` is false.
     """
     arranged, shown = rewritten(graph, check)
-    return Program(arranged, processor, allow_callbacks, donated, shown, check)
+
+    def build(graph: Graph) -> Program:
+        return Program(graph, processor, allow_callbacks, donated, shown, check)
+
+    if budget is None:
+        return build(arranged)
+    room: Room = {arranged.inputs[i]: set(arranged.outputs) for i in donated}
+    ladder = ladder_of(arranged, planned(arranged, room, False, processor, check), build)
+    rung = ladder.within(budget)
+    program: Program = rung.made
+    program.memory_plan = lambda: ladder.report(budget, rung)
+    return program
 
 
 class FunctionEmitter:

@@ -1,0 +1,229 @@
+"""From a budget in bytes to the graph that keeps to it, and what is to be said about that.
+
+Plans form a *ladder*: from everything held to the least that can be, each rung is the cheapest plan
+found for less memory than the one above. A budget gets the highest rung that keeps to it, so that
+a smaller budget never has a larger peak. What a rung holds is measured on what will run: bytes of
+the graph in NumPy, or the arena of the native program.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pullback.analysis.sizes import parse_bytes, show_bytes
+from pullback.core.graph import Equation, Graph, Variable
+from pullback.core.source import here
+from pullback.errors import BudgetError
+from pullback.planner.plan import Plan, least_bound, least_plan, plan, sqrt_plan
+from pullback.planner.problem import GraphProblem
+from pullback.planner.simulate import equation_working, timeline
+
+__all__ = ["Ladder", "MemoryPlan", "Rung", "check_budget"]
+
+RUNGS: Final = 16
+NAMED: Final = ("min", "sqrt")
+EXACT_SECONDS: Final = 0.5  # of the exact search for a rung
+Measure = Callable[[Graph], tuple[int, Any]]  # of a graph: its peak, and what was made of it
+
+
+def check_budget(memory: Any) -> int | str:
+    """A budget as bytes, or one of the two words.
+
+    Raises:
+        ArgumentError: if it is neither.
+    """
+    return memory if memory in NAMED else parse_bytes(memory)
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """A plan, the graph that follows it, the peak of what runs, and what was made of the graph."""
+
+    plan: Plan
+    graph: Graph
+    peak: int
+    made: Any
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryPlan:
+    """How a budget is kept. Print it.
+
+    ``again`` has, by the user's line, operations that run more than once, their modelled seconds and
+    the bytes that need not be held; ``curve`` pairs of a peak in bytes and the time relative to that
+    without a budget.
+    """
+
+    budget: int | str
+    peak: int
+    base_peak: int
+    overhead: float
+    solver: str
+    gap: float
+    again: tuple[tuple[str, float, int], ...]
+    curve: tuple[tuple[int, float], ...]
+
+    def __str__(self) -> str:
+        budget = show_bytes(self.budget) if isinstance(self.budget, int) else self.budget
+        lines = [
+            f"memory {show_bytes(self.peak)} of {budget}, without a budget "
+            f"{show_bytes(self.base_peak)}",
+            f"  time {self.overhead:.3f} times that of computing everything once "
+            f"(solver: {self.solver}; at most {self.gap:.1%} above the proven bound)",
+        ]
+        if self.again:
+            lines.append("  computed again")
+        for line, cost, size in self.again:
+            lines.append(f"    {cost * 1e6:>9.1f} us  {show_bytes(size):>9}  {line}")
+        lines.append("  budget against time")
+        lines += [f"    {show_bytes(peak):>9}  {time:.3f}" for peak, time in self.curve]
+        return "\n".join(lines)
+
+
+def in_numpy(graph: Graph) -> tuple[int, Any]:
+    """The peak of a run in NumPy."""
+    return timeline(graph).peak, None
+
+
+class Ladder:
+    """The rungs of a graph, found from above when they are asked for.
+
+    ``sizes`` are bytes that values take in what runs, and ``working`` those of the working memory
+    of equations, if these are others than in NumPy.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        measure: Measure = in_numpy,
+        sizes: Callable[[Variable], int] | None = None,
+        working: Callable[[Equation], int] = equation_working,
+    ) -> None:
+        self.measure = measure
+        self.source = GraphProblem(graph, working)
+        problem = self.source.problem
+        if sizes is not None:
+            problem = problem.with_sizes([sizes(v) for v in self.source.sources])
+        self.problem = problem
+        self.base = problem.simulate(range(len(problem.operations)))
+        self.found: list[Rung] = []
+        self.waiting = self.climbed_down()
+
+    def rung(self, found: Plan) -> Rung:
+        graph = self.source.rewritten(found.sequence)
+        return Rung(found, graph, *self.measure(graph))
+
+    def climbed_down(self) -> Iterator[Rung]:
+        """Rungs whose peaks fall; the last one is the least that is found."""
+        problem = self.problem
+        first = plan(problem, self.base.peak, 0)
+        assert first is not None
+        best = self.rung(first)
+        yield best
+        least, last = least_bound(problem), first
+        for k in range(1, RUNGS + 1):
+            budget = self.base.peak - (self.base.peak - least) * k // RUNGS
+            if last.peak <= budget:
+                continue
+            found = plan(problem, budget, EXACT_SECONDS)
+            if found is None:
+                found = least_plan(problem, budget, last.peak)
+                if found is not None:
+                    yield from self.lower(found)
+                return
+            last = found
+            yield from self.lower(found)
+
+    def lower(self, found: Plan) -> Iterator[Rung]:
+        rung = self.rung(found)
+        if rung.peak < self.found[-1].peak:
+            yield rung
+
+    def rungs(self) -> Iterator[Rung]:
+        yield from self.found
+        for rung in self.waiting:
+            self.found.append(rung)
+            yield rung
+
+    def within(self, budget: int | str) -> Rung:
+        """The highest rung that keeps to a budget.
+
+        Raises:
+            BudgetError: if none does.
+        """
+        if budget == "sqrt":
+            segments = sqrt_plan(self.problem)
+            if segments is not None:
+                return self.rung(segments)
+            raise BudgetError(
+                'memory="sqrt" needs a chain of stages, which this function is not',
+                where=str(here()),
+                fix='give the budget in bytes, or "min"',
+            )
+        last = None
+        for rung in self.rungs():
+            last = rung
+            if isinstance(budget, int) and rung.peak <= budget:
+                return rung
+        assert last is not None
+        if budget == "min":
+            return last
+        assert isinstance(budget, int)
+        raise self.refusal(budget, last)
+
+    def refusal(self, budget: int, least: Rung) -> BudgetError:
+        """What stands in the way: the moment of the least plan that holds most."""
+        moments = timeline(least.graph)
+        equation = least.graph.equations[moments.at]
+        details = [
+            f"the least that can be is {show_bytes(least.peak)} ({least.peak} bytes), beside the "
+            "arguments",
+            f"it is held while {equation.primitive.name} runs{_at(equation)}:",
+        ]
+        for v in moments.alive(moments.at)[:6]:
+            maker = least.graph.equations[moments.made[v]]
+            details.append(f"  {show_bytes(v.type.nbytes):>9}  {v.type}{_at(maker)}")
+        working = moments.working[moments.at]
+        if working:
+            details.append(f"  {show_bytes(working):>9}  working memory")
+        return BudgetError(
+            f"a budget of {show_bytes(budget)} ({budget} bytes) cannot be kept",
+            where=str(here()),
+            details=details,
+            fix=f"give memory={least.peak} or more, or smaller arrays (a smaller batch)",
+        )
+
+    def report(self, budget: int | str, rung: Rung) -> MemoryPlan:
+        """What is to be said of a plan; the curve asks for all rungs."""
+        rungs = list(self.rungs())
+        return MemoryPlan(
+            budget=budget,
+            peak=rung.peak,
+            base_peak=rungs[0].peak,
+            overhead=rung.plan.overhead,
+            solver=rung.plan.solver,
+            gap=rung.plan.gap,
+            again=self.again(rung.plan),
+            curve=tuple((r.peak, r.plan.overhead) for r in rungs),
+        )
+
+    def again(self, found: Plan) -> tuple[tuple[str, float, int], ...]:
+        """By line: the seconds of what runs more than once, and the bytes of its values."""
+        seen: set[int] = set()
+        lines: dict[str, tuple[float, int]] = {}
+        for i in found.sequence:
+            if i in seen:
+                equation, operation = self.source.steps[i], self.problem.operations[i]
+                line = str(equation.source) if equation.source else "the results"
+                cost, size = lines.get(line, (0.0, 0))
+                made = sum(self.problem.sizes[v] for v in operation.makes)
+                lines[line] = cost + operation.cost, size + made
+            seen.add(i)
+        ordered = sorted(lines.items(), key=lambda item: -item[1][0])
+        return tuple((line, cost, size) for line, (cost, size) in ordered)
+
+
+def _at(equation: Equation) -> str:
+    return f", {equation.source}" if equation.source else ""
