@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pullback.control.checkpoint import checkpoint
     from pullback.control.cond import cond, while_loop
     from pullback.control.custom import custom_jvp, custom_vjp
+    from pullback.control.loop import checkpoint_loop
     from pullback.control.numerical import numerical_derivative
     from pullback.control.scan import scan
     from pullback.curvature.operators import linear_operator
@@ -49,6 +50,7 @@ __all__ = [
     "argmin",
     "check_grads",
     "checkpoint",
+    "checkpoint_loop",
     "compile",
     "cond",
     "curvature",
@@ -95,6 +97,7 @@ _LATER = {
     "argmin": "pullback.optimize.implicit",
     "check_grads": "pullback.testing.grads",
     "checkpoint": "pullback.control.checkpoint",
+    "checkpoint_loop": "pullback.control.loop",
     "compile": "pullback.compiler.jit",
     "cond": "pullback.control.cond",
     "custom_jvp": "pullback.control.custom",

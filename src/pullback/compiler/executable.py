@@ -308,6 +308,10 @@ class Executable:
         self.idle.append(frame)
         return None if status else results
 
+    def forget(self) -> None:
+        """Give back the working memory that is kept for later calls."""
+        self.idle.clear()
+
     def donate(self, args: Sequence[Any], results: list[Any]) -> None:
         """Let results be donated inputs, or copies of those whose memory others share."""
         arrays = [a for a in args if type(a) is np.ndarray]

@@ -31,6 +31,8 @@ from pullback.core.types import ArrayType, type_of
 from pullback.core.wrapper import Wrapper
 from pullback.errors import ArgumentError, CompileError, DTypeError
 from pullback.planner.budget import Ladder, MemoryPlan, Rung, check_budget
+from pullback.planner.budget import in_numpy as measure_in_numpy
+from pullback.planner.problem import GraphProblem
 from pullback.random import generators
 from pullback.transforms.evaluate import evaluate
 from pullback.transforms.outside import Outside
@@ -69,8 +71,8 @@ class Native:
     """Runs graphs as native code: the executor of calls of compiled functions.
 
     Without llvmlite NumPy runs them. ``callbacks``, ``threads`` and ``check_stages`` are those of
-    :func:`compile`; results may be written over operands ``donated`` of the graph ``donor``, and that
-    keeps to the ``budget``: not derived ones.
+    :func:`compile`; the graph ``donor``, no derived one, may write results over its operands
+    ``donated``, and keeps to the ``budget``.
     """
 
     callbacks: bool = True
@@ -84,9 +86,7 @@ class Native:
         """The native code of ``graph``, or ``None`` without llvmlite."""
         if not has_engine():
             return None
-        return executable.executable(
-            graph, self.callbacks, self.threads, *self.settings(graph)
-        )
+        return executable.executable(graph, self.callbacks, self.threads, *self.settings(graph))
 
     def settings(self, graph: Graph) -> tuple[tuple[int, ...], bool, int | str | None]:
         """What is donated to a graph, whether stages are checked, and its budget."""
@@ -99,7 +99,7 @@ class Native:
         if native is not None:
             return native(args)
         if self.budget is not None and graph is self.donor:
-            graph = in_numpy(graph, self.budget)[1].graph
+            graph = in_numpy(graph, self.budget)[1].made
         results: list[Any] = evaluate(graph, args)
         return results
 
@@ -107,7 +107,7 @@ class Native:
 @lru_cache(maxsize=64)
 def in_numpy(graph: Graph, budget: int | str) -> tuple[Ladder, Rung]:
     """The plan for a run without native code."""
-    ladder = Ladder(optimize(graph))
+    ladder = Ladder(GraphProblem(optimize(graph)), measure_in_numpy)
     return ladder, ladder.within(budget)
 
 
@@ -380,6 +380,13 @@ class Compiled(Wrapper):
         program = executable.emit_program(graph, executor.callbacks, *executor.settings(graph))
         return program.arena_bytes, program.allocated
 
+    def forget(self) -> None:
+        """Give back the working memory that is kept for later calls."""
+        for signature in self.signatures.values():
+            native = signature.executor.executable(signature.staged.graph)
+            if native is not None:
+                native.forget()
+
     def show(self, what: str, *args: Any, **kwargs: Any) -> str:
         """Text of a stage for these arguments.
 
@@ -480,7 +487,7 @@ def compile(
         verify: run ``fun`` in NumPy too at the first and every ``verify``-th call, and raise a
             CompileError with what differs and the line it comes from.
         memory: the most that a call may allocate, results included and arguments not: bytes, or
-            text such as ``"200 MB"`` or ``"1 GiB"``; ``"min"`` for the least that can be, ``"sqrt"``
+            text such as ``"200 MB"`` or ``"1 GiB"``; ``"min"`` for the least found, ``"sqrt"``
             for segments of a chain (Chen et al. 2016). Values are computed again, or in another
             order, so that it is enough; ``plan(*args)`` of the result says how, and at which cost.
             Derivatives of the compiled function are functions of their own, without this budget.
@@ -490,8 +497,8 @@ def compile(
         contiguous. ``random.Generator`` arguments are advanced.
 
     Raises:
-        ArgumentError: if ``threads`` is not from 1 to 1024, ``deterministic`` is false, or ``memory``
-            is no size.
+        ArgumentError: if ``threads`` is not from 1 to 1024, ``deterministic`` is false, or
+            ``memory`` is no size.
         BudgetError: at the call, if ``memory`` is not enough; it says what would be.
         StagingError: where Python control flow needs a value.
         CompileError: without native form and ``callbacks=False``; with ``check_stages``, if a

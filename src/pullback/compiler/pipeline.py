@@ -44,6 +44,7 @@ __all__ = [
     "BEFORE",
     "PLANNING",
     "REWRITES",
+    "Arrange",
     "Check",
     "Stage",
     "planned",
@@ -52,6 +53,7 @@ __all__ = [
 ]
 
 T = TypeVar("T", Graph, Schedule)
+Arrange = Callable[[Schedule], Schedule]
 Check = Callable[[str, Any], None]  # of the name of a stage, and what it has made
 
 
@@ -114,16 +116,26 @@ def rewritten(graph: Graph, check: Check = unchecked) -> tuple[Graph, Mapping[st
 
 
 def planned(
-    graph: Graph, room: Room, is_alone: bool, processor: Processor, check: Check = unchecked
+    graph: Graph,
+    room: Room,
+    is_alone: bool,
+    processor: Processor,
+    check: Check = unchecked,
+    arrange: Arrange | None = None,
 ) -> Schedule:
     """The schedule of a graph, without places in memory.
 
     ``room`` says which outputs may be written over an input; what ``is_alone`` runs on one thread.
+    ``arrange`` may put steps in another order, and run them again, once they are known.
     """
     for stage in BEFORE:
         graph = _run(stage, graph, check)
     schedule = unfused(graph, room, is_alone, processor)
     for stage in PLANNING:
+        if stage.run is join_chains and arrange is not None:
+            schedule = arrange(schedule.copy())
+            check("arrange", schedule)
+            continue  # a chain holds what all of its members make
         schedule = _run(stage, schedule.copy(), check)
     return schedule
 

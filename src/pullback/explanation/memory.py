@@ -7,8 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from pullback import tree
 from pullback.analysis.sizes import show_bytes
 from pullback.compiler.jit import Compiled, has_engine
@@ -186,7 +184,11 @@ def _kept(run: Lifetimes, moments: Timeline) -> tuple[Kept, ...]:
     for v in _residuals(run, moments):
         by_line.setdefault(_line(run.graph.equations[moments.made[v]]), []).append(v)
     found = [
-        Kept(line, sum(v.type.nbytes for v in values), tuple(dict.fromkeys(str(v.type) for v in values)))
+        Kept(
+            line,
+            sum(v.type.nbytes for v in values),
+            tuple(dict.fromkeys(str(v.type) for v in values)),
+        )
         for line, values in by_line.items()
     ]
     return tuple(sorted(found, key=lambda part: -part.bytes))
@@ -220,6 +222,8 @@ def _peak(run: Lifetimes, moments: Timeline) -> Peak:
 def _measure(fun: Callable[..., Any], args: Sequence[Any], kwargs: Any) -> int:
     """The peak of what Python and NumPy allocate in one call, after a first one."""
     fun(*args, **kwargs)
+    if isinstance(fun, Compiled):
+        fun.forget()
     was_tracing = tracemalloc.is_tracing()
     if not was_tracing:
         tracemalloc.start()

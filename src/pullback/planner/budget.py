@@ -8,24 +8,25 @@ the graph in NumPy, or the arena of the native program.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from pullback.analysis.sizes import parse_bytes, show_bytes
-from pullback.core.graph import Equation, Graph, Variable
+from pullback.core.graph import Graph
 from pullback.core.source import here
 from pullback.errors import BudgetError
 from pullback.planner.plan import Plan, least_bound, least_plan, plan, sqrt_plan
-from pullback.planner.problem import GraphProblem
-from pullback.planner.simulate import equation_working, timeline
+from pullback.planner.problem import Problem
+from pullback.planner.simulate import timeline
 
-__all__ = ["Ladder", "MemoryPlan", "Rung", "check_budget"]
+__all__ = ["Ladder", "MemoryPlan", "Rung", "Source", "check_budget", "in_numpy"]
 
 RUNGS: Final = 16
 NAMED: Final = ("min", "sqrt")
 EXACT_SECONDS: Final = 0.5  # of the exact search for a rung
-Measure = Callable[[Graph], tuple[int, Any]]  # of a graph: its peak, and what was made of it
+Measure = Callable[[Any], tuple[int, Any]]  # of what follows a sequence: its peak, and what runs
+MOST_NAMED: Final = 6  # values that a refusal names
 
 
 def check_budget(memory: Any) -> int | str:
@@ -39,10 +40,9 @@ def check_budget(memory: Any) -> int | str:
 
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """A plan, the graph that follows it, the peak of what runs, and what was made of the graph."""
+    """A plan, the peak of what runs, and what runs: a graph or a program."""
 
     plan: Plan
-    graph: Graph
     peak: int
     made: Any
 
@@ -51,8 +51,8 @@ class Rung:
 class MemoryPlan:
     """How a budget is kept. Print it.
 
-    ``again`` has, by the user's line, operations that run more than once, their modelled seconds and
-    the bytes that need not be held; ``curve`` pairs of a peak in bytes and the time relative to that
+    ``again`` has, by the user's line, what runs more than once: its modelled seconds, and the bytes
+    that need not be held; ``curve`` has pairs of a peak in bytes and the time relative to that
     without a budget.
     """
 
@@ -82,46 +82,53 @@ class MemoryPlan:
         return "\n".join(lines)
 
 
+class Source(Protocol):
+    """What poses a problem: a graph in NumPy, or a schedule of the compiler."""
+
+    @property
+    def problem(self) -> Problem: ...
+
+    def operation(self, i: int) -> tuple[str, str]:
+        """What an operation is, and the user's line."""
+
+    def value(self, v: int) -> str:
+        """The type of a value."""
+
+    def rewritten(self, sequence: Sequence[int]) -> Any:
+        """The graph, or the schedule, that follows a sequence."""
+
+
 def in_numpy(graph: Graph) -> tuple[int, Any]:
     """The peak of a run in NumPy."""
-    return timeline(graph).peak, None
+    return timeline(graph).peak, graph
 
 
 class Ladder:
-    """The rungs of a graph, found from above when they are asked for.
+    """The rungs of a problem, found from above when they are asked for.
 
-    ``sizes`` are bytes that values take in what runs, and ``working`` those of the working memory
-    of equations, if these are others than in NumPy.
+    ``top`` is the peak and the run without any plan, if that is another one than in order.
     """
 
     def __init__(
-        self,
-        graph: Graph,
-        measure: Measure = in_numpy,
-        sizes: Callable[[Variable], int] | None = None,
-        working: Callable[[Equation], int] = equation_working,
+        self, source: Source, measure: Measure, top: tuple[int, Any] | None = None
     ) -> None:
         self.measure = measure
-        self.source = GraphProblem(graph, working)
-        problem = self.source.problem
-        if sizes is not None:
-            problem = problem.with_sizes([sizes(v) for v in self.source.sources])
-        self.problem = problem
+        self.top = top
+        self.source = source
+        self.problem = problem = source.problem
         self.base = problem.simulate(range(len(problem.operations)))
         self.found: list[Rung] = []
         self.waiting = self.climbed_down()
 
     def rung(self, found: Plan) -> Rung:
-        graph = self.source.rewritten(found.sequence)
-        return Rung(found, graph, *self.measure(graph))
+        return Rung(found, *self.measure(self.source.rewritten(found.sequence)))
 
     def climbed_down(self) -> Iterator[Rung]:
         """Rungs whose peaks fall; the last one is the least that is found."""
         problem = self.problem
         first = plan(problem, self.base.peak, 0)
         assert first is not None
-        best = self.rung(first)
-        yield best
+        yield self.rung(first) if self.top is None else Rung(first, *self.top)
         least, last = least_bound(problem), first
         for k in range(1, RUNGS + 1):
             budget = self.base.peak - (self.base.peak - least) * k // RUNGS
@@ -175,17 +182,19 @@ class Ladder:
 
     def refusal(self, budget: int, least: Rung) -> BudgetError:
         """What stands in the way: the moment of the least plan that holds most."""
-        moments = timeline(least.graph)
-        equation = least.graph.equations[moments.at]
+        sequence = list(least.plan.sequence)
+        at = self.problem.simulate(sequence).at
+        name, line = self.source.operation(sequence[at])
         details = [
-            f"the least that can be is {show_bytes(least.peak)} ({least.peak} bytes), beside the "
-            "arguments",
-            f"it is held while {equation.primitive.name} runs{_at(equation)}:",
+            f"the least found is {show_bytes(least.peak)} ({least.peak} bytes), without arguments",
+            f"it is held while {name} runs{_at(line)}:",
         ]
-        for v in moments.alive(moments.at)[:6]:
-            maker = least.graph.equations[moments.made[v]]
-            details.append(f"  {show_bytes(v.type.nbytes):>9}  {v.type}{_at(maker)}")
-        working = moments.working[moments.at]
+        there = self.problem.there(sequence, at)
+        for v in sorted(there, key=lambda v: -self.problem.sizes[v])[:MOST_NAMED]:
+            line = self.source.operation(self.problem.maker[v])[1]
+            size = show_bytes(self.problem.sizes[v])
+            details.append(f"  {size:>9}  {self.source.value(v)}{_at(line)}")
+        working = self.problem.operations[sequence[at]].working
         if working:
             details.append(f"  {show_bytes(working):>9}  working memory")
         return BudgetError(
@@ -215,8 +224,8 @@ class Ladder:
         lines: dict[str, tuple[float, int]] = {}
         for i in found.sequence:
             if i in seen:
-                equation, operation = self.source.steps[i], self.problem.operations[i]
-                line = str(equation.source) if equation.source else "the results"
+                operation = self.problem.operations[i]
+                line = self.source.operation(i)[1] or "the results"
                 cost, size = lines.get(line, (0.0, 0))
                 made = sum(self.problem.sizes[v] for v in operation.makes)
                 lines[line] = cost + operation.cost, size + made
@@ -225,5 +234,5 @@ class Ladder:
         return tuple((line, cost, size) for line, (cost, size) in ordered)
 
 
-def _at(equation: Equation) -> str:
-    return f", {equation.source}" if equation.source else ""
+def _at(line: str) -> str:
+    return f", {line}" if line else ""

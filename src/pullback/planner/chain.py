@@ -121,7 +121,8 @@ def _chain(stages: Stages, slot: float) -> Chain:
         gradients[s] = sum(
             problem.sizes[v]
             for v in later_reads
-            if not any(made_at[v] in part for part in back[: s + 1]) and made_at[v] > stages.forward[-1][-1]
+            if not any(made_at[v] in part for part in back[: s + 1])
+            and made_at[v] > stages.forward[-1][-1]
         )
         later_reads |= reads_back[s]
 

@@ -7,22 +7,18 @@ what that needs, too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Final
 
 from pullback.planner.problem import Problem
 
 __all__ = ["evicting", "improved"]
 
 MOST = 12  # times the operations of a problem: a longer sequence is given up
-Score = Callable[[float, int, int], float]  # seconds, bytes and distance of the next use
+Score = tuple[float, float, float]  # powers of seconds, bytes, and distance of the next use
 
 # Small is evicted first.
-SCORES: tuple[Score, ...] = (
-    lambda cost, size, distance: cost / (size * distance),
-    lambda cost, size, distance: cost / size,
-    lambda cost, size, distance: -distance,
-    lambda cost, size, distance: cost / size / distance**0.5,
-)
+SCORES: Final[tuple[Score, ...]] = ((1, 1, 1), (1, 1, 0), (0, 0, 1), (1, 1, 0.5))
 
 
 class Short(Exception):  # noqa: N818 - no error of the user
@@ -121,7 +117,9 @@ class Evicting:
     def rank(self, v: int) -> float:
         following = self.next_use(v)
         distance = (following - self.now if following is not None else 10**9) + 1
-        return self.score(self.again(v), self.problem.sizes[v], max(distance, 1))
+        seconds, size, far = self.score
+        cost = self.again(v) ** seconds if seconds else 1.0
+        return cost / (self.problem.sizes[v] ** size * max(distance, 1) ** far)
 
     def again(self, v: int) -> float:
         """Seconds to have a value again, with what is not there on the way to it."""
@@ -133,7 +131,9 @@ class Evicting:
                 continue
             seen.add(k)
             total += self.problem.operations[k].cost
-            waiting += [self.maker[x] for x in self.problem.operations[k].reads if x not in self.there]
+            waiting += [
+                self.maker[x] for x in self.problem.operations[k].reads if x not in self.there
+            ]
         return total
 
 
@@ -152,7 +152,9 @@ def evicting(problem: Problem, budget: int) -> list[int] | None:
     return best
 
 
-def improved(problem: Problem, sequence: Sequence[int], budget: int, rounds: int = 400) -> list[int]:
+def improved(
+    problem: Problem, sequence: Sequence[int], budget: int, rounds: int = 400
+) -> list[int]:
     """The sequence without computations that there is room to hold instead.
 
     The dearest second computations are tried first; each is dropped if the peak stays within.

@@ -91,7 +91,7 @@ class LifetimeTrace(StageTrace):
             trace = trace.outer
         return found
 
-    def wrap(self, primitive: Any, outputs: Any, args: Any, params: dict[str, Any]) -> Any:
+    def wrap(self, primitive: Any, outputs: Any, args: Any, params: dict[str, Any]) -> Any:  # noqa: ARG002
         arrays = tuple([Array(self, None, self.hold(v)) for v in outputs])
         return arrays if primitive.multiple else arrays[0]
 

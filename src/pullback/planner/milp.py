@@ -54,9 +54,9 @@ class Programme:
         self.rows: list[dict[int, float]] = []
         self.lows: list[float] = []
         self.highs: list[float] = []
-        self.R = {(t, i): self.variable() for t in range(n) for i in range(t + 1)}
-        self.S = {(t, i): self.variable() for t in range(1, n) for i in range(t)}
-        self.U = {
+        self.computes = {(t, i): self.variable() for t in range(n) for i in range(t + 1)}
+        self.starts = {(t, i): self.variable() for t in range(1, n) for i in range(t)}
+        self.holds = {
             (t, k): self.variable(1.0 - operations[k].working / self.unit, whole=0)
             for t in range(n)
             for k in range(t + 1)
@@ -76,28 +76,28 @@ class Programme:
         self.highs.append(high)
 
     def stage(self, t: int) -> None:
-        n, R, S, U = self.n, self.R, self.S, self.U
+        n, computes, starts, holds = self.n, self.computes, self.starts, self.holds
         size = [b / self.unit for b in self.bytes]
-        self.row({R[t, t]: 1.0}, 1, 1)
+        self.row({computes[t, t]: 1.0}, 1, 1)
         for k in range(t + 1):
             for i in self.reads[k]:  # R[t,k] <= R[t,i] + S[t,i]
-                terms = {R[t, k]: 1.0, R[t, i]: -1.0}
-                if (t, i) in S:
-                    terms[S[t, i]] = -1.0
+                terms = {computes[t, k]: 1.0, computes[t, i]: -1.0}
+                if (t, i) in starts:
+                    terms[starts[t, i]] = -1.0
                 self.row(terms, -np.inf, 0)
         if t + 1 < n:
             for i in range(t + 1):  # S[t+1,i] <= S[t,i] + R[t,i]
-                terms = {S[t + 1, i]: 1.0, R[t, i]: -1.0}
-                if (t, i) in S:
-                    terms[S[t, i]] = -1.0
+                terms = {starts[t + 1, i]: 1.0, computes[t, i]: -1.0}
+                if (t, i) in starts:
+                    terms[starts[t, i]] = -1.0
                 self.row(terms, -np.inf, 0)
                 if i in self.stays:
-                    self.row({S[t + 1, i]: 1.0}, 1, 1)
-        first = {U[t, 0]: 1.0, R[t, 0]: -size[0]}
-        first |= {S[t, i]: -size[i] for i in range(t)}
+                    self.row({starts[t + 1, i]: 1.0}, 1, 1)
+        first = {holds[t, 0]: 1.0, computes[t, 0]: -size[0]}
+        first |= {starts[t, i]: -size[i] for i in range(t)}
         self.row(first, 0, 0)
         for k in range(t):
-            terms = {U[t, k + 1]: 1.0, U[t, k]: -1.0, R[t, k + 1]: -size[k + 1]}
+            terms = {holds[t, k + 1]: 1.0, holds[t, k]: -1.0, computes[t, k + 1]: -size[k + 1]}
             for i in (*self.reads[k], k):
                 terms[self.free(t, i, k)] = size[i]
             self.row(terms, 0, 0)
@@ -108,12 +108,12 @@ class Programme:
         if i in self.stays:
             self.row({drop: 1.0}, 0, 0)
             return drop
-        hazards: dict[int, float] = {self.R[t, k]: -1.0}
-        if (t + 1, i) in self.S:
-            hazards[self.S[t + 1, i]] = 1.0
+        hazards: dict[int, float] = {self.computes[t, k]: -1.0}
+        if (t + 1, i) in self.starts:
+            hazards[self.starts[t + 1, i]] = 1.0
         for j in self.readers[i]:
             if k < j <= t:
-                hazards[self.R[t, j]] = hazards.get(self.R[t, j], 0.0) + 1.0
+                hazards[self.computes[t, j]] = hazards.get(self.computes[t, j], 0.0) + 1.0
         most = len(hazards)
         # h = 1 + hazards; 1 - drop <= h <= most (1 - drop)
         self.row({**hazards, drop: 1.0}, 0, np.inf)
@@ -121,7 +121,7 @@ class Programme:
         return drop
 
     def sequence(self, x: Any) -> list[int]:
-        return [k for t in range(self.n) for k in range(t + 1) if x[self.R[t, k]] > 0.5]
+        return [k for t in range(self.n) for k in range(t + 1) if x[self.computes[t, k]] > 0.5]
 
 
 def solve(problem: Problem, budget: int, known: float, seconds: float) -> Solution:
@@ -135,11 +135,11 @@ def solve(problem: Problem, budget: int, known: float, seconds: float) -> Soluti
     programme = Programme(problem, budget)
     costs = np.zeros(programme.count)
     total = problem.cost
-    for (_, i), variable in programme.R.items():
+    for (_, i), variable in programme.computes.items():
         costs[variable] = problem.operations[i].cost / total
     if np.isfinite(known):
         limit = known / total * (1 - MARGIN)
-        programme.row({v: float(costs[v]) for v in programme.R.values()}, -np.inf, limit)
+        programme.row({v: float(costs[v]) for v in programme.computes.values()}, -np.inf, limit)
     if min(programme.upper) < 0:
         return Solution(None, float("inf"), True)
     lengths = [len(row) for row in programme.rows]

@@ -107,7 +107,7 @@ def plan(problem: Problem, budget: int, seconds: float = EXACT_SECONDS) -> Plan 
         solution = solve(problem, budget, found.cost, seconds)
         bound = solution.bound
         found.offer(solution.sequence, "exact" if solution.is_proven else "integer programme")
-        if solution.is_proven and solution.sequence is None and found.sequence is not None:
+        if solution.is_proven and solution.sequence is None:
             found.solver += ", proven"
     return found.plan(min(bound, found.cost))
 

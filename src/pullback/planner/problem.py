@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from pullback.analysis.cost import Cost, equation_cost
+from pullback.analysis.cost import equation_cost
 from pullback.core.graph import Equation, Graph, Literal, Operand, Variable
 from pullback.planner.simulate import equation_working
 from pullback.planner.working import Owners
 
-__all__ = ["GraphProblem", "Operation", "Problem", "Simulation", "seconds"]
+__all__ = ["GraphProblem", "Operation", "Problem", "Simulation", "seconds", "seconds_for"]
 
 # A machine of 20 Gflop/s in products, 2 G elements/s else, 8 GB/s, and 1 microsecond for a call.
 # Only ratios matter: they say what is cheap to compute again.
@@ -122,23 +122,37 @@ class Problem:
                     alive -= self.sizes[v]
         return Simulation(tuple(held), cost)
 
+    def there(self, sequence: Sequence[int], at: int) -> set[int]:
+        """The values that are held at a place of a sequence."""
+        there: set[int] = set()
+        ends = self.lasts(sequence)
+        for place, i in enumerate(sequence):
+            there.update(self.operations[i].makes)
+            if place == at:
+                break
+            there.difference_update(ends[place])
+        return there
+
     def with_sizes(self, sizes: Sequence[int]) -> Problem:
         return replace(self, sizes=tuple(sizes))
 
 
 def seconds(equation: Equation) -> float:
     """Modelled time of an equation: the longer of its arithmetic and its traffic, and a call."""
-    cost: Cost = equation_cost(equation)
-    rate = PRODUCT_RATE if equation.primitive.name in PRODUCTS else RATE
-    return max(cost.flops / rate, cost.bytes / BANDWIDTH) + CALL
+    cost = equation_cost(equation)
+    is_product = equation.primitive.name in PRODUCTS
+    return seconds_for(cost.flops if is_product else 0, 0 if is_product else cost.flops, cost.bytes)
+
+
+def seconds_for(products: int, others: int, moved: int) -> float:
+    """Modelled time of one call: flops of products, other flops, and bytes moved."""
+    return max(products / PRODUCT_RATE + others / RATE, moved / BANDWIDTH) + CALL
 
 
 class GraphProblem:
     """The problem of a graph, and the graph of a sequence."""
 
-    def __init__(
-        self, graph: Graph, working: Callable[[Equation], int] = equation_working
-    ) -> None:
+    def __init__(self, graph: Graph, working: Callable[[Equation], int] = equation_working) -> None:
         self.graph = graph
         self.owner = Owners()
         self.views: dict[Variable, Equation] = {}  # makers of views
@@ -167,6 +181,14 @@ class GraphProblem:
             return -1
         return self.numbers.get(self.owner(operand), -1)
 
+    def operation(self, i: int) -> tuple[str, str]:
+        """What an operation is, and the user's line."""
+        equation = self.steps[i]
+        return equation.primitive.name, str(equation.source) if equation.source else ""
+
+    def value(self, v: int) -> str:
+        return str(self.sources[v].type)
+
     def rewritten(self, sequence: Sequence[int]) -> Graph:
         """The graph that computes in the order of a sequence."""
         now: dict[Operand, Operand] = {}  # the latest computation of each variable
@@ -192,6 +214,5 @@ class GraphProblem:
             outputs = tuple(Variable(v.type) for v in equation.outputs)
             equations.append(replace(equation, inputs=inputs, outputs=outputs))
             now.update(zip(equation.outputs, outputs, strict=True))
-        outputs = tuple(current(v) for v in self.graph.outputs)
-        return Graph(self.graph.inputs, tuple(equations), outputs)
-
+        results = tuple(current(v) for v in self.graph.outputs)
+        return Graph(self.graph.inputs, tuple(equations), results)

@@ -73,7 +73,7 @@ def _of_convolution(types: list[ArrayType], params: dict[str, Any]) -> int:
     rows = min(y.shape[0], max(1, CHUNK // per_row))
     patches = rows * per_row * y.dtype.itemsize
     products = rows * y.size // max(1, y.shape[0]) * y.dtype.itemsize
-    return padded + patches + products
+    return int(padded + patches + products)
 
 
 class Owners:
@@ -131,8 +131,7 @@ class Owners:
     def follow(self, equation: Equation) -> None:
         """A result of elementwise operations lies as its operands do."""
         operands = [
-            np.asarray(v.value) if isinstance(v, Literal) else self.like(v)
-            for v in equation.inputs
+            np.asarray(v.value) if isinstance(v, Literal) else self.like(v) for v in equation.inputs
         ]
         for output in equation.outputs:
             strides = elementwise(operands, output.type.dtype).strides

@@ -28,13 +28,13 @@ from pullback.compiler.loops.fused import emit_group
 from pullback.compiler.loops.maps import Kernel, emit_tail, emit_tail_of_images
 from pullback.compiler.loops.prologues import emit_finder, emit_prologue
 from pullback.compiler.loops.stacks import Stack
-from pullback.compiler.pipeline import Check, planned, rewritten, unchecked
-from pullback.compiler.program.budget import ladder_of
+from pullback.compiler.pipeline import Arrange, Check, planned, rewritten, unchecked
 from pullback.compiler.program.control import CONTROL, Code, emit_callback, emit_copies
 from pullback.compiler.program.entry import MAIN
 from pullback.compiler.program.iterations import emit_iterations, is_independent
 from pullback.compiler.program.kernel_key import structure
 from pullback.compiler.program.table import Member, Row, at_entry, emit_chain, emit_rows
+from pullback.compiler.schedule.arrange import ScheduleProblem
 from pullback.compiler.schedule.memory import place
 from pullback.compiler.schedule.questions import is_computing, is_float_product
 from pullback.compiler.schedule.stacks import StackTiling
@@ -42,7 +42,7 @@ from pullback.compiler.schedule.steps import Chain, Group, Product, Room, Schedu
 from pullback.compiler.schedule.target import Processor
 from pullback.core.graph import Equation, Graph, Literal, Variable
 from pullback.errors import CompileError
-from pullback.planner.budget import MemoryPlan
+from pullback.planner.budget import Ladder, MemoryPlan
 
 __all__ = ["Program", "emit_program"]
 
@@ -82,6 +82,7 @@ class Program:
         donated: Collection[int],
         passes: Mapping[str, Graph],
         check: Check,
+        arrange: Arrange | None = None,
     ) -> None:
         self.module = Module("pullback", processor)
         self.passes = passes
@@ -94,7 +95,9 @@ class Program:
         self.memory_plan: Callable[[], MemoryPlan] | None = None  # with a budget
         self.notes: dict[str, tuple[Schedule, Step]] = {}  # by the names of functions
         results = set(graph.outputs)
-        main = FunctionEmitter(self, graph, "main", {graph.inputs[i]: results for i in donated})
+        main = FunctionEmitter(
+            self, graph, "main", {graph.inputs[i]: results for i in donated}, arrange=arrange
+        )
         self.arena_bytes = main.arena_bytes
         self.schedule = main.plan
         self.n_chunks = main.n_chunks
@@ -148,13 +151,25 @@ def emit_program(
     """
     arranged, shown = rewritten(graph, check)
 
-    def build(graph: Graph) -> Program:
-        return Program(graph, processor, allow_callbacks, donated, shown, check)
+    def program_of(arrange: Arrange | None) -> Program:
+        return Program(arranged, processor, allow_callbacks, donated, shown, check, arrange)
 
+    free = program_of(None)
     if budget is None:
-        return build(arranged)
-    room: Room = {arranged.inputs[i]: set(arranged.outputs) for i in donated}
-    ladder = ladder_of(arranged, planned(arranged, room, False, processor, check), build)
+        return free
+
+    def measure(schedule: Schedule) -> tuple[int, Program]:
+        made = program_of(lambda _: schedule)
+        return made.allocated, made
+
+    schedules: list[Schedule] = []
+
+    def note(schedule: Schedule) -> Schedule:
+        schedules.append(schedule)
+        return schedule
+
+    program_of(note)
+    ladder = Ladder(ScheduleProblem(schedules[0]), measure, (free.allocated, free))
     rung = ladder.within(budget)
     program: Program = rung.made
     program.memory_plan = lambda: ladder.report(budget, rung)
@@ -165,10 +180,17 @@ class FunctionEmitter:
     """Emits one graph as one program; ``arena_bytes`` is its working memory, callees included."""
 
     def __init__(
-        self, program: Program, graph: Graph, name: str, room: Room, is_alone: bool = False
+        self,
+        program: Program,
+        graph: Graph,
+        name: str,
+        room: Room,
+        is_alone: bool = False,
+        arrange: Arrange | None = None,
     ) -> None:
         self.program = program
-        self.plan = planned(graph, room, is_alone, program.module.processor, program.check)
+        processor = program.module.processor
+        self.plan = planned(graph, room, is_alone, processor, program.check, arrange)
         self.graph = self.plan.graph
         self.function = ir.Function(program.module, MAIN, name)
         if name != "main":
