@@ -62,9 +62,11 @@ def start(number: int, folder: str) -> tuple[float, float, float]:
     return entry, first - min(later), first
 
 
-def main(quick: bool = False) -> dict[str, Any]:
+def main(quick: bool = False, only: str = "") -> dict[str, Any]:
     found, rows = {}, []
     for number, workload in enumerate(all_workloads()):
+        if only not in workload.name:
+            continue
         with tempfile.TemporaryDirectory() as folder:
             cold, *_ = start(number, folder)
             warm = [start(number, folder) for _ in range(2 if quick else 7)]

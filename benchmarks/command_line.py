@@ -9,7 +9,7 @@ from typing import Any
 
 HELP = {
     "quick": "few repetitions",
-    "only": "workloads whose name has this in it",
+    "only": "workloads, or sizes, that have this in their names",
     "hogged": "beside a foreign busy process",
 }
 

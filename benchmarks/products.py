@@ -56,10 +56,17 @@ def speed(sizes: tuple[int, int, int], form: str, dtype: str, rounds: int) -> tu
     return flops / times["native"] / 1e9, times["BLAS"] / times["native"]
 
 
-def main(quick: bool = False) -> list[float]:
+def main(quick: bool = False, only: str = "") -> list[float]:
     if any(os.environ.get(name) != value for name, value in ALONE.items()):
         # OpenBLAS reads the limit when NumPy is imported.
-        command = [sys.executable, "-m", "benchmarks.products", *["--quick"] * quick]
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.products",
+            *["--quick"] * quick,
+            "--only",
+            only,
+        ]
         subprocess.run(command, check=True, env={**os.environ, **ALONE})
         return []
     cases = [((n, n, n), form) for n in SQUARES for form in FORMS]
@@ -67,6 +74,8 @@ def main(quick: bool = False) -> list[float]:
     rows, ratios = [], []
     for sizes, form in cases:
         row = [" x ".join(map(str, sizes)), form]
+        if only not in row[0]:
+            continue
         for dtype in ("float32", "float64"):
             rate, faster = speed(sizes, form, dtype, 3 if quick else 21)
             ratios.append(faster)

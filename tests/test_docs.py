@@ -14,6 +14,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import pullback as pb
@@ -22,6 +23,8 @@ from pullback import errors
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "ARCHITECTURE.md"]
 PAGES += sorted((ROOT / "docs").rglob("*.md"))
+# Pages that are written when the site is built; Sphinx checks the links to them.
+WRITTEN = {ROOT / "docs" / name / "index.md" for name in ("gallery", "reference")}
 MODULES = [m.name for m in pkgutil.walk_packages(pb.__path__, "pullback.")]
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 BLOCK = re.compile(
@@ -71,14 +74,23 @@ def test_pages(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
     targets = [match["target"] for match in LINK.finditer(page.read_text())]
-    assert [t for t in targets if not (page.parent / t).exists()] == []
+    lost = [t for t in targets if not (page.parent / t).exists()]
+    assert [t for t in lost if (page.parent / t).resolve() not in WRITTEN] == []
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_docstrings(name: str) -> None:
     module = importlib.import_module(name)
     for test in doctest.DocTestFinder(exclude_empty=True).find(module, name):
-        run_doctest(test)
+        if not is_numpys(test.name):
+            run_doctest(test)
+
+
+def is_numpys(name: str) -> bool:
+    """Whether it is documented by NumPy: a class whose code runs on traced arrays, too."""
+    public = name.removeprefix("pullback.numpy.").split(".")[0]
+    kind, own = getattr(np, public, None), getattr(pb.numpy, public, None)
+    return isinstance(kind, type) and isinstance(own, type) and own.__doc__ == kind.__doc__
 
 
 def page_of(error: type[Exception]) -> Path:

@@ -29,6 +29,7 @@ __all__ = [
     "leaves",
     "leaves_until",
     "map",
+    "map_until",
     "paths",
     "ravel",
     "register",
@@ -92,6 +93,18 @@ def map(function: Callable[..., Any], tree: Any, *rest: Any) -> Any:
                 fix="pass containers with the same keys and lengths",
             ) from error
         raise
+
+
+def map_until(function: Callable[..., Any], kind: type, tree: Any, *rest: Any) -> Any:
+    """Like :func:`map`, where objects of type ``kind`` in ``tree`` count as leaves.
+
+    >>> from pullback import tree
+    >>> tree.map_until(lambda pair, x: sum(pair) + x, tuple, {"a": (1, 2)}, {"a": 10})
+    {'a': 13}
+    """
+    return optree.tree_map(
+        function, tree, *rest, is_leaf=lambda x: isinstance(x, kind), namespace=NAMESPACE
+    )
 
 
 def paths(tree: Any, root: str = "") -> list[str]:

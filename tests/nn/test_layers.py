@@ -7,7 +7,7 @@ import pytest
 
 import pullback as pb
 from pullback import nn, tree
-from pullback.errors import ArgumentError, ShapeError
+from pullback.errors import ArgumentError, DTypeError, ShapeError
 
 
 def test_a_network_by_hand() -> None:
@@ -77,3 +77,37 @@ def test_a_dataclass_that_is_not_registered_is_refused() -> None:
     assert tree.paths(nn.Sequential(Scale(np.ones(2))), "net") == ["net.layers[0].factor"]
     with pytest.raises(ArgumentError, match="int is neither"):
         nn.Sequential(3)  # type: ignore[arg-type]
+
+
+def test_an_embedding_adds_up_the_gradients_of_a_row_that_is_read_twice(
+    rng: np.random.Generator,
+) -> None:
+    layer = nn.Embedding.init(rng, 4, 3)
+    ids, weights = np.array([[2, 0], [2, 1]]), rng.normal(size=(2, 2, 3))
+    grad = pb.grad(lambda layer: np.sum(layer(ids) * weights))(layer).weight
+    np.testing.assert_allclose(grad[2], weights[0, 0] + weights[1, 0])
+    np.testing.assert_allclose(grad[3], 0)
+    with pytest.raises(ArgumentError, match=r"no row 4 in 4\n(.|\n)*at \[1, 0\]"):
+        layer(np.array([[0, 1], [4, 2]]))
+    with pytest.raises(DTypeError, match="the input is float64"):
+        layer(np.array([1.0]))
+
+
+def test_generators_reach_layers_inside_of_networks() -> None:
+    net = nn.Sequential(nn.Sequential(nn.BatchNorm.init(2), nn.Dropout(0.5)), nn.Dropout(0.5))
+    y, moved = net.train(np.array([[1.0, 2.0], [3.0, 6.0]]), pb.random.default_rng(0))
+    assert np.any(y == 0)
+    np.testing.assert_allclose(moved.layers[0].layers[0].mean, [0.2, 0.4])
+
+
+def test_statistics_are_taken_from_another_network() -> None:
+    net = nn.Sequential(nn.BatchNorm.init(1), nn.Residual(nn.BatchNorm.init(1)))
+    _, trained = net.train(np.array([[1.0], [3.0]]))
+    decayed = tree.map(lambda leaf: 0.5 * leaf, trained)
+    kept = nn.with_statistics_of(decayed, trained)
+    for layer, source in (
+        (kept.layers[0], trained.layers[0]),
+        (kept.layers[1].branch, trained.layers[1].branch),
+    ):
+        assert layer.scale == 0.5
+        assert (layer.mean, layer.variance) == (source.mean, source.variance)

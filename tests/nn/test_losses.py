@@ -1,8 +1,12 @@
 """Losses against SciPy, and their gradients against the closed forms of the literature."""
 
+from typing import Any
+
+import mpmath
 import numpy as np
 import pytest
 from scipy import special
+from tests.reference import recorded
 
 import pullback as pb
 from pullback import nn
@@ -92,3 +96,44 @@ def test_shapes_that_would_broadcast_are_refused() -> None:
 def test_a_class_that_does_not_exist_is_refused(label: int) -> None:
     with pytest.raises(ArgumentError, match=rf"class {label} does not exist\n.*\n  targets\[1\]"):
         nn.softmax_cross_entropy(np.zeros((2, 3)), np.array([0, label]))
+
+
+@pytest.mark.parametrize(
+    ("case", "loss"),
+    [
+        ("huber", lambda x, y: nn.huber(x, y, delta=0.7)),
+        ("kl", nn.kl_divergence),
+        ("hinge", nn.hinge),
+        ("multi_margin", nn.multi_margin),
+    ],
+)
+def test_values_and_gradients_are_those_of_pytorch(case: str, loss: Any) -> None:
+    values = recorded(case)
+    y = values["in/1"]
+    value, grad = pb.value_and_grad(lambda x: loss(x, y) * values["ct"])(values["in/0"])
+    np.testing.assert_allclose(value, values["out"] * values["ct"], rtol=1e-12)
+    np.testing.assert_allclose(grad, values["grad/in/0"], rtol=1e-10, atol=1e-14)
+
+
+def test_the_focal_loss_is_its_formula_in_high_precision() -> None:
+    logits, targets = np.array([-3.0, 0.5, 2.0, 40.0]), np.array([1.0, 0.0, 1.0, 0.0])
+    with mpmath.workdps(50):
+        total = mpmath.mpf(0)
+        for x, t in zip(logits, targets, strict=True):
+            p = 1 / (1 + mpmath.exp(-x))
+            p_t, a_t = (p, 0.3) if t else (1 - p, 0.7)
+            total -= a_t * (1 - p_t) ** 1.5 * mpmath.log(p_t)
+        expected = float(total / 4)
+    found = nn.focal_loss(logits, targets, gamma=1.5, alpha=0.3)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+def test_impossible_numbers_are_refused() -> None:
+    with pytest.raises(ArgumentError, match="delta is 0"):
+        nn.huber(np.ones(1), np.ones(1), delta=0)
+    with pytest.raises(ArgumentError, match="gamma is -1"):
+        nn.focal_loss(np.ones(1), np.ones(1), gamma=-1)
+    with pytest.raises(ArgumentError, match="multi_margin: class 3 does not exist"):
+        nn.multi_margin(np.ones((1, 3)), np.array([3]))
+    with pytest.raises(ShapeError, match="different shapes"):
+        nn.hinge(np.ones(2), np.ones((2, 1)))

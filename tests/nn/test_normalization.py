@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.reference import check_layer, recorded
 
 import pullback as pb
 from pullback import nn
-from pullback.errors import ShapeError
+from pullback.errors import ArgumentError, ShapeError
 from pullback.testing.grads import check_grads
 
 
@@ -115,3 +116,43 @@ def test_statistics_converge_while_a_network_learns(rng: Any) -> None:
     np.testing.assert_allclose(net.layers[0].mean, x.mean(axis=0), rtol=1e-6)
     np.testing.assert_allclose(net.layers[0].variance, x.var(axis=0), rtol=1e-6)
     assert np.mean((net(x) - target) ** 2) < 0.02
+
+
+@pytest.mark.parametrize(
+    ("case", "layer"),
+    [
+        ("layer_norm", nn.LayerNorm.init(4)),
+        ("rms_norm", nn.RMSNorm.init(4)),
+        ("group_norm", nn.GroupNorm.init(2, 4)),
+    ],
+)
+def test_layers_have_pytorchs_values_and_gradients(case: str, layer: Any) -> None:
+    check_layer(case, layer)
+
+
+def test_batch_norm_in_training_has_pytorchs_values_and_gradients() -> None:
+    moved = check_layer("batch_norm", nn.BatchNorm.init(3), in_training=True)
+    after = recorded("batch_norm/after")
+    np.testing.assert_allclose(moved.mean, after["running_mean"], rtol=1e-12)
+    # PyTorch divides by one value less than there are: 8 of a channel.
+    np.testing.assert_allclose((moved.variance - 0.9) * 8 / 7, after["running_var"] - 0.9)
+
+
+def test_each_group_has_mean_0_and_variance_1(rng: Any) -> None:
+    x = rng.normal(3, 2, size=(2, 6, 4, 5))
+    y = nn.GroupNorm.init(3, 6, eps=0.0)(x)
+    for b in range(2):
+        for k in range(3):
+            part = y[b, 2 * k : 2 * k + 2]
+            np.testing.assert_allclose([part.mean(), part.std()], [0, 1], atol=1e-12)
+
+
+def test_features_and_groups_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ShapeError, match="last axis should be 4"):
+        nn.LayerNorm.init(4)(np.ones((2, 3)))
+    with pytest.raises(ShapeError, match="RMSNorm"):
+        nn.RMSNorm.init(4)(np.ones(3))
+    with pytest.raises(ArgumentError, match="5 channels in 2 groups"):
+        nn.GroupNorm.init(2, 5)
+    with pytest.raises(ShapeError, match="with 2 groups"):
+        nn.group_norm(np.ones((1, 3)), np.ones(3), np.zeros(3), 2)

@@ -249,14 +249,14 @@ def run(steps, x):
     return sum(np.sum(v * (k + 1)) for k, v in enumerate(values))
 
 
-@examples(150)
+@examples(80)
 @given(programs())
 def test_whole_graphs(steps):
     x = np.random.default_rng(5).normal(size=(3, 3))
     agree(lambda z: run(steps, z), x)
 
 
-@examples(40)
+@examples(20)
 @given(programs())
 def test_nested_transforms(steps):
     """Forward over reverse, reverse over forward, reverse over reverse; batches; all compiled."""

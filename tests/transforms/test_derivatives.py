@@ -1,5 +1,6 @@
 """grad, vjp, jvp, linearize, vmap: their arguments, their nesting, their refusals."""
 
+import dataclasses
 import tracemalloc
 from typing import Any
 
@@ -8,7 +9,12 @@ import pytest
 from scipy.optimize import rosen, rosen_der, rosen_hess
 
 import pullback as pb
-from pullback.errors import ArgumentError, NotDifferentiableError, ShapeError
+from pullback.errors import ArgumentError, DTypeError, NotDifferentiableError, ShapeError
+
+
+@dataclasses.dataclass
+class Point:  # is not registered as a container
+    x: float
 
 
 def rosenbrock(x: Any) -> Any:
@@ -107,6 +113,21 @@ class TestRefusals:
         with pytest.raises(NotDifferentiableError, match=r"args\[0\]\['w'\]\[1\] has dtype int64"):
             pb.grad(lambda p: p["w"][0])({"w": [1.0, np.array([2, 3])]})
 
+    @pytest.mark.parametrize(
+        ("leaf", "what", "remedy"),
+        [
+            (np.sin, "is a ufunc", "arguments come after the function"),
+            ("adam", "is a str", r"leave it out of what is differentiated \(argnums\)"),
+            (np.array(["a"]), "is an array of dtype <U1", "pass an array of floats"),
+            (Point(1.0), "is a Point", r"pullback.tree.dataclass\(Point\)"),
+        ],
+        ids=["function", "text", "texts", "dataclass"],
+    )
+    def test_what_is_no_array_says_so(self, leaf: Any, what: str, remedy: str) -> None:
+        said = rf"args\[0\]\['p'\] {what}[^$]*test_derivatives[^$]*{remedy}"
+        with pytest.raises(DTypeError, match=said):
+            pb.grad(lambda params: np.sum(params["w"]))({"w": np.ones(2), "p": leaf})
+
     def test_argnums_out_of_range(self) -> None:
         with pytest.raises(ArgumentError, match="argnums=1"):
             pb.grad(lambda x: x, argnums=1)(1.0)
@@ -114,6 +135,14 @@ class TestRefusals:
     def test_a_missing_aux(self) -> None:
         with pytest.raises(ArgumentError, match=r"\(value, aux\)"):
             pb.grad(lambda x: x, has_aux=True)(1.0)
+
+    @pytest.mark.parametrize("product", [pb.jvp, pb.hvp])
+    def test_an_array_in_place_of_a_tuple_of_arguments(self, product: Any) -> None:
+        x = np.ones(1)  # of one row, which would pass for one argument
+        with pytest.raises(ArgumentError, match=r"primals is ndarray.*\n.*\n.*\(primal,\)"):
+            product(lambda x: np.sum(x * x), x, (x,))
+        with pytest.raises(ArgumentError, match="is ndarray, not a tuple"):
+            product(lambda x: np.sum(x * x), (x,), x)
 
     def test_cotangents_and_tangents_that_do_not_fit(self) -> None:
         _, vjp_fn = pb.vjp(np.sin, np.zeros(3))

@@ -217,9 +217,7 @@ def checkpoint_loop(
     True
     """
     loop = Loop(step, state, length, args, condition, snapshots, memory, spill)
-    rules = FlatRules(
-        "checkpoint_loop", loop.run, forward=loop.forward, backward=loop.backward
-    )
+    rules = FlatRules("checkpoint_loop", loop.run, forward=loop.forward, backward=loop.backward)
     outputs = custom_primitive(*loop.leaves, rules=rules)
     return tree.unflatten(loop.structure, outputs)
 
@@ -385,11 +383,14 @@ class Loop:
         self.pending = machine if is_plain else None
         return outputs, list(leaves)
 
-    def backward(self, saved: State, cts: State, types: Any) -> State:  # noqa: ARG002
+    def backward(self, saved: State, cts: State, types: Any) -> State:
         machine, self.pending = self.pending, None
         if machine is None:
             machine = self.machine(saved)[0]
-        full = [ct if is_differentiable(t.dtype) else None for ct, t in zip(cts, self.types, strict=True)]
+        full = [
+            ct if is_differentiable(t.dtype) else None
+            for ct, t in zip(cts, self.types, strict=True)
+        ]
         if machine is None:  # no step has run
             return [*full, *(None for _ in saved[self.n :])]
         first, totals = machine.backward(full)

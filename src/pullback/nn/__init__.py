@@ -1,7 +1,18 @@
-"""Layers as containers of parameters, convolution, attention, losses and initializers."""
+"""Layers as containers of parameters, convolution, attention, recurrence, losses, initializers."""
 
 from pullback.nn import init, meanfield
-from pullback.nn.convolution import Conv1d, Conv2d, conv, max_pool, mean_pool
+from pullback.nn.convolution import (
+    Conv1d,
+    Conv2d,
+    ConvTranspose1d,
+    ConvTranspose2d,
+    conv,
+    conv_transpose,
+    max_pool,
+    mean_pool,
+)
+from pullback.nn.ctc import ctc_loss
+from pullback.nn.dropout import Dropout, dropout
 from pullback.nn.functional import (
     crelu,
     elu,
@@ -16,46 +27,123 @@ from pullback.nn.functional import (
     softplus,
     tanh,
 )
-from pullback.nn.layers import Activation, Linear, Sequential, mlp
+from pullback.nn.language import CausalLM, TransformerBlock
+from pullback.nn.layers import (
+    Activation,
+    Embedding,
+    Flatten,
+    Linear,
+    Sequential,
+    mlp,
+    trained,
+)
 from pullback.nn.losses import (
     binary_cross_entropy_with_logits,
+    focal_loss,
+    hinge,
+    huber,
+    kl_divergence,
     mean_squared_error,
+    multi_margin,
     softmax_cross_entropy,
 )
-from pullback.nn.normalization import BatchNorm, batch_norm, batch_statistics, layer_norm
+from pullback.nn.normalization import (
+    BatchNorm,
+    GroupNorm,
+    LayerNorm,
+    RMSNorm,
+    batch_norm,
+    batch_statistics,
+    group_norm,
+    layer_norm,
+    rms_norm,
+)
+from pullback.nn.pooling import (
+    AdaptiveMaxPool,
+    AdaptiveMeanPool,
+    MaxPool,
+    MeanPool,
+    adaptive_max_pool,
+    adaptive_mean_pool,
+)
+from pullback.nn.recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
+from pullback.nn.residual import Residual, depthwise_separable, residual_block
+from pullback.nn.state import load_state_dict, state_dict, with_statistics_of
+from pullback.nn.summary import Summary, summary
 from pullback.nn.transformer import MultiheadAttention, attention
 
 __all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
     "Activation",
+    "AdaptiveMaxPool",
+    "AdaptiveMeanPool",
     "BatchNorm",
+    "CausalLM",
     "Conv1d",
     "Conv2d",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
+    "Dropout",
+    "Embedding",
+    "Flatten",
+    "GRUCell",
+    "GroupNorm",
+    "LSTMCell",
+    "LayerNorm",
     "Linear",
+    "MaxPool",
+    "MeanPool",
     "MultiheadAttention",
+    "RMSNorm",
+    "RNNCell",
+    "Residual",
     "Sequential",
+    "Summary",
+    "TransformerBlock",
+    "adaptive_max_pool",
+    "adaptive_mean_pool",
     "attention",
     "batch_norm",
     "batch_statistics",
     "binary_cross_entropy_with_logits",
     "conv",
+    "conv_transpose",
     "crelu",
+    "ctc_loss",
+    "depthwise_separable",
+    "dropout",
     "elu",
+    "focal_loss",
     "gelu",
+    "group_norm",
+    "hinge",
+    "huber",
     "init",
+    "kl_divergence",
     "layer_norm",
     "leaky_relu",
+    "load_state_dict",
     "log_softmax",
     "max_pool",
     "mean_pool",
     "mean_squared_error",
     "meanfield",
     "mlp",
+    "multi_margin",
     "relu",
+    "residual_block",
+    "rms_norm",
     "selu",
     "sigmoid",
     "silu",
     "softmax",
     "softmax_cross_entropy",
     "softplus",
+    "state_dict",
+    "summary",
     "tanh",
+    "trained",
+    "with_statistics_of",
 ]

@@ -20,7 +20,17 @@ from pullback.errors import ArgumentError, ShapeError
 from pullback.nn.init import he
 from pullback.ops.conv import conv as primitive
 
-__all__ = ["Conv1d", "Conv2d", "conv", "max_pool", "mean_pool"]
+__all__ = [
+    "Conv1d",
+    "Conv2d",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
+    "conv",
+    "conv_transpose",
+    "max_pool",
+    "mean_pool",
+    "sizes",
+]
 
 Size = int | Sequence[int]
 Padding = int | Sequence[int | tuple[int, int]] | Literal["same", "valid"]
@@ -81,7 +91,7 @@ def conv(
             details=[f"x: {np.shape(x)}", f"w: {np.shape(w)}"],
             fix="x is (batch, channels, *space), w is (out_channels, channels // groups, *kernel)",
         )
-    stride, dilation = _sizes("conv", "stride", stride, n), _sizes("conv", "dilation", dilation, n)
+    stride, dilation = sizes("conv", "stride", stride, n), sizes("conv", "dilation", dilation, n)
     reach = [(k - 1) * d + 1 for k, d in zip(np.shape(w)[2:], dilation, strict=True)]
     return primitive(
         x,
@@ -90,6 +100,79 @@ def conv(
         padding=_pads("conv", padding, np.shape(x)[2:], reach, stride),
         dilation=dilation,
         input_dilation=(1,) * n,
+        groups=groups,
+    )
+
+
+def conv_transpose(
+    x: Any,
+    w: Any,
+    *,
+    stride: Size = 1,
+    padding: Padding = 0,
+    output_padding: int | Sequence[int] = 0,
+    dilation: Size = 1,
+    groups: int = 1,
+) -> Any:
+    """The transpose of :func:`conv`: each value of ``x`` adds a multiple of the kernel to ``y``.
+
+    Args:
+        x: ``(batch, channels, *space)``.
+        w: ``(channels, out_channels // groups, *kernel)``: the kernel of the convolution that this
+            is the transpose of.
+        stride, dilation, groups: of that convolution, which reads ``y`` and writes ``x``.
+        padding: of that convolution: numbers only.
+        output_padding: values more at the high end of each axis, less than the stride; a
+            convolution with a stride gives the same shape for several sizes, and this tells which.
+
+    Returns:
+        ``(batch, out_channels, *positions)``, with ``(size - 1) * stride - low - high + (kernel -
+        1) * dilation + 1 + output_padding`` positions along an axis.
+
+    Raises:
+        ShapeError: if channels and groups do not fit.
+        ArgumentError: if a number is out of range.
+
+    Source: Dumoulin & Visin (2016), "A guide to convolution arithmetic for deep learning",
+    relationship 14.
+
+    >>> import numpy as np
+    >>> from pullback import nn
+    >>> nn.conv_transpose(np.array([[[1.0, 2.0]]]), np.array([[[1.0, 10.0, 100.0]]]), stride=2)
+    array([[[  1.,  10., 102.,  20., 200.]]])
+    """
+    n, shape = np.ndim(x) - 2, np.shape(w)
+    if n < 1 or len(shape) != n + 2 or shape[0] != np.shape(x)[1] or shape[0] % groups:
+        raise ShapeError(
+            f"conv_transpose: x is {np.shape(x)}, w is {shape}, with {groups} groups",
+            where=str(here()),
+            fix="x is (batch, channels, *space), w is (channels, out_channels // groups, *kernel)",
+        )
+    stride = sizes("conv_transpose", "stride", stride, n)
+    dilation = sizes("conv_transpose", "dilation", dilation, n)
+    if isinstance(padding, str):
+        raise ArgumentError("conv_transpose: padding is text", fix="give numbers")
+    reach = [(k - 1) * d for k, d in zip(shape[2:], dilation, strict=True)]
+    pads = _pads("conv_transpose", padding, np.shape(x)[2:], reach, stride)
+    more = _pads("conv_transpose", output_padding, np.shape(x)[2:], reach, stride)
+    if any(not 0 <= high < s for (_, high), s in zip(more, stride, strict=True)):
+        raise ArgumentError(
+            f"conv_transpose: output_padding is {output_padding} with strides {stride}",
+            fix="choose numbers from 0 on that are less than the stride",
+        )
+    # Channels of a group trade places, and the kernel turns around.
+    w = np.reshape(w, (groups, shape[0] // groups, *shape[1:]))
+    w = np.reshape(np.swapaxes(w, 1, 2), (groups * shape[1], shape[0] // groups, *shape[2:]))
+    return primitive(
+        x,
+        np.flip(w, tuple(range(2, n + 2))),
+        stride=(1,) * n,
+        padding=tuple(
+            (r - low, r - high + extra)
+            for r, (low, high), (_, extra) in zip(reach, pads, more, strict=True)
+        ),
+        dilation=dilation,
+        input_dilation=stride,
         groups=groups,
     )
 
@@ -152,8 +235,8 @@ def _windows(
     n = np.ndim(x) - 2
     if n < 1:
         raise ShapeError(f"{name}: x has {np.ndim(x)} axes", fix="x is (batch, channels, *space)")
-    window = _sizes(name, "window", window, n)
-    stride = window if stride is None else _sizes(name, "stride", stride, n)
+    window = sizes(name, "window", window, n)
+    stride = window if stride is None else sizes(name, "stride", stride, n)
     pads = _pads(name, padding, np.shape(x)[2:], window, stride)
     if any(not 0 <= pad < size for pair, size in zip(pads, window, strict=True) for pad in pair):
         raise ArgumentError(
@@ -190,16 +273,16 @@ def _strided(x: Any, start: Sequence[int], counts: Sequence[int], stride: Sequen
     return x[(..., *(slice(i, i + (m - 1) * s + 1, s) for i, m, s in axes))]
 
 
-def _sizes(name: str, what: str, value: Size, n: int) -> tuple[int, ...]:
+def sizes(name: str, what: str, value: Size, n: int) -> tuple[int, ...]:
     """One size per axis of space, each 1 or more."""
-    sizes = (value,) * n if isinstance(value, int | np.integer) else tuple(value)
-    if len(sizes) != n or min(sizes) < 1:
+    numbers = (value,) * n if isinstance(value, int | np.integer) else tuple(value)
+    if len(numbers) != n or min(numbers) < 1:
         raise ArgumentError(
             f"{name}: {what} is {value!r} with {n} axes of space",
             where=str(here()),
             fix="give one number, or one per axis, of 1 or more",
         )
-    return tuple(map(int, sizes))
+    return tuple(map(int, numbers))
 
 
 def _pads(
@@ -267,7 +350,7 @@ class _Conv:
                 f"{cls.__name__}: {in_channels} channels to {out_channels} in {groups} groups",
                 fix="make both numbers of channels multiples of groups",
             )
-        kernel = _sizes(cls.__name__, "kernel_size", kernel_size, len(cls.layout) - 2)
+        kernel = sizes(cls.__name__, "kernel_size", kernel_size, len(cls.layout) - 2)
         weight = initializer(
             rng, (out_channels, in_channels // groups, *kernel), layout=cls.layout, dtype=dtype
         )
@@ -331,5 +414,104 @@ class Conv2d(_Conv):
     layout: ClassVar[str] = "oihw"
 
 
+@dataclasses.dataclass
+class _ConvTranspose:
+    weight: Any
+    bias: Any
+    stride: Size = 1
+    padding: Padding = 0
+    output_padding: int | Sequence[int] = 0
+    dilation: Size = 1
+    groups: int = 1
+    layout: ClassVar[str]
+
+    @classmethod
+    def init(
+        cls,
+        rng: Any,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Size,
+        *,
+        stride: Size = 1,
+        padding: Padding = 0,
+        output_padding: int | Sequence[int] = 0,
+        dilation: Size = 1,
+        groups: int = 1,
+        initializer: Callable[..., Any] = he,
+        dtype: DTypeLike = np.float64,
+    ) -> Self:
+        """Random weight from ``initializer(rng, shape, layout=layout, dtype=dtype)``, bias zeros.
+
+        The fan-in counts all values of the kernel, of which one output reads a share if the stride
+        is more than 1.
+
+        Raises:
+            ArgumentError: if channels are not a multiple of ``groups``, or a size is less than 1.
+        """
+        if groups < 1 or in_channels % groups or out_channels % groups:
+            raise ArgumentError(
+                f"{cls.__name__}: {in_channels} channels to {out_channels} in {groups} groups",
+                fix="make both numbers of channels multiples of groups",
+            )
+        kernel = sizes(cls.__name__, "kernel_size", kernel_size, len(cls.layout) - 2)
+        shape = (in_channels, out_channels // groups, *kernel)
+        weight = initializer(rng, shape, layout=cls.layout, dtype=dtype)
+        bias = np.zeros(out_channels, dtype)
+        return cls(weight, bias, stride, padding, output_padding, dilation, groups)
+
+    def __call__(self, x: Any) -> Any:
+        y = conv_transpose(
+            x,
+            self.weight,
+            stride=self.stride,
+            padding=self.padding,
+            output_padding=self.output_padding,
+            dilation=self.dilation,
+            groups=self.groups,
+        )
+        return y + np.reshape(self.bias, (-1, *(1,) * (len(self.layout) - 2)))
+
+
+@dataclasses.dataclass
+class ConvTranspose1d(_ConvTranspose):
+    """``conv_transpose(x, weight) + bias`` along one axis; see :func:`conv_transpose`.
+
+    Args:
+        weight: ``(in_channels, out_channels // groups, kernel)``.
+        bias: ``(out_channels,)``.
+        stride, padding, output_padding, dilation, groups: as :func:`conv_transpose` takes them.
+
+    >>> import numpy as np
+    >>> from pullback import nn
+    >>> layer = nn.ConvTranspose1d.init(np.random.default_rng(0), 2, 4, 2, stride=2)
+    >>> layer(np.ones((5, 2, 10))).shape
+    (5, 4, 20)
+    """
+
+    layout: ClassVar[str] = "iow"
+
+
+@dataclasses.dataclass
+class ConvTranspose2d(_ConvTranspose):
+    """``conv_transpose(x, weight) + bias`` along two axes; see :func:`conv_transpose`.
+
+    Args:
+        weight: ``(in_channels, out_channels // groups, height, width)``.
+        bias: ``(out_channels,)``.
+        stride, padding, output_padding, dilation, groups: as :func:`conv_transpose` takes them.
+
+    >>> import numpy as np
+    >>> from pullback import nn
+    >>> layer = nn.ConvTranspose2d.init(np.random.default_rng(0), 2, 4, 2, stride=2)
+    >>> layer(np.ones((5, 2, 3, 4))).shape
+    (5, 4, 6, 8)
+    """
+
+    layout: ClassVar[str] = "iohw"
+
+
 for _layer in (Conv1d, Conv2d):
     tree.dataclass(_layer, ("stride", "padding", "dilation", "groups"))
+for _transposed in (ConvTranspose1d, ConvTranspose2d):
+    tree.dataclass(_transposed, ("stride", "padding", "output_padding", "dilation", "groups"))

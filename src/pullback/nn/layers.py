@@ -7,6 +7,7 @@ differentiates, and the gradient is a network of the same shape.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
@@ -14,12 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
+from pullback import numpy as traced_numpy
 from pullback import tree
-from pullback.errors import ArgumentError, ShapeError
+from pullback.core.source import here
+from pullback.errors import ArgumentError, DTypeError, ShapeError
 from pullback.nn.functional import relu
 from pullback.nn.init import he
 
-__all__ = ["Activation", "Linear", "Sequential", "mlp"]
+__all__ = ["Activation", "Embedding", "Flatten", "Linear", "Sequential", "mlp", "trained"]
 
 Layer = Callable[[Any], Any]
 Initializer = Callable[..., Any]
@@ -82,6 +85,78 @@ class Linear:
 
 
 @dataclasses.dataclass
+class Embedding:
+    """Row ``ids`` of ``weight``: a learned vector for each of ``n`` things.
+
+    Args:
+        weight: ``(n, features)``.
+
+    Called on integers ``(...)`` from 0 to ``n - 1``, returns ``(..., features)``.
+
+    Raises:
+        DTypeError: if the numbers are no integers.
+        ArgumentError: if one is out of range, where values are known; inside a compiled function
+            such a number raises ``IndexError``.
+
+    >>> import numpy as np
+    >>> import pullback as pb
+    >>> layer = pb.nn.Embedding(np.array([[0.0, 1.0], [2.0, 3.0]]))
+    >>> layer(np.array([1, 1, 0]))
+    array([[2., 3.],
+           [2., 3.],
+           [0., 1.]])
+    >>> pb.grad(lambda layer: np.sum(layer(np.array([1, 1, 0]))))(layer).weight
+    array([[1., 1.],
+           [2., 2.]])
+    """
+
+    weight: Any
+
+    @classmethod
+    def init(
+        cls, rng: Any, n: int, features: int, *, std: float = 1.0, dtype: DTypeLike = np.float64
+    ) -> Embedding:
+        """Independent normal draws with mean 0 and the standard deviation ``std``."""
+        return cls((std * rng.standard_normal((n, features))).astype(dtype))
+
+    def __call__(self, ids: Any) -> Any:
+        ids = ids if hasattr(ids, "dtype") else np.asarray(ids)
+        n = np.shape(self.weight)[0]
+        if ids.dtype.kind not in "iu":
+            raise DTypeError(
+                f"Embedding: the input is {ids.dtype}",
+                where=str(here()),
+                fix=f"give whole numbers from 0 to {n - 1}, as an integer array",
+            )
+        if isinstance(ids, np.ndarray) and ids.size and not 0 <= ids.min() <= ids.max() < n:
+            place = tuple(int(i) for i in np.argwhere((ids < 0) | (ids >= n))[0])
+            raise ArgumentError(
+                f"Embedding: there is no row {ids[place]} in {n}",
+                where=str(here()),
+                details=[f"at {list(place)} of the input"],
+                fix=f"number the things from 0 to {n - 1}",
+            )
+        weight = self.weight
+        if isinstance(weight, np.ndarray) and not isinstance(ids, np.ndarray):
+            weight = traced_numpy.array(weight)  # a plain array takes no traced index
+        return weight[ids]
+
+
+@dataclasses.dataclass
+class Flatten:
+    """``(batch, ...)`` to ``(batch, values)``: between convolutions and linear layers.
+
+    >>> import numpy as np
+    >>> from pullback import nn
+    >>> nn.Flatten()(np.ones((2, 3, 4))).shape
+    (2, 12)
+    """
+
+    def __call__(self, x: Any) -> Any:
+        return np.reshape(x, (np.shape(x)[0], math.prod(np.shape(x)[1:])))
+
+
+@dataclasses.dataclass
 class Activation:
     """A function without parameters as a layer; :class:`Sequential` makes it for you."""
 
@@ -118,13 +193,14 @@ class Sequential:
             x = layer(x)
         return x
 
-    def train(self, x: Any) -> tuple[Any, Sequential]:
+    def train(self, x: Any, rng: Any = None) -> tuple[Any, Sequential]:
         """What the network makes of a batch in training, and the network with new statistics.
 
         Layers that have a method ``train``, such as :class:`~pullback.nn.BatchNorm` and networks
         inside of this one, are trained; the others are called, and stay. Return the new network
         beside the loss (``grad(loss, has_aux=True)``) and take the step from that one: its
-        learned parameters are those of this network.
+        learned parameters are those of this network. Layers with noise, such as
+        :class:`~pullback.nn.Dropout`, draw from ``rng``, a generator of :mod:`pullback.random`.
 
         >>> import numpy as np
         >>> from pullback import nn
@@ -135,12 +211,25 @@ class Sequential:
         """
         layers = []
         for layer in self.layers:
-            if hasattr(layer, "train"):
-                x, layer = layer.train(x)
-            else:
-                x = layer(x)
+            x, layer = trained(layer, x, rng)
             layers.append(layer)
         return x, Sequential(*layers)
+
+
+def trained(layer: Layer, x: Any, rng: Any = None) -> tuple[Any, Any]:
+    """What a layer makes of a batch in training, and the layer with what it learned from seeing it.
+
+    That is ``layer.train(x, rng)``, or ``layer(x)`` and the layer itself if it has no such method.
+
+    >>> import numpy as np
+    >>> from pullback import nn
+    >>> nn.trained(np.tanh, np.zeros(2))
+    (array([0., 0.]), <ufunc 'tanh'>)
+    """
+    if hasattr(layer, "train"):
+        y, layer = layer.train(x, rng)
+        return y, layer
+    return layer(x), layer
 
 
 def _as_container(layer: Layer) -> Layer:
@@ -155,7 +244,13 @@ def _as_container(layer: Layer) -> Layer:
     return Activation(layer)
 
 
-for _layer, _static in ((Linear, ()), (Activation, ("function",)), (Sequential, ())):
+for _layer, _static in (
+    (Linear, ()),
+    (Embedding, ()),
+    (Flatten, ()),
+    (Activation, ("function",)),
+    (Sequential, ()),
+):
     tree.dataclass(_layer, _static)
 
 

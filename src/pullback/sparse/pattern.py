@@ -129,7 +129,7 @@ class PatternTrace(Trace):
 
     def process(self, primitive: Primitive, args: Any, params: dict[str, Any]) -> Any:
         if primitive is known_primitive:
-            return self.known(args, **params)
+            return self.with_known(args, **params)
         graph = inlined(primitive, params)
         if graph is not None:
             return tuple(self.own(y) for y in evaluate(graph, args))
@@ -161,7 +161,7 @@ class PatternTrace(Trace):
         empty = sparse.csr_array((np.size(y), self.n), dtype=bool)
         return Array(self, y, empty if is_differentiable(type_of(y).dtype) else None)
 
-    def known(self, args: Sequence[Any], *, graph: Graph) -> tuple[Any, ...]:
+    def with_known(self, args: Sequence[Any], *, graph: Graph) -> tuple[Any, ...]:
         """The first operands, with the patterns that ``graph`` has at the others."""
         n = len(graph.outputs)
         values = [a.value if self.is_mine(a) else a for a in args[:n]]

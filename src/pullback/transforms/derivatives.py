@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -44,16 +45,28 @@ def as_leaf(value: Any, path: str) -> Any:
         result = as_array(value, path)
     if not is_differentiable(result.dtype):
         if result.dtype.kind not in "biu":
-            raise DTypeError(
-                f"{path} has dtype {result.dtype}: it cannot be differentiated",
-                fix="pass an array of floats or complex numbers",
-            )
+            raise unlike_numbers(value, path)
         raise NotDifferentiableError(
             f"{path} has dtype {result.dtype}: only floating-point values have derivatives",
             where=str(here()),
             fix=f"pass it as float, e.g. np.asarray({path}, dtype=float)",
         )
     return result
+
+
+def unlike_numbers(value: Any, path: str) -> DTypeError:
+    """What is said of an argument that is no array of numbers: what it is, and what to do."""
+    kind = type(value).__name__
+    what = f"an array of dtype {value.dtype}" if hasattr(value, "dtype") else f"a {kind}"
+    if dataclasses.is_dataclass(value):
+        fix = f"register its class as a container of arrays: pullback.tree.dataclass({kind})"
+    elif callable(value):
+        fix = "arguments come after the function: pass an array of floats in its place"
+    else:
+        fix = "pass an array of floats, or leave it out of what is differentiated (argnums)"
+    return DTypeError(
+        f"{path or 'a leaf'} is {what}: it cannot be differentiated", where=str(here()), fix=fix
+    )
 
 
 def as_leaves(args: Any, names: str) -> tuple[list[Any], tree.TreeDef]:
@@ -421,6 +434,21 @@ def vjp(fun: Function, *primals: Any, has_aux: bool = False) -> Any:
     return (out, vjp_fn, run.aux) if has_aux else (out, vjp_fn)
 
 
+def several(given: Any, name: str) -> tuple[Any, ...]:
+    """The tuple of arguments that ``given`` is; one array instead of it is refused.
+
+    Raises:
+        ArgumentError: for an array or a number, whose rows would be taken for arguments.
+    """
+    if isinstance(given, tuple | list):
+        return tuple(given)
+    raise ArgumentError(
+        f"{name} is {type(given).__name__}, not a tuple with one entry per argument",
+        where=str(here()),
+        fix=f"write ({name[:-1]},) for a function of one argument",
+    )
+
+
 def jvp(fun: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
     """Value of ``fun`` and its directional derivative ``J u``, in one forward pass.
 
@@ -434,8 +462,9 @@ def jvp(fun: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple
     >>> float(y), float(y_dot)
     (9.0, 6.0)
     """
-    leaves, structure = as_leaves(tuple(primals), "primals")
-    directions = match(tuple(tangents), [type_of(x) for x in leaves], structure, "tangent")
+    leaves, structure = as_leaves(several(primals, "primals"), "primals")
+    types = [type_of(x) for x in leaves]
+    directions = match(several(tangents, "tangents"), types, structure, "tangent")
     shape: list[tree.TreeDef] = []
     outputs, dots = jvp_flat(flat(fun, structure, shape), leaves, directions)
     dots = [zeros(type_of(y)) if dot is None else dot for y, dot in zip(outputs, dots, strict=True)]

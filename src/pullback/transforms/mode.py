@@ -28,6 +28,7 @@ from pullback.transforms.derivatives import (
     pick,
     release,
     require_complex,
+    several,
 )
 from pullback.transforms.vmap import place_axis
 
@@ -277,6 +278,6 @@ def hvp(fun: Callable[..., Any], primals: Sequence[Any], vectors: Sequence[Any])
     >>> pb.hvp(lambda x: np.sum(x**3), (np.array([1.0, 2.0]),), (np.array([1.0, 1.0]),))
     array([ 6., 12.])
     """
-    primals = tuple(primals)
+    primals = several(primals, "primals")
     gradient = grad(fun, 0 if len(primals) == 1 else tuple(range(len(primals))))
-    return jvp(gradient, primals, tuple(vectors))[1]
+    return jvp(gradient, primals, several(vectors, "vectors"))[1]

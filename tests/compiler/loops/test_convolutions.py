@@ -60,7 +60,7 @@ def check(x_shape, w_shape, params, dtype):
         np.testing.assert_allclose(got, expected, rtol=tolerance, atol=tolerance * abs(w).sum())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(geometries(), st.sampled_from(["float32", "float64"]))
 def test_any_geometry(geometry, dtype):
     check(*geometry, dtype)

@@ -183,9 +183,9 @@ def test_no_wake_is_lost_by_workers_about_to_sleep(monkeypatch, chunks):
     sleepy.start()
     table = np.zeros(2, np.int64)
     meetings = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 3, ctypes.c_int64)(chunks("meetings"))
-    meetings(sleepy.address, sleepy.run_address, table.ctypes.data, 20_000)
+    meetings(sleepy.address, sleepy.run_address, table.ctypes.data, 4_000)
     sleepy.stop()
-    np.testing.assert_array_equal(table, [20_000 * THREADS, 0])
+    np.testing.assert_array_equal(table, [4_000 * THREADS, 0])
 
 
 def test_sleeping_workers_keep_off_the_processor_of_the_caller(pool):
