@@ -41,6 +41,7 @@ LATE = {
     "__init__.py: __getattr__",  # names of `pullback`, when they are asked for
     "__init__.py: _load_ufuncs_of_scipy",  # when one of them meets a traced array
     "compiler/executable.py: backend",  # what needs LLVM
+    "transforms/derivatives.py: within",  # the compiler, for a budget of memory
     "compiler/jit.py: compile",  # the search for NaN, on a floor above
     "compiler/runtime/cache.py: own_folder",  # of Python itself, where a folder is not trusted
     # NumPy's modules, when their mirrors are asked for
@@ -117,6 +118,12 @@ COVERED_BY: dict[str, str] = {
     "control/call.py": "tests/control/test_scan.py",
     "control/graphs.py": "tests/control/test_scan.py",
     "control/rules.py": "tests/control/test_custom.py",
+    "planner/chain.py": "tests/planner/test_plan.py",
+    "planner/greedy.py": "tests/planner/test_plan.py",
+    "planner/lifetimes.py": "tests/explanation/test_memory.py",
+    "planner/milp.py": "tests/planner/test_plan.py",
+    "planner/problem.py": "tests/planner/test_plan.py",
+    "planner/working.py": "tests/planner/test_simulate.py",
     "optim/adafactor.py": "tests/optim/test_recorded.py",
     "optim/adagrad.py": "tests/optim/test_recorded.py",
     "optim/lion.py": "tests/optim/test_recorded.py",
@@ -299,6 +306,9 @@ LISTS_OPERATIONS = {
     "flow/nonfinite.py": "what users are told about them",
     "flow/structure.py": "what users are told about them",
     "flow/why.py": "what users are told about them",
+    "planner/budget.py": "two words for budgets, which are names of operations, too",
+    "planner/problem.py": "which run at the speed of products",
+    "planner/working.py": "how much working memory NumPy takes for them",
     "transforms/passes/simplify.py": "what the pass rewrites",
     "transforms/strides.py": "how NumPy lays out their results",
 }

@@ -401,14 +401,15 @@ def tape_bytes(run: Reverse, leaves: Sequence[Any]) -> int:
     """Bytes of what the tape of a run holds, arguments excepted."""
     found: dict[int, int] = {}
     outside = {id(x) for x in leaves}
-    waiting, seen = [node for node in run.nodes if node is not None], set()
+    waiting: list[Any] = [node for node in run.nodes if node is not None]
+    seen: set[Any] = set()
     while waiting:
         node = waiting.pop()
         if node is None or node in seen:
             continue
         seen.add(node)
         waiting += node.parents
-        for x in getattr(node, "saved", None) or ():
+        for x in getattr(node, "saved", ()) or ():
             if isinstance(x, np.ndarray) and id(x) not in outside:
                 found[id(x)] = x.nbytes
     return sum(found.values())

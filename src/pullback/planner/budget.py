@@ -25,6 +25,7 @@ __all__ = ["Ladder", "MemoryPlan", "Rung", "Source", "check_budget", "in_numpy"]
 RUNGS: Final = 16
 NAMED: Final = ("min", "sqrt")
 EXACT_SECONDS: Final = 0.5  # of the exact search for a rung
+MOST_EXACT: Final = 16  # operations: with more, the searches for all rungs would take long
 Measure = Callable[[Any], tuple[int, Any]]  # of what follows a sequence: its peak, and what runs
 MOST_NAMED: Final = 6  # values that a refusal names
 
@@ -130,11 +131,12 @@ class Ladder:
         assert first is not None
         yield self.rung(first) if self.top is None else Rung(first, *self.top)
         least, last = least_bound(problem), first
+        seconds = EXACT_SECONDS if len(problem.operations) <= MOST_EXACT else 0.0
         for k in range(1, RUNGS + 1):
             budget = self.base.peak - (self.base.peak - least) * k // RUNGS
             if last.peak <= budget:
                 continue
-            found = plan(problem, budget, EXACT_SECONDS)
+            found = plan(problem, budget, seconds)
             if found is None:
                 found = least_plan(problem, budget, last.peak)
                 if found is not None:

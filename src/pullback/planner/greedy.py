@@ -119,7 +119,7 @@ class Evicting:
         distance = (following - self.now if following is not None else 10**9) + 1
         seconds, size, far = self.score
         cost = self.again(v) ** seconds if seconds else 1.0
-        return cost / (self.problem.sizes[v] ** size * max(distance, 1) ** far)
+        return float(cost / (self.problem.sizes[v] ** size * max(distance, 1) ** far))
 
     def again(self, v: int) -> float:
         """Seconds to have a value again, with what is not there on the way to it."""

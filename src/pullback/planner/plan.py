@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pullback.planner.chain import by_segments, chained, stages_of
 from pullback.planner.greedy import evicting, improved
+from pullback.planner.milp import solve
 from pullback.planner.problem import Problem, Simulation
 
 __all__ = ["Plan", "least_bound", "least_plan", "plan", "sqrt_plan"]
@@ -102,8 +103,6 @@ def plan(problem: Problem, budget: int, seconds: float = EXACT_SECONDS) -> Plan 
     found.offer(evicting(problem, budget), "greedy")
     bound = problem.cost
     if len(problem.operations) <= MOST_EXACT and seconds > 0:
-        from pullback.planner.milp import solve
-
         solution = solve(problem, budget, found.cost, seconds)
         bound = solution.bound
         found.offer(solution.sequence, "exact" if solution.is_proven else "integer programme")

@@ -42,7 +42,7 @@ COPIES: Final[dict[str, float]] = {
     "solve": 0.125,
     "solve_triangular": 2.0,
     "svd": 3.0,
-    "var": 2.0,
+    "var": 1.0,
     "xlogy": 0.125,
 }
 SAME: Final = ("stop_gradient", "real", "imag")  # they return their operand, or a part of it
