@@ -24,7 +24,7 @@ from pullback.transforms.derivatives import (
 from pullback.transforms.vmap import vmap
 
 if TYPE_CHECKING:
-    from pullback import curvature, flow, nn, optim, optimize, scipy, sparse
+    from pullback import curvature, flow, nn, optim, optimize, scipy, sparse, train
     from pullback.compiler.jit import compile  # noqa: A004
     from pullback.control.checkpoint import checkpoint
     from pullback.control.cond import cond, while_loop
@@ -84,6 +84,7 @@ __all__ = [
     "sparse_hessian",
     "sparse_jacobian",
     "stop_gradient",
+    "train",
     "tree",
     "value_and_grad",
     "vjp",
@@ -125,6 +126,7 @@ _LATER = {
     "sparse_hessian": "pullback.sparse.derivatives",
     "sparse_jacobian": "pullback.sparse.derivatives",
     "while_loop": "pullback.control.cond",
+    "train": "",
     "why_zero": "pullback.flow.why",
 }
 

@@ -19,6 +19,7 @@ from pullback.compiler.passes.promote import promote
 from pullback.compiler.passes.recompute_exact import recompute_exact
 from pullback.compiler.passes.recompute_stacks import recompute_stacks
 from pullback.compiler.passes.sink_reshapes import sink_reshapes
+from pullback.compiler.passes.split_complex import split_complex
 from pullback.compiler.passes.turn_products import turn_products
 from pullback.compiler.schedule.build import drop_stores, take_numbers, unfused
 from pullback.compiler.schedule.chains import join_chains
@@ -71,6 +72,7 @@ class Stage(NamedTuple):
 
 REWRITES = (
     Stage(expand, "`var` and `logsumexp` become the passes that they are"),
+    Stage(split_complex, "complex arrays become two real ones"),
     Stage(promote, "operands of products get the dtype of the result"),
     Stage(optimize, "calls are inlined, equal equations merged, dead ones dropped"),
     Stage(turn_products, "`(a.T @ b).T` becomes `b.T @ a`"),

@@ -38,7 +38,7 @@ def curves(
     def y(value: float) -> float:
         return TOP + (HEIGHT - TOP - BOTTOM) * (high - value) / (high - low)
 
-    parts = [_axis(value, y(value), logarithmic) for value in _ticks(low, high)]
+    parts = [_axis(value, y(value), logarithmic) for value in _ticks(low, high, logarithmic)]
     for number, (_, values) in enumerate(drawn.items()):
         points = [(LEFT + i * step, y(v)) for i, v in enumerate(values) if v is not None]
         d = "M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in points)
@@ -104,7 +104,8 @@ def heat_map(
         f'<div class="wide"><svg class="chart" role="img" aria-label="{escape(title)}" '
         f'width="{width:.0f}" height="{height:.0f}" viewBox="0 0 {width:.0f} {height:.0f}">'
         f"{''.join(cells)}<text class='axis' x='{left + n * CELL / 2:.0f}' y='{height - 6:.0f}'>"
-        f"{escape(x_label)}, darker is larger, from 1e{low:.0f} to 1e{high:.0f}</text></svg></div>",
+        f"{escape(x_label)}</text></svg></div>"
+        f"<p class='legend'>Darker is larger: from {10**low:.1e} to {10**high:.1e}.</p>",
         table(["", *labels], [[k, *map(_text, v)] for k, v in rows.items()], title),
     )
 
@@ -133,8 +134,12 @@ def _range(heights: Sequence[float]) -> tuple[float, float]:
     return (low, high) if high - low > 1e-9 else (low - 0.5, high + 0.5)
 
 
-def _ticks(low: float, high: float) -> list[float]:
-    """About five round numbers."""
+def _ticks(low: float, high: float, logarithmic: bool) -> list[float]:
+    """About five round numbers; in short ranges of logarithms those of 1, 2, 5, 10, ..."""
+    if logarithmic and high - low < 3:
+        powers = range(math.floor(low), math.ceil(high) + 1)
+        rounds = [k + math.log10(m) for k in powers for m in (1, 2, 5)]
+        return [t for t in rounds if low <= t <= high]
     raw = (high - low) / 5
     power = 10 ** math.floor(math.log10(raw))
     step = next(m * power for m in (1, 2, 5, 10) if m * power >= raw)
@@ -143,7 +148,7 @@ def _ticks(low: float, high: float) -> list[float]:
 
 
 def _axis(value: float, y: float, logarithmic: bool) -> str:
-    text = f"{10**value:.1e}" if logarithmic else f"{value:.3g}"
+    text = f"{10**value:.3g}" if logarithmic else f"{value:.3g}"
     return (
         f'<path class="grid" d="M{LEFT:.0f} {y:.1f}H{WIDTH - 10:.0f}"/>'
         f'<text class="axis end" x="{LEFT - 6:.0f}" y="{y + 4:.1f}">{text}</text>'

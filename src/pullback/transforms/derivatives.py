@@ -274,6 +274,9 @@ class Differentiated(Wrapper):
         self.holomorphic = holomorphic
         self.with_value = with_value
 
+    def action(self) -> str:
+        return "value_and_grad" if self.with_value else "grad"
+
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         fun, argnums = self.fun, self.argnums
         chosen = pick(args, argnums)

@@ -28,7 +28,12 @@ from pullback.compiler.loops.fused import emit_group
 from pullback.compiler.loops.maps import Kernel, emit_tail, emit_tail_of_images
 from pullback.compiler.loops.prologues import emit_finder, emit_prologue
 from pullback.compiler.loops.stacks import Stack
+<<<<<<< HEAD
 from pullback.compiler.pipeline import Arrange, Check, planned, rewritten, unchecked
+=======
+from pullback.compiler.passes.split_complex import asked_for
+from pullback.compiler.pipeline import Check, planned, rewritten, unchecked
+>>>>>>> main
 from pullback.compiler.program.control import CONTROL, Code, emit_callback, emit_copies
 from pullback.compiler.program.entry import MAIN
 from pullback.compiler.program.iterations import emit_iterations, is_independent
@@ -117,6 +122,11 @@ class Program:
     @property
     def text(self) -> str:
         return str(self.module)
+
+    @property
+    def in_numpy(self) -> list[str]:
+        """What NumPy evaluates, and where the user asks for it."""
+        return [f"{asked_for(e)[0]}  # {e.source}" for e in self.callbacks]
 
     @property
     def listing(self) -> str:
@@ -275,7 +285,7 @@ class FunctionEmitter:
             return error
         if equation.primitive.name in CONTROL:
             return None
-        return CompileError(f"{equation.primitive.name} has no native form")
+        return CompileError(f"{asked_for(equation)[0]} has no native form")
 
     def chain(self, chain: Chain, members: Sequence[Any]) -> Made:
         """``chain(status, *operands of all members, working memory, chunk)`` calls all of them."""
@@ -317,7 +327,7 @@ class FunctionEmitter:
             raise CompileError(
                 error.headline,
                 where=str(equation.source),
-                details=[f"operands: {', '.join(str(v.type) for v in equation.inputs)}"],
+                details=[f"operands: {', '.join(map(str, asked_for(equation)[1]))}"],
                 fix="compile with callbacks=True, which evaluates this operation in NumPy",
             ) from error
         self.program.callbacks.append(equation)
