@@ -28,12 +28,8 @@ from pullback.compiler.loops.fused import emit_group
 from pullback.compiler.loops.maps import Kernel, emit_tail, emit_tail_of_images
 from pullback.compiler.loops.prologues import emit_finder, emit_prologue
 from pullback.compiler.loops.stacks import Stack
-<<<<<<< HEAD
-from pullback.compiler.pipeline import Arrange, Check, planned, rewritten, unchecked
-=======
 from pullback.compiler.passes.split_complex import asked_for
-from pullback.compiler.pipeline import Check, planned, rewritten, unchecked
->>>>>>> main
+from pullback.compiler.pipeline import Arrange, Check, planned, rewritten, unchecked
 from pullback.compiler.program.control import CONTROL, Code, emit_callback, emit_copies
 from pullback.compiler.program.entry import MAIN
 from pullback.compiler.program.iterations import emit_iterations, is_independent
