@@ -97,7 +97,7 @@ COVERED_BY: dict[str, str] = {
     "compiler/passes/recompute_exact.py": "tests/compiler/schedule/test_build.py",
     "compiler/program/emitter.py": "tests/compiler/test_jit.py",
     "compiler/program/entry.py": "tests/compiler/test_executable.py",
-    "compiler/program/kernel_key.py": "tests/compiler/schedule/test_build.py",
+    "compiler/schedule/kernel_key.py": "tests/compiler/schedule/test_build.py",
     "compiler/program/scope.py": "tests/compiler/program/test_control.py",
     "compiler/program/table.py": "tests/compiler/schedule/test_chains.py",
     "compiler/runtime/frame.py": "tests/compiler/test_executable.py",

@@ -39,10 +39,12 @@ if TYPE_CHECKING:
     from pullback.flow.why import why_zero
     from pullback.numpy.recording import record_numpy
     from pullback.optimize.implicit import argmin, fixed_point, implicit_root
+    from pullback.sparse.choice import hessian, jacobian
     from pullback.sparse.derivatives import sparse_hessian, sparse_jacobian
     from pullback.testing.grads import check_grads
     from pullback.transforms.jet import jet
-    from pullback.transforms.mode import hessian, hvp, jacobian
+    from pullback.transforms.laplacian import laplacian
+    from pullback.transforms.mode import hvp
 
 __version__ = "0.1.0"
 
@@ -68,6 +70,7 @@ __all__ = [
     "jacobian",
     "jet",
     "jvp",
+    "laplacian",
     "linear_operator",
     "linearize",
     "memory",
@@ -110,12 +113,13 @@ _LATER = {
     "explain": "pullback.explanation.table",
     "flow": "",
     "fixed_point": "pullback.optimize.implicit",
-    "hessian": "pullback.transforms.mode",
+    "hessian": "pullback.sparse.choice",
     "hvp": "pullback.transforms.mode",
     "implicit_root": "pullback.optimize.implicit",
-    "jacobian": "pullback.transforms.mode",
+    "jacobian": "pullback.sparse.choice",
     "jet": "pullback.transforms.jet",
     "memory": "pullback.explanation.memory",
+    "laplacian": "pullback.transforms.laplacian",
     "linear_operator": "pullback.curvature.operators",
     "nn": "",
     "optim": "",

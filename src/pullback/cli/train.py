@@ -10,16 +10,24 @@ from collections.abc import Callable
 from io import StringIO
 from json import dumps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import numpy as np
 import typer
 
 from pullback import io
 from pullback.errors import ArgumentError
 from pullback.train.display import follow
 from pullback.train.loop import DEFAULT_STEPS, OPTIMIZERS, Scores, Settings, fit, score, split
-from pullback.train.model import ACTIVATIONS, DEFAULT_HIDDEN, INITIALIZERS, Spec, describe
-from pullback.train.table import DIGITS, DIGITS_TARGET, listed, read_table
+from pullback.train.model import (
+    ACTIVATIONS,
+    DEFAULT_HIDDEN,
+    INITIALIZERS,
+    Model,
+    Spec,
+    describe,
+)
+from pullback.train.table import DIGITS, DIGITS_TARGET, Table, listed, read_table
 
 __all__ = ["train"]
 
@@ -130,20 +138,33 @@ def train(
     if is_interrupted:
         say(f"interrupted in epoch {last.epoch} of {last.n_epochs}: saving what is trained")
 
-    answers = last.model.answers(last.model.outputs(table))
-    io.save(out, last.model, spec.metadata())
-    scores = {
-        name: score(last.model, answers, table, rows)
-        for name, rows in (("training", train_rows), ("test", test_rows))
-    }
+    rows = {"training": train_rows, "test": test_rows}
+    _finish(last.model, table, rows, out, seconds, say, as_json=json, is_interrupted=is_interrupted)
+    if is_interrupted:
+        raise typer.Exit(INTERRUPTED)
+
+
+def _finish(
+    model: Model,
+    table: Table,
+    rows: dict[str, np.ndarray[Any, Any]],
+    out: Path,
+    seconds: float,
+    say: Callable[..., None],
+    *,
+    as_json: bool,
+    is_interrupted: bool,
+) -> None:
+    """Save the model, score it, and say so."""
+    answers = model.answers(model.outputs(table))
+    io.save(out, model, model.spec.metadata())
+    scores = {name: score(model, answers, table, part) for name, part in rows.items()}
     say(f"trained in {seconds:.1f} s")
     for name, found in scores.items():
         say(f"{name} {found}")
     say(f"saved {out}")
-    if json:
+    if as_json:
         print(_line(seconds, is_interrupted, out, scores))
-    if is_interrupted:
-        raise typer.Exit(INTERRUPTED)
 
 
 def _line(seconds: float, is_interrupted: bool, out: Path, scores: dict[str, Scores]) -> str:

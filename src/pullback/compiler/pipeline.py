@@ -3,7 +3,7 @@
 The compiler runs it, ``show`` prints from it, :mod:`~pullback.compiler.verify` checks after each of
 its stages, and the page on native code quotes it. A stage is a function of what it is given: of a
 graph in ``REWRITES`` (for the whole program) and ``BEFORE`` (for each graph, those inside of loops
-too), of a schedule in ``PLANNING``.
+too), of a schedule in ``PLANNING`` and ``PLACING``.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from pullback.compiler.passes.recompute_stacks import recompute_stacks
 from pullback.compiler.passes.sink_reshapes import sink_reshapes
 from pullback.compiler.passes.split_complex import split_complex
 from pullback.compiler.passes.turn_products import turn_products
+from pullback.compiler.schedule.arrange import ScheduleProblem, allocated
+from pullback.compiler.schedule.bodies import inner_graphs
 from pullback.compiler.schedule.build import drop_stores, take_numbers, unfused
 from pullback.compiler.schedule.chains import join_chains
 from pullback.compiler.schedule.epilogues import attach_tails
@@ -32,23 +34,26 @@ from pullback.compiler.schedule.groups import (
     join_rows,
     merge_maps,
 )
-from pullback.compiler.schedule.memory import overwrite, reuse_in_chains
+from pullback.compiler.schedule.memory import overwrite, place, reuse_in_chains
 from pullback.compiler.schedule.prologues import attach_prologues
 from pullback.compiler.schedule.recompute import rematerialise
 from pullback.compiler.schedule.stacks import tile_products
 from pullback.compiler.schedule.steps import Room, Schedule
 from pullback.compiler.schedule.target import Processor
 from pullback.core.graph import Graph
+from pullback.planner.budget import Ladder, MemoryPlan
 from pullback.transforms.passes.pipeline import optimize
 
 __all__ = [
     "BEFORE",
+    "PLACING",
     "PLANNING",
     "REWRITES",
     "Arrange",
     "Check",
     "Stage",
     "planned",
+    "planned_within",
     "rewritten",
     "unchecked",
 ]
@@ -101,6 +106,8 @@ PLANNING = (
     Stage(reuse_in_chains, "members of a chain write where others have been"),
     Stage(tile_products, "products are cut for threads, caches and registers"),
 )
+# Then the graphs inside of steps are planned alike, so that it is known what they need.
+PLACING = (Stage(place, "values and working memory get their places"),)
 
 
 def unchecked(name: str, made: Any) -> None:
@@ -125,7 +132,7 @@ def planned(
     check: Check = unchecked,
     arrange: Arrange | None = None,
 ) -> Schedule:
-    """The schedule of a graph, without places in memory.
+    """The schedule of a graph: steps in order, with their places in memory, those of bodies too.
 
     ``room`` says which outputs may be written over an input; what ``is_alone`` runs on one thread.
     ``arrange`` may put steps in another order, and run them again, once they are known.
@@ -139,7 +146,41 @@ def planned(
             check("arrange", schedule)
             continue  # a chain holds what all of its members make
         schedule = _run(stage, schedule.copy(), check)
+    for step in schedule.steps:
+        inside = [
+            planned(inner, own, is_alone or inner_is_alone, processor, check)
+            for inner, own, inner_is_alone in inner_graphs(schedule, step)
+        ]
+        if inside:
+            schedule.bodies[step] = inside
+    for stage in PLACING:
+        schedule = _run(stage, schedule.copy(), check)
     return schedule
+
+
+def planned_within(
+    budget: int | str, graph: Graph, room: Room, processor: Processor, check: Check
+) -> tuple[Schedule, Callable[[], MemoryPlan]]:
+    """The fastest schedule found for a budget of memory, and what is to be said about it.
+
+    Raises:
+        BudgetError: if the budget cannot be kept.
+    """
+    steps: list[Schedule] = []
+
+    def note(schedule: Schedule) -> Schedule:
+        steps.append(schedule)
+        return schedule
+
+    def measure(arranged: Schedule) -> tuple[int, Schedule]:
+        schedule = planned(graph, room, False, processor, check, lambda _: arranged)
+        return allocated(schedule), schedule
+
+    free = planned(graph, room, False, processor, check)
+    planned(graph, room, False, processor, check, note)
+    ladder = Ladder(ScheduleProblem(steps[0]), measure, (allocated(free), free))
+    rung = ladder.within(budget)
+    return rung.made, lambda: ladder.report(budget, rung)
 
 
 def _run(stage: Stage, given: T, check: Check) -> T:

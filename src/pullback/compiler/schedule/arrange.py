@@ -17,7 +17,14 @@ from pullback.planner.problem import Operation, Problem, seconds_for
 from pullback.planner.simulate import peak_bytes
 from pullback.transforms.passes.pipeline import bodies
 
-__all__ = ["ScheduleProblem"]
+__all__ = ["ScheduleProblem", "allocated"]
+
+
+def allocated(plan: Schedule) -> int:
+    """Bytes that a call allocates: working memory, and results that lie over no input."""
+    taken = {plan.alias[v] for v in plan.room if v in plan.alias}
+    results = sum(v.type.nbytes for v in plan.graph.outputs if v not in taken)
+    return plan.total_bytes + results
 
 
 class ScheduleProblem:
