@@ -307,6 +307,7 @@ LISTS_OPERATIONS = {
     "compiler/schedule/memory.py": "which outputs start from an operand",
     "compiler/schedule/questions.py": "moves, extremes, passes over memory",
     "compiler/schedule/recompute.py": "what runs in tiles",
+    "compiler/schedule/scratch.py": "what takes working memory",
     "control/graphs.py": "views of residuals",
     "explanation/formula.py": "how operations are written",
     "flow/evidence.py": "what users are told about them",
