@@ -12,6 +12,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from pullback import errors, numpy, random, tree
+from pullback.compiler import options
 from pullback.core.array import loaders
 from pullback.transforms.derivatives import (
     grad,
@@ -153,6 +154,21 @@ def _load_ufuncs_of_scipy(ufunc: Any) -> None:
 
 
 loaders.append(_load_ufuncs_of_scipy)
+
+
+def _load_checked() -> type[Any]:
+    from pullback.flow.nonfinite import Checked
+
+    return Checked
+
+
+def _load_verified() -> type[Any]:
+    from pullback.compiler.beside import Verified
+
+    return Verified
+
+
+options.loaders.update(nonfinite=_load_checked, verify=_load_verified)
 
 
 def __dir__() -> list[str]:
