@@ -39,6 +39,9 @@ LAZY = (*sorted(OPTIONAL), "typer", "autograd", "hypothesis", "mpmath")
 LATE = {
     "__init__.py: __getattr__",  # names of `pullback`, when they are asked for
     "__init__.py: _load_ufuncs_of_scipy",  # when one of them meets a traced array
+    "__init__.py: _name_in_scipy",  # when a function of SciPy has read one
+    "__init__.py: _product_with_sparse",
+    "scipy/__init__.py: __getattr__",  # SciPy's modules, when they are asked for
     "compiler/executable.py: backend",  # what needs LLVM
     "__init__.py: _load_checked",  # the search for NaN, when `compile` is asked for it
     "__init__.py: _load_verified",  # and the comparison with NumPy
@@ -60,7 +63,6 @@ MUTABLE = {
     "analysis/liveness.py: _found",  # for as long as a graph lives
     "compiler/executable.py: executables",  # native code, for as long as its graph lives
     "compiler/executable.py: pools",  # threads, for as long as the process lives
-    "compiler/options.py: loaders",  # filled while pullback is imported
     "core/primitive.py: registry",  # filled while pullback is imported
     "core/source.py: _is_own",  # remembers which code objects are the user's
     "flow/nonfinite.py: _Hooks",  # checks around transforms, while some context asks for them
@@ -140,6 +142,7 @@ COVERED_BY: dict[str, str] = {
     "numpy/random.py": "tests/numpy/test_twins.py",
     "numpy/testing.py": "tests/numpy/test_twins.py",
     "core/scalar.py": "tests/battery/test_battery.py",
+    "scipy/filters.py": "tests/scipy/test_ndimage.py",
     "flow/": "tests/flow/test_diagnose.py",
     "ops/": "tests/battery/test_battery.py",
     "testing/": "tests/battery/test_battery.py",

@@ -1,12 +1,14 @@
-"""Optimizers as pairs of pure functions, learning rates over time, and gradient clipping."""
+"""Optimizers as pure functions, learning rates over time, clipping, gradients of examples."""
 
 from pullback.optim.adafactor import AdafactorState, adafactor
 from pullback.optim.adagrad import AdagradState, RMSpropState, adagrad, rmsprop
 from pullback.optim.adam import AdamState, adam, adamw
 from pullback.optim.base import Optimizer
 from pullback.optim.clip import adaptive_clip, clip_by_global_norm, clip_by_value, global_norm
+from pullback.optim.examples import clipped_gradient, example_norms
 from pullback.optim.lion import LionState, lion
 from pullback.optim.muon import MuonState, muon
+from pullback.optim.natural import KFACState, kfac, natural_gradient
 from pullback.optim.schedules import (
     Plateau,
     cosine,
@@ -23,6 +25,7 @@ __all__ = [
     "AdafactorState",
     "AdagradState",
     "AdamState",
+    "KFACState",
     "LionState",
     "MuonState",
     "Optimizer",
@@ -38,12 +41,16 @@ __all__ = [
     "adaptive_clip",
     "clip_by_global_norm",
     "clip_by_value",
+    "clipped_gradient",
     "cosine",
+    "example_norms",
     "exponential",
     "global_norm",
+    "kfac",
     "lion",
     "moved_average",
     "muon",
+    "natural_gradient",
     "one_cycle",
     "rmsprop",
     "sgd",

@@ -11,8 +11,10 @@ Sources:
     H. B. Nielsen (1999), "Damping Parameter in Marquardt's Method", IMM-REP-1999-05, equation 2.21.
     B. Triggs et al. (2000), "Bundle Adjustment: A Modern Synthesis", section 6.1.
 
-Known limits: no bounds, no robust losses (``trf`` has both). Gauss-Newton needs a Jacobian of full
-rank.
+Dense Jacobians are solved by orthogonal factors instead of normal equations.
+
+Known limits: no bounds, no robust losses (``trf`` has both). Gauss-Newton needs a sparse Jacobian
+of full rank.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from scipy.sparse.linalg import splu
 
 from pullback import tree
 from pullback.core.source import here
-from pullback.errors import ArgumentError
+from pullback.errors import ArgumentError, ConvergenceError
 from pullback.optimize.variables import Variables
 
 __all__ = ["METHODS", "blocks_of", "run"]
@@ -36,6 +38,7 @@ __all__ = ["METHODS", "blocks_of", "run"]
 METHODS = ("gauss-newton", "levenberg-marquardt")
 INTERRUPTED = 130  # the status of a run that Ctrl-C ended, as a shell numbers it
 FIRST_DAMPING = 1e-3
+LEAST_DAMPING = 1e-12  # keeps the equations regular where some unknowns change nothing
 LEAST_STEP = 1e-10  # of Gauss-Newton, below which it gives up
 Vector = np.ndarray[Any, Any]
 MESSAGES = {
@@ -136,8 +139,8 @@ class Search:
         self.n_jacobians += 1
         self.J = self.jacobian(self.x)
         self.gradient = self.J.T @ self.r
-        self.normal = self.J.T @ self.J
-        self.scale = self.normal.diagonal()
+        squares = self.J.multiply(self.J) if sparse.issparse(self.J) else self.J * self.J
+        self.scale = np.asarray(squares.sum(axis=0)).ravel()
 
     def run(self, progress: bool) -> int:
         for number in range(1, self.limits.max_nfev + 1):
@@ -175,7 +178,8 @@ class Search:
         is_flat = decrease <= self.limits.ftol * self.cost
         if self.is_damped:
             foretold = 0.5 * float(step @ (self.damping * self.scale * step - self.gradient))
-            self.damping *= max(1 / 3, 1 - (2 * decrease / foretold - 1) ** 3)
+            factor = max(1 / 3, 1 - (2 * decrease / foretold - 1) ** 3)
+            self.damping = max(self.damping * factor, LEAST_DAMPING)
             self.growth = 2.0
         self.x, self.r, self.cost = x, r, cost
         self.linearize()
@@ -183,13 +187,24 @@ class Search:
 
     def solve(self) -> Vector:
         damped = self.damping * np.where(self.scale > 0, self.scale, 1.0)
-        if not sparse.issparse(self.normal):
-            matrix = self.normal + np.diag(damped)
-            return np.asarray(linalg.solve(matrix, -self.gradient, assume_a="sym"))
-        matrix = sparse.csc_array(self.normal + sparse.diags_array(damped))
-        if self.blocks is None:
-            return np.asarray(splu(matrix).solve(-self.gradient))
-        return by_elimination(matrix, -self.gradient, self.blocks)
+        if not sparse.issparse(self.J):
+            # The normal equations would square the condition of the Jacobian.
+            rows = np.concatenate([self.J, np.diag(np.sqrt(damped))])
+            right = np.concatenate([-self.r, np.zeros(self.x.size)])
+            return np.asarray(np.linalg.lstsq(rows, right)[0])
+        matrix = sparse.csc_array(self.J.T @ self.J + sparse.diags_array(damped))
+        try:
+            if self.blocks is None:
+                return np.asarray(splu(matrix).solve(-self.gradient))
+            return by_elimination(matrix, -self.gradient, self.blocks)
+        except (RuntimeError, np.linalg.LinAlgError) as error:
+            raise ConvergenceError(
+                "least_squares: singular normal equations: an unknown changes no residual, or "
+                "several change them alike",
+                where=str(here()),
+                details=[str(error)],
+                fix="use method='levenberg-marquardt', or add residuals that hold these unknowns",
+            ) from error
 
     def result(self, status: int) -> Any:
         return optimize.OptimizeResult(

@@ -108,8 +108,9 @@ class Reverse:
         leaves: Sequence[Any],
         structure: tree.TreeDef,
         has_aux: bool = False,
+        trace: VJPTrace | None = None,
     ) -> None:
-        with VJPTrace() as trace:
+        with trace or VJPTrace() as trace:
             inputs = [trace.input(leaf) for leaf in leaves]
             as_arguments(inputs, leaves)
             result = function(*tree.unflatten(structure, inputs))
