@@ -45,6 +45,7 @@ LATE = {
     "compiler/executable.py: backend",  # what needs LLVM
     "__init__.py: _load_checked",  # the search for NaN, when `compile` is asked for it
     "__init__.py: _load_verified",  # and the comparison with NumPy
+    "transforms/derivatives.py: within",  # the compiler, for a budget of memory
     "compiler/runtime/cache.py: own_folder",  # of Python itself, where a folder is not trusted
     # NumPy's modules, when their mirrors are asked for
     "numpy/recording.py: _replacements",  # the names of `pullback.numpy`
@@ -120,6 +121,12 @@ COVERED_BY: dict[str, str] = {
     "control/call.py": "tests/control/test_scan.py",
     "control/graphs.py": "tests/control/test_scan.py",
     "control/rules.py": "tests/control/test_custom.py",
+    "planner/chain.py": "tests/planner/test_plan.py",
+    "planner/greedy.py": "tests/planner/test_plan.py",
+    "planner/lifetimes.py": "tests/explanation/test_memory.py",
+    "planner/milp.py": "tests/planner/test_plan.py",
+    "planner/problem.py": "tests/planner/test_plan.py",
+    "planner/working.py": "tests/planner/test_simulate.py",
     "drawing.py": "tests/train/test_run.py",
     "train/reports.py": "tests/train/test_run.py",
     "train/snapshot.py": "tests/train/test_run.py",
@@ -311,6 +318,9 @@ LISTS_OPERATIONS = {
     "flow/nonfinite.py": "what users are told about them",
     "flow/structure.py": "what users are told about them",
     "flow/why.py": "what users are told about them",
+    "planner/budget.py": "two words for budgets, which are names of operations, too",
+    "planner/problem.py": "which run at the speed of products",
+    "planner/working.py": "how much working memory NumPy takes for them",
     "transforms/passes/simplify.py": "what the pass rewrites",
     "transforms/strides.py": "how NumPy lays out their results",
 }

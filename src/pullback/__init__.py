@@ -31,9 +31,11 @@ if TYPE_CHECKING:
     from pullback.control.checkpoint import checkpoint
     from pullback.control.cond import cond, while_loop
     from pullback.control.custom import custom_jvp, custom_vjp
+    from pullback.control.loop import checkpoint_loop
     from pullback.control.numerical import numerical_derivative
     from pullback.control.scan import scan
     from pullback.curvature.operators import linear_operator
+    from pullback.explanation.memory import memory
     from pullback.explanation.table import explain
     from pullback.flow.nonfinite import debug_nonfinite
     from pullback.flow.why import why_zero
@@ -52,6 +54,7 @@ __all__ = [
     "argmin",
     "check_grads",
     "checkpoint",
+    "checkpoint_loop",
     "compile",
     "cond",
     "curvature",
@@ -72,6 +75,7 @@ __all__ = [
     "laplacian",
     "linear_operator",
     "linearize",
+    "memory",
     "nn",
     "numerical_derivative",
     "numpy",
@@ -99,6 +103,7 @@ _LATER = {
     "argmin": "pullback.optimize.implicit",
     "check_grads": "pullback.testing.grads",
     "checkpoint": "pullback.control.checkpoint",
+    "checkpoint_loop": "pullback.control.loop",
     "compile": "pullback.compiler.jit",
     "cond": "pullback.control.cond",
     "custom_jvp": "pullback.control.custom",
@@ -115,6 +120,7 @@ _LATER = {
     "implicit_root": "pullback.optimize.implicit",
     "jacobian": "pullback.sparse.choice",
     "jet": "pullback.transforms.jet",
+    "memory": "pullback.explanation.memory",
     "laplacian": "pullback.transforms.laplacian",
     "linear_operator": "pullback.curvature.operators",
     "nn": "",

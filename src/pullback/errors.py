@@ -14,6 +14,7 @@
     ├── OperationError (Exception)            NumPy's refusal of operands; also of NumPy's class
     ├── UnsupportedError (NotImplementedError)   a NumPy function or option without a rule
     ├── CompileError (RuntimeError)           a graph without native code
+    ├── BudgetError (MemoryError)             a budget of memory that cannot be kept
     ├── NonFiniteError (FloatingPointError)   NaN or infinity where training cannot go on
     ├── ConvergenceError (RuntimeError)       a solver that found no solution
     ├── DataError (ValueError)                a bad data file, with its row and column
@@ -30,6 +31,7 @@ from typing import ClassVar
 
 __all__ = [
     "ArgumentError",
+    "BudgetError",
     "CompileError",
     "ConvergenceError",
     "DTypeError",
@@ -145,6 +147,10 @@ class UnsupportedError(PullbackError, NotImplementedError):
 
 class CompileError(PullbackError, RuntimeError):
     """A graph could not be turned into native code."""
+
+
+class BudgetError(PullbackError, MemoryError):
+    """A budget of memory that no order of computation keeps to."""
 
 
 class NonFiniteError(PullbackError, FloatingPointError):

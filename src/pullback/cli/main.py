@@ -15,6 +15,7 @@ except ModuleNotFoundError:
 
 from pullback.cli.doctor import doctor
 from pullback.cli.explain import explain
+from pullback.cli.memory import memory
 from pullback.cli.predict import predict
 from pullback.cli.train import train
 
@@ -34,6 +35,7 @@ app.command()(train)
 app.command()(predict)
 app.command()(explain)
 app.command()(doctor)
+app.command()(memory)
 
 
 def _print_version(wanted: bool) -> None:

@@ -23,10 +23,15 @@ class Backend:
 
     @staticmethod
     def program(
-        graph: Graph, allow_callbacks: bool, donated: Collection[int], is_checked: bool
+        graph: Graph,
+        allow_callbacks: bool,
+        donated: Collection[int],
+        is_checked: bool,
+        budget: int | str | None,
     ) -> emitter.Program:
         check = verify.checked if is_checked else unchecked
-        return emitter.emit_program(graph, assembler.processor(), allow_callbacks, donated, check)
+        processor = assembler.processor()
+        return emitter.emit_program(graph, processor, allow_callbacks, donated, check, budget)
 
     @staticmethod
     def entry() -> str:

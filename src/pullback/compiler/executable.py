@@ -131,14 +131,23 @@ def checks_stages() -> bool:
 
 
 def emit_program(
-    graph: Graph, allow_callbacks: bool, donated: Collection[int], is_checked: bool = False
+    graph: Graph,
+    allow_callbacks: bool,
+    donated: Collection[int],
+    is_checked: bool = False,
+    budget: int | str | None = None,
 ) -> Program:
     """The text of a graph, and what must be known to run it."""
-    return backend().program(graph, allow_callbacks, donated, is_checked or checks_stages())
+    is_checked = is_checked or checks_stages()
+    return backend().program(graph, allow_callbacks, donated, is_checked, budget)
 
 
 def image_of(
-    graph: Graph, allow_callbacks: bool, donated: Collection[int], is_checked: bool
+    graph: Graph,
+    allow_callbacks: bool,
+    donated: Collection[int],
+    is_checked: bool,
+    budget: int | str | None,
 ) -> tuple[Image, list[Equation]]:
     """The program of a graph, from the disk if it is there, and what NumPy evaluates in it.
 
@@ -146,11 +155,11 @@ def image_of(
     checked is compiled anew, and is not kept on the disk under its graph.
     """
     name = None if is_checked else digest(graph)
-    key = key_of(name, str(allow_callbacks), str(donated)) if name else None
+    key = key_of(name, str(allow_callbacks), str(donated), str(budget)) if name else None
     known = cache.load(key) if key else None
     if known is not None:
         return Image.unpack(known), []
-    program = emit_program(graph, allow_callbacks, donated, is_checked)
+    program = emit_program(graph, allow_callbacks, donated, is_checked, budget)
     numbers = {id(source): i for i, source in enumerate(sources(graph))}
     failures = [failure(e, numbers) for e in program.checked]
     if key and not program.callbacks and all(f.source is not None for f in failures):
@@ -219,9 +228,10 @@ class Executable:
         threads: int | None = None,
         donated: Collection[int] = (),
         is_checked: bool = False,
+        budget: int | str | None = None,
     ) -> None:
         with uncollected():
-            self.image, callbacks = image_of(graph, allow_callbacks, donated, is_checked)
+            self.image, callbacks = image_of(graph, allow_callbacks, donated, is_checked, budget)
         self.sources = sources(graph) if self.image.failures else []
         self.threads = threads or n_threads()
         self.errors: dict[int, BaseException] = {}  # by the address of the status of their call
@@ -297,6 +307,10 @@ class Executable:
             raise self.failure(status, frame)
         self.idle.append(frame)
         return None if status else results
+
+    def forget(self) -> None:
+        """Give back the working memory that is kept for later calls."""
+        self.idle.clear()
 
     def donate(self, args: Sequence[Any], results: list[Any]) -> None:
         """Let results be donated inputs, or copies of those whose memory others share."""

@@ -30,9 +30,13 @@ from pullback.core.trace import current_trace
 from pullback.core.types import ArrayType, type_of
 from pullback.core.wrapper import Wrapper
 from pullback.errors import ArgumentError, CompileError, DTypeError
+from pullback.planner.budget import Ladder, MemoryPlan, Rung, check_budget
+from pullback.planner.budget import in_numpy as measure_in_numpy
+from pullback.planner.problem import GraphProblem
 from pullback.random import generators
 from pullback.transforms.evaluate import evaluate
 from pullback.transforms.outside import Outside
+from pullback.transforms.passes.pipeline import optimize
 from pullback.transforms.readings import Readings
 from pullback.transforms.stage import Staged, StageTrace, prune, stage
 
@@ -67,8 +71,8 @@ class Native:
     """Runs graphs as native code: the executor of calls of compiled functions.
 
     Without llvmlite NumPy runs them. ``callbacks``, ``threads`` and ``check_stages`` are those of
-    :func:`compile`; results may be written over operands ``donated`` of the graph ``donor``, not of
-    derived ones.
+    :func:`compile`; the graph ``donor``, no derived one, may write results over its operands
+    ``donated``, and keeps to the ``budget``.
     """
 
     callbacks: bool = True
@@ -76,20 +80,35 @@ class Native:
     donor: Graph | None = None
     donated: tuple[int, ...] = ()
     check_stages: bool = False
+    budget: int | str | None = None
 
     def executable(self, graph: Graph) -> executable.Executable | None:
         """The native code of ``graph``, or ``None`` without llvmlite."""
         if not has_engine():
             return None
-        donated = self.donated if graph is self.donor else ()
-        return executable.executable(
-            graph, self.callbacks, self.threads, donated, self.check_stages
-        )
+        return executable.executable(graph, self.callbacks, self.threads, *self.settings(graph))
+
+    def settings(self, graph: Graph) -> tuple[tuple[int, ...], bool, int | str | None]:
+        """What is donated to a graph, whether stages are checked, and its budget."""
+        is_own = graph is self.donor
+        donated, budget = (self.donated, self.budget) if is_own else ((), None)
+        return donated, self.check_stages, budget
 
     def __call__(self, graph: Graph, args: Sequence[Any]) -> list[Any]:
         native = self.executable(graph)
-        results: list[Any] = evaluate(graph, args) if native is None else native(args)
+        if native is not None:
+            return native(args)
+        if self.budget is not None and graph is self.donor:
+            graph = in_numpy(graph, self.budget)[1].made
+        results: list[Any] = evaluate(graph, args)
         return results
+
+
+@lru_cache(maxsize=64)
+def in_numpy(graph: Graph, budget: int | str) -> tuple[Ladder, Rung]:
+    """The plan for a run without native code."""
+    ladder = Ladder(GraphProblem(optimize(graph)), measure_in_numpy)
+    return ladder, ladder.within(budget)
 
 
 def described(key: Any) -> dict[str, str]:
@@ -338,6 +357,44 @@ class Compiled(Wrapper):
         paths = tree.structure_paths(structure)
         return tuple(n_captured + k for k, path in enumerate(paths) if path.startswith(starts))
 
+    def plan(self, *args: Any, **kwargs: Any) -> MemoryPlan:
+        """How the budget of memory is kept for these arguments: what runs again, and its cost.
+
+        Raises:
+            ArgumentError: without a budget.
+            BudgetError: if it cannot be kept.
+        """
+        signature = self.prepare(args, kwargs)[1]
+        executor, graph = signature.executor, signature.staged.graph
+        if executor.budget is None:
+            raise ArgumentError(
+                "plan: this function has no budget",
+                where=str(here()),
+                fix='compile it with memory="200 MB" or the like',
+            )
+        if not has_engine():
+            ladder, rung = in_numpy(graph, executor.budget)
+            return ladder.report(executor.budget, rung)
+        program = executable.emit_program(graph, executor.callbacks, *executor.settings(graph))
+        assert program.memory_plan is not None
+        return program.memory_plan()
+
+    def memory(self, *args: Any, **kwargs: Any) -> tuple[int, int] | None:
+        """Bytes of the arena, and all that a call allocates; ``None`` without llvmlite."""
+        if not has_engine():
+            return None
+        signature = self.prepare(args, kwargs)[1]
+        executor, graph = signature.executor, signature.staged.graph
+        program = executable.emit_program(graph, executor.callbacks, *executor.settings(graph))
+        return program.arena_bytes, program.allocated
+
+    def forget(self) -> None:
+        """Give back the working memory that is kept for later calls."""
+        for signature in self.signatures.values():
+            native = signature.executor.executable(signature.staged.graph)
+            if native is not None:
+                native.forget()
+
     def show(self, what: str, *args: Any, **kwargs: Any) -> str:
         """Text of a stage for these arguments.
 
@@ -362,7 +419,7 @@ class Compiled(Wrapper):
                 fix=f"ask for {', '.join(STAGES)}; all but graph need llvmlite",
             )
         executor = signature.executor
-        program = executable.emit_program(graph, executor.callbacks, executor.donated)
+        program = executable.emit_program(graph, executor.callbacks, *executor.settings(graph))
         if what in program.passes:
             return str(program.passes[what])
         if what == "llvm":
@@ -394,6 +451,7 @@ def compile(
     check_stages: bool = False,
     nonfinite: bool = False,
     verify: int | None = None,
+    memory: int | str | None = None,
 ) -> Compiled:
     """``fun`` as native code, compiled at the first call with each signature.
 
@@ -436,13 +494,20 @@ def compile(
             as :func:`pullback.debug_nonfinite` does. Without it nothing is looked at.
         verify: run ``fun`` in NumPy too at the first and every ``verify``-th call, and raise a
             CompileError with what differs and the line it comes from.
+        memory: the most that a call may allocate, results included and arguments not: bytes, or
+            text such as ``"200 MB"`` or ``"1 GiB"``; ``"min"`` for the least found, ``"sqrt"``
+            for segments of a chain (Chen et al. 2016). Values are computed again, or in another
+            order, so that it is enough; ``plan(*args)`` of the result says how, and at which cost.
+            Derivatives of the compiled function are functions of their own, without this budget.
 
     Returns:
         A function with the same results up to rounding. Inputs are copied only if they are not
         contiguous. ``random.Generator`` arguments are advanced.
 
     Raises:
-        ArgumentError: if ``threads`` is not from 1 to 1024, or ``deterministic`` is false.
+        ArgumentError: if ``threads`` is not from 1 to 1024, ``deterministic`` is false, or
+            ``memory`` is no size.
+        BudgetError: at the call, if ``memory`` is not enough; it says what would be.
         StagingError: where Python control flow needs a value.
         CompileError: without native form and ``callbacks=False``; with ``check_stages``, if a
             stage has made a mistake.
@@ -472,7 +537,8 @@ def compile(
         (given,) if isinstance(given, int) else tuple(given)
         for given in (static_argnums, donate_argnums)
     )
-    native = Native(callbacks, threads, check_stages=check_stages)
+    budget = None if memory is None else check_budget(memory)
+    native = Native(callbacks, threads, check_stages=check_stages, budget=budget)
     if verify is not None:  # loaded only on request
         compiled: Compiled = loaders["verify"]()(fun, static, donated, native, verify)
     else:

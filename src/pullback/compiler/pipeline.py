@@ -21,6 +21,7 @@ from pullback.compiler.passes.recompute_stacks import recompute_stacks
 from pullback.compiler.passes.sink_reshapes import sink_reshapes
 from pullback.compiler.passes.split_complex import split_complex
 from pullback.compiler.passes.turn_products import turn_products
+from pullback.compiler.schedule.arrange import ScheduleProblem, allocated
 from pullback.compiler.schedule.bodies import inner_graphs
 from pullback.compiler.schedule.build import drop_stores, take_numbers, unfused
 from pullback.compiler.schedule.chains import join_chains
@@ -40,6 +41,7 @@ from pullback.compiler.schedule.stacks import tile_products
 from pullback.compiler.schedule.steps import Room, Schedule
 from pullback.compiler.schedule.target import Processor
 from pullback.core.graph import Graph
+from pullback.planner.budget import Ladder, MemoryPlan
 from pullback.transforms.passes.pipeline import optimize
 
 __all__ = [
@@ -47,14 +49,17 @@ __all__ = [
     "PLACING",
     "PLANNING",
     "REWRITES",
+    "Arrange",
     "Check",
     "Stage",
     "planned",
+    "planned_within",
     "rewritten",
     "unchecked",
 ]
 
 T = TypeVar("T", Graph, Schedule)
+Arrange = Callable[[Schedule], Schedule]
 Check = Callable[[str, Any], None]  # of the name of a stage, and what it has made
 
 
@@ -120,16 +125,26 @@ def rewritten(graph: Graph, check: Check = unchecked) -> tuple[Graph, Mapping[st
 
 
 def planned(
-    graph: Graph, room: Room, is_alone: bool, processor: Processor, check: Check = unchecked
+    graph: Graph,
+    room: Room,
+    is_alone: bool,
+    processor: Processor,
+    check: Check = unchecked,
+    arrange: Arrange | None = None,
 ) -> Schedule:
     """The schedule of a graph: steps in order, with their places in memory, those of bodies too.
 
     ``room`` says which outputs may be written over an input; what ``is_alone`` runs on one thread.
+    ``arrange`` may put steps in another order, and run them again, once they are known.
     """
     for stage in BEFORE:
         graph = _run(stage, graph, check)
     schedule = unfused(graph, room, is_alone, processor)
     for stage in PLANNING:
+        if stage.run is join_chains and arrange is not None:
+            schedule = arrange(schedule.copy())
+            check("arrange", schedule)
+            continue  # a chain holds what all of its members make
         schedule = _run(stage, schedule.copy(), check)
     for step in schedule.steps:
         inside = [
@@ -141,6 +156,31 @@ def planned(
     for stage in PLACING:
         schedule = _run(stage, schedule.copy(), check)
     return schedule
+
+
+def planned_within(
+    budget: int | str, graph: Graph, room: Room, processor: Processor, check: Check
+) -> tuple[Schedule, Callable[[], MemoryPlan]]:
+    """The fastest schedule found for a budget of memory, and what is to be said about it.
+
+    Raises:
+        BudgetError: if the budget cannot be kept.
+    """
+    steps: list[Schedule] = []
+
+    def note(schedule: Schedule) -> Schedule:
+        steps.append(schedule)
+        return schedule
+
+    def measure(arranged: Schedule) -> tuple[int, Schedule]:
+        schedule = planned(graph, room, False, processor, check, lambda _: arranged)
+        return allocated(schedule), schedule
+
+    free = planned(graph, room, False, processor, check)
+    planned(graph, room, False, processor, check, note)
+    ladder = Ladder(ScheduleProblem(steps[0]), measure, (allocated(free), free))
+    rung = ladder.within(budget)
+    return rung.made, lambda: ladder.report(budget, rung)
 
 
 def _run(stage: Stage, given: T, check: Check) -> T:

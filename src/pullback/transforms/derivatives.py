@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -213,6 +214,7 @@ def value_and_grad(
     argnums: int | Sequence[int] = 0,
     has_aux: bool = False,
     holomorphic: bool = False,
+    memory: int | str | None = None,
 ) -> Function:
     """Function that returns the value of ``fun`` and its gradient, in that order.
 
@@ -223,6 +225,8 @@ def value_and_grad(
         has_aux: whether ``fun`` returns ``(value, aux)``; the result is ``((value, aux), grads)``.
         holomorphic: whether to return the complex derivative ``df/dz`` of a function from complex
             numbers to a complex number, which must satisfy the Cauchy-Riemann equations.
+        memory: the most that a call may allocate, as :func:`pullback.compile` takes it. The
+            gradient is then staged, and computed natively, or in NumPy without llvmlite.
 
     Returns:
         A function of the same arguments. The gradient has the structure, shapes and dtypes of the
@@ -241,7 +245,16 @@ def value_and_grad(
     >>> float(value), grads
     (5.0, array([2., 4.]))
     """
-    return Differentiated(fun, argnums, has_aux, holomorphic, True)
+    return within(memory, Differentiated(fun, argnums, has_aux, holomorphic, True))
+
+
+def within(memory: int | str | None, differentiated: Function) -> Function:
+    """The function itself, or compiled to keep to a budget."""
+    if memory is None:
+        return differentiated
+    jit = importlib.import_module("pullback.compiler.jit")  # a floor above, loaded on request
+    compiled: Function = jit.compile(differentiated, memory=memory)
+    return compiled
 
 
 class Differentiated(Wrapper):
@@ -339,6 +352,7 @@ def grad(
     argnums: int | Sequence[int] = 0,
     has_aux: bool = False,
     holomorphic: bool = False,
+    memory: int | str | None = None,
 ) -> Function:
     """Function that returns the gradient of the scalar function ``fun``.
 
@@ -359,7 +373,7 @@ def grad(
     >>> complex(pb.grad(lambda z: z**2, holomorphic=True)(z))
     (2+4j)
     """
-    return Differentiated(fun, argnums, has_aux, holomorphic, False)
+    return within(memory, Differentiated(fun, argnums, has_aux, holomorphic, False))
 
 
 def match(given: Any, types: Sequence[ArrayType], structure: tree.TreeDef, what: str) -> list[Any]:

@@ -29,11 +29,12 @@ from pullback.compiler.loops.maps import Kernel, emit_tail, emit_tail_of_images
 from pullback.compiler.loops.prologues import emit_finder, emit_prologue
 from pullback.compiler.loops.stacks import Stack
 from pullback.compiler.passes.split_complex import asked_for
-from pullback.compiler.pipeline import Check, planned, rewritten, unchecked
+from pullback.compiler.pipeline import Check, planned, planned_within, rewritten, unchecked
 from pullback.compiler.program.control import CONTROL, Code, emit_callback, emit_copies
 from pullback.compiler.program.entry import MAIN
 from pullback.compiler.program.iterations import emit_iterations
 from pullback.compiler.program.table import Member, Row, at_entry, emit_chain, emit_rows
+from pullback.compiler.schedule.arrange import allocated
 from pullback.compiler.schedule.bodies import is_independent
 from pullback.compiler.schedule.kernel_key import kernel_key, structure
 from pullback.compiler.schedule.questions import is_computing, is_float_product
@@ -43,6 +44,7 @@ from pullback.compiler.schedule.steps import Chain, Group, Product, Room, Schedu
 from pullback.compiler.schedule.target import Processor
 from pullback.core.graph import Equation, Graph, Literal, Variable
 from pullback.errors import CompileError
+from pullback.planner.budget import MemoryPlan
 
 __all__ = ["Program", "emit_program"]
 
@@ -105,6 +107,7 @@ class Program:
         self.has_jobs = False  # for several threads
         self.notes: dict[str, tuple[Schedule, Step]] = {}  # by the names of functions
         self.n_chunks: list[int] = []  # of each step
+        self.memory_plan: Callable[[], MemoryPlan] | None = None  # with a budget
         graph, alias = schedule.graph, schedule.alias
         self.donations = [
             (i, graph.outputs.index(alias[graph.inputs[i]]))
@@ -116,6 +119,11 @@ class Program:
     def arena_bytes(self) -> int:
         """Working memory of a call, that of bodies included."""
         return self.schedule.total_bytes
+
+    @property
+    def allocated(self) -> int:
+        """Bytes that a call allocates: working memory, and results over no input."""
+        return allocated(self.schedule)
 
     @property
     def text(self) -> str:
@@ -146,20 +154,28 @@ def emit_program(
     allow_callbacks: bool = True,
     donated: Collection[int] = (),
     check: Check = unchecked,
+    budget: int | str | None = None,
 ) -> Program:
     """Turn ``graph`` into LLVM; the function is called ``main``.
 
     Results may be written over the ``donated`` inputs, which are numbers; ``check`` is called with
-    what each stage makes.
+    what each stage makes. A call allocates at most ``budget`` bytes, of which ``"min"`` asks for
+    the least.
 
     Raises:
+        BudgetError: if the budget cannot be kept.
         CompileError: if an equation has no native form and ``allow_callbacks`` is false.
     """
     arranged, shown = rewritten(graph, check)
     results = set(arranged.outputs)
     room: Room = {arranged.inputs[i]: results for i in donated}
-    schedule = planned(arranged, room, False, processor, check)
+    report = None
+    if budget is None:
+        schedule = planned(arranged, room, False, processor, check)
+    else:
+        schedule, report = planned_within(budget, arranged, room, processor, check)
     program = Program(schedule, allow_callbacks, donated, shown)
+    program.memory_plan = report
     program.n_chunks = FunctionEmitter(program, schedule, "main").emit()
     return program
 
