@@ -100,7 +100,8 @@ def test_random_graphs_against_the_exact_search(seed):
         least, found = exact(given, budget), plan(given, budget, 4.0)
         if least is None:
             assert found is None
-        elif found is not None:
+        else:
+            assert found is not None
             assert found.peak <= budget
             assert least <= found.cost <= 1.05 * least + 1e-9
 

@@ -72,7 +72,7 @@ class MemoryPlan:
             f"memory {show_bytes(self.peak)} of {budget}, without a budget "
             f"{show_bytes(self.base_peak)}",
             f"  time {self.overhead:.3f} times that of computing everything once "
-            f"(solver: {self.solver}; at most {self.gap:.1%} above the proven bound)",
+            f"(solver: {self.solver}; at most {self.gap:.1%} above the least time)",
         ]
         if self.again:
             lines.append("  computed again")
