@@ -355,6 +355,9 @@ FAULTS: dict[str, Fault] = {
     "sorted rows": Fault(("order of the data",), finish=sort_rows),
     "large step": Fault(
         ("step size too large",),
+        # Not where batch statistics follow each weight: then the length of the weights does not
+        # matter, they grow until the step suits, and the network learns (Arora et al. 2019).
+        families=(*DEEP, "residual", "convolved"),
         finish=recipe(
             learning_rate=lambda p: p.learning_rate * (300 if p.optimizer is sgd else 100)
         ),

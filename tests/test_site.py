@@ -1,7 +1,9 @@
 """The code of the site: what is copied, linked and listed. ``./scripts/docs`` builds it all."""
 
 import importlib
+import json
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -63,6 +65,25 @@ def test_a_broken_example_stops_the_build(site, tmp_path):
     script.write_text("raise ValueError('no picture')")
     with pytest.raises(SystemExit, match=r"broken.py failed:[^$]*no picture"):
         site("gallery").run(script, tmp_path / "broken.png")
+
+
+def test_a_page_becomes_a_notebook_that_was_run(tmp_path):
+    page = tmp_path / "docs" / "learn" / "page.md"
+    page.parent.mkdir(parents=True)
+    page.write_text(
+        "# Title\n\n```python\nprint(6 * 7)\n```\n\n```text\n42\n```\n\n```sh\nls\n```\n"
+    )
+    code = (
+        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]); import notebooks; "
+        "notebooks.notebook(*map(Path, sys.argv[2:]))"  # a process, since clients leave sockets
+    )
+    places = [ROOT / "docs" / "site", page, tmp_path / "docs", tmp_path / "out"]
+    subprocess.run([sys.executable, "-c", code, *places], check=True)
+    made = tmp_path / "out" / "learn" / "page.ipynb"
+    cells = json.loads(made.read_text())["cells"]
+    assert [cell["cell_type"] for cell in cells] == ["markdown", "code", "markdown"]
+    assert cells[1]["outputs"][0]["text"] == ["42\n"]
+    assert 'href="../_notebooks/learn/page.ipynb"' in page.read_text()
 
 
 def test_formulas_need_no_network():

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 
 import gallery
+import notebooks
 import reference
 
 HERE = Path(__file__).parent
@@ -38,6 +39,9 @@ def build(out: Path) -> None:
             (source / "project" / target).write_text(OF_ROOT.sub(here, (ROOT / name).read_text()))
         reference.write(source / "reference")
         gallery.write(source / "gallery")
+        with tempfile.TemporaryDirectory() as made:
+            notebooks.write(source, Path(made))
+            shutil.copytree(made, out / "_notebooks", dirs_exist_ok=True)
         sphinx = [sys.executable, "-m", "sphinx", "-b", "html", "-W", "--keep-going", "-q"]
         subprocess.run([*sphinx, "-j", "2", "-c", HERE, source, out], check=True)
 

@@ -24,7 +24,7 @@ from pullback.transforms.derivatives import (
 from pullback.transforms.vmap import vmap
 
 if TYPE_CHECKING:
-    from pullback import curvature, flow, nn, optim, optimize, scipy, sparse
+    from pullback import curvature, flow, nn, optim, optimize, scipy, sparse, train
     from pullback.compiler.jit import compile  # noqa: A004
     from pullback.control.checkpoint import checkpoint
     from pullback.control.cond import cond, while_loop
@@ -37,10 +37,12 @@ if TYPE_CHECKING:
     from pullback.flow.why import why_zero
     from pullback.numpy.recording import record_numpy
     from pullback.optimize.implicit import argmin, fixed_point, implicit_root
+    from pullback.sparse.choice import hessian, jacobian
     from pullback.sparse.derivatives import sparse_hessian, sparse_jacobian
     from pullback.testing.grads import check_grads
     from pullback.transforms.jet import jet
-    from pullback.transforms.mode import hessian, hvp, jacobian
+    from pullback.transforms.laplacian import laplacian
+    from pullback.transforms.mode import hvp
 
 __version__ = "0.1.0"
 
@@ -65,6 +67,7 @@ __all__ = [
     "jacobian",
     "jet",
     "jvp",
+    "laplacian",
     "linear_operator",
     "linearize",
     "nn",
@@ -80,6 +83,7 @@ __all__ = [
     "sparse_hessian",
     "sparse_jacobian",
     "stop_gradient",
+    "train",
     "tree",
     "value_and_grad",
     "vjp",
@@ -104,11 +108,12 @@ _LATER = {
     "explain": "pullback.explanation.table",
     "flow": "",
     "fixed_point": "pullback.optimize.implicit",
-    "hessian": "pullback.transforms.mode",
+    "hessian": "pullback.sparse.choice",
     "hvp": "pullback.transforms.mode",
     "implicit_root": "pullback.optimize.implicit",
-    "jacobian": "pullback.transforms.mode",
+    "jacobian": "pullback.sparse.choice",
     "jet": "pullback.transforms.jet",
+    "laplacian": "pullback.transforms.laplacian",
     "linear_operator": "pullback.curvature.operators",
     "nn": "",
     "optim": "",
@@ -119,6 +124,7 @@ _LATER = {
     "sparse_hessian": "pullback.sparse.derivatives",
     "sparse_jacobian": "pullback.sparse.derivatives",
     "while_loop": "pullback.control.cond",
+    "train": "",
     "why_zero": "pullback.flow.why",
 }
 

@@ -61,6 +61,9 @@ def test_a_fault_exits_with_3_and_is_named_first(file, tmp_path):
     assert result.output.startswith("1. input scale at batch[0]")
     found = json.loads(report.read_text())
     assert found["findings"][0]["kind"] == "input scale"
+    page = tmp_path / "flow.html"
+    assert run(f"{file}:unscaled", "--html", page).output.endswith(f"wrote {page}\n")
+    assert "<h3>1. input scale at batch[0]</h3>" in page.read_text()
     assert run(f"{file}:unscaled", "--fail-on", "never").exit_code == 0
 
 

@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -37,9 +38,19 @@ def test_the_example_prints_the_eight_rows():
     result = run(f"{EXAMPLE}:loss", "--wrt", "W1,b1,W2,b2")
     assert result.exit_code == 0
     table = result.output.split("\nbackward")[1].split("\n\n")[0].splitlines()[2:]
-    steps = [line.split()[0] for line in table]
+    steps = [line.split()[0] for line in table if not line.startswith(" ")]
     assert steps == [f"dL/d{s}" for s in ("yhat", "z2", "W2", "b2", "a1", "z1", "W1", "b1")]
     assert "two_layer.py:11" in result.output
+
+
+def test_pages_and_data_are_written(tmp_path):
+    page = tmp_path / "graph.html"
+    result = run(f"{EXAMPLE}:loss", "--html", str(page))
+    assert result.exit_code == 0
+    assert result.output == f"wrote {page}\n"
+    assert page.read_text().startswith("<!doctype html>")
+    found = json.loads(run(f"{EXAMPLE}:loss", "--json").output)
+    assert [step["name"] for step in found["steps"][:2]] == ["z1", "a1"]
 
 
 def test_arguments_come_from_a_function_or_from_shapes(model):

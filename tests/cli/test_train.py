@@ -1,5 +1,6 @@
 """The main job: train on the digits; train on a user's table."""
 
+import json
 import re
 import signal
 import subprocess
@@ -32,7 +33,7 @@ def test_the_digits_are_read_as_well_as_promised(
     assert re.search(r"^trained in [\d.]+ s$", printed, re.MULTILINE)
     assert "'digit' (10 classes)" in printed
     assert re.search(r"^epoch 1/\d+ loss \S+ accuracy \S+ gradient first \S+ last", printed, re.M)
-    assert io.metadata(tmp_path / "model.safetensors")["pullback"] == "1"
+    assert io.metadata(tmp_path / "model.safetensors")["pullback"] == "2"
 
 
 def test_a_regression_on_a_table(
@@ -100,4 +101,30 @@ def test_ctrl_c_saves_what_is_trained(tmp_path: Path) -> None:
     assert process.returncode == 130
     assert re.search(r"^interrupted in epoch \d+ of 1000000: saving what is trained$", rest, re.M)
     assert "saved model.safetensors" in rest
-    assert io.metadata(tmp_path / "model.safetensors")["pullback"] == "1"
+    assert io.metadata(tmp_path / "model.safetensors")["pullback"] == "2"
+
+
+def test_json_is_one_line_and_quiet_is_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = "\n".join(f"{i},{i % 2}" for i in range(20))
+    (tmp_path / "t.csv").write_text(f"a,y\n{rows}\n")
+    arguments = ("--data", "t.csv", "--target", "y", "--epochs", "1", "--hidden", "2")
+    run(monkeypatch, tmp_path, *arguments, "--json")
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["saved"] == "model.safetensors"
+    assert 0 <= printed["test"]["accuracy"] <= 1
+    run(monkeypatch, tmp_path, *arguments, "--quiet")
+    assert capsys.readouterr().out == ""
+
+
+def test_a_folder_as_output_is_refused_before_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(
+        sys, "argv", ["pullback", "train", "--data", "digits", "--out", str(tmp_path)]
+    )
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert "is a folder" in capsys.readouterr().err

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import pullback as pb
-from pullback.compiler.pipeline import BEFORE, PLANNING, REWRITES, planned, rewritten
+from pullback.compiler.pipeline import BEFORE, PLACING, PLANNING, REWRITES, planned, rewritten
 from pullback.compiler.schedule.target import NARROW
 from pullback.core.types import type_of
 from pullback.transforms.stage import stage
@@ -42,7 +42,7 @@ def test_stages_run_in_the_order_of_the_list():
     ran = []
     arranged, shown = rewritten(graph(), lambda name, _: ran.append(name))
     planned(arranged, {}, False, NARROW, lambda name, _: ran.append(name))
-    assert ran == [stage.name for stage in (*REWRITES, *BEFORE, *PLANNING)]
+    assert ran == [stage.name for stage in (*REWRITES, *BEFORE, *PLANNING, *PLACING)]
     assert list(shown) == ["simplified", "layouts"]
 
 

@@ -1,5 +1,8 @@
 """Source lines: the user's, not the library's."""
 
+import sys
+import types
+
 import numpy as np
 
 from pullback.core.source import here
@@ -46,3 +49,15 @@ def test_code_without_a_file_has_a_line_but_no_text() -> None:
     exec(compile("def f():\n    return here()", "<typed>", "exec"), names)
     source = names["f"]()  # type: ignore[operator]
     assert str(source) == "<typed>:2 in f"
+
+
+def test_a_line_of_a_notebook_goes_by_its_cell(monkeypatch):
+    """IPython keeps the number of the cell under the name that it compiled it with."""
+    text = "from pullback.core.source import here\ndef f():\n    return here()\nfound = f()\n"
+    names = {}
+    exec(compile(text, "/tmp/ipykernel_1/123.py", "exec"), names)
+    assert names["found"].short == "123.py:3"
+    compiler = types.SimpleNamespace(_filename_map={"/tmp/ipykernel_1/123.py": 7})
+    shell = types.SimpleNamespace(compile=compiler)
+    monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(get_ipython=lambda: shell))
+    assert names["found"].short == "cell 7, line 3"

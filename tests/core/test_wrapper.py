@@ -34,6 +34,29 @@ TRANSFORMS: dict[str, Any] = {
 }
 
 
+@pytest.mark.parametrize(
+    ("wrapped", "text"),
+    [
+        (pb.grad(energy), "grad(energy)"),
+        (pb.value_and_grad(energy), "value_and_grad(energy)"),
+        (pb.hessian(energy), "jacobian(grad(energy))"),
+        (pb.vmap(pb.grad(energy)), "vmap(grad(energy))"),
+        (pb.checkpoint(energy), "checkpoint(energy)"),
+        (pb.custom_vjp(energy), "custom_vjp(energy)"),
+        (pb.compile(energy), "<compile(energy): not called yet>"),
+    ],
+)
+def test_it_prints_as_it_was_written(wrapped: Any, text: str) -> None:
+    assert repr(wrapped) == text
+
+
+def test_a_compiled_function_says_how_often_it_was_compiled() -> None:
+    f = pb.compile(energy)
+    for n in (2, 3):
+        f(np.ones(n))
+    assert repr(f) == "<compile(energy): 2 signatures>"
+
+
 @pytest.mark.parametrize("name", TRANSFORMS)
 def test_a_transformed_function_can_be_pickled(name: str) -> None:
     f = TRANSFORMS[name](energy)

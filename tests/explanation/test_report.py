@@ -24,9 +24,18 @@ def test_text_has_three_aligned_tables():
     assert title.startswith("loss = 0.03")
     heading, rule, *lines = backward.splitlines()
     assert columns(heading, rule) == ["backward", "formula", "shape", "depends on", "flops", "line"]
-    assert [columns(line, rule)[0] for line in lines] == [row.name for row in REPORT.rows]
-    assert [columns(line, rule)[1] for line in lines] == [row.formula for row in REPORT.rows]
-    assert len(forward.splitlines()) == 2 + len(REPORT.forward)
+    rows = []  # a cell that is broken goes on in the next line
+    for line in lines:
+        cells = columns(line, rule)
+        if cells[0]:
+            rows.append(cells)
+        else:
+            rows[-1] = [f"{a} {b}".strip() for a, b in zip(rows[-1], cells, strict=True)]
+    assert [row[:2] for row in rows] == [[row.name, row.formula] for row in REPORT.rows]
+    assert [row[3] for row in rows] == [", ".join(map(str, row.depends)) for row in REPORT.rows]
+    starts = [line for line in forward.splitlines()[2:] if not line.startswith(" ")]
+    assert len(starts) == len(REPORT.forward)
+    assert max(map(len, str(REPORT).splitlines())) <= 100
     assert f"{REPORT.residual_bytes:,} bytes" in costs
     assert max(len(line) - len(line.rstrip()) for line in str(REPORT).splitlines()) == 0
 

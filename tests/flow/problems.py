@@ -22,5 +22,5 @@ def network(depth=2, activation=nn.relu, initializer=nn.init.he, seed=1, width=4
 
 
 def problem(net=None, loss=cross_entropy, data=None, **recipe):
-    given = {"learning_rate": 0.2, "n_steps": 60, "batch_size": 48, **recipe}
+    given = {"learning_rate": 0.2, "n_steps": 40, "batch_size": 48, **recipe}
     return Problem(loss, net or network(), data or rows(), **given)

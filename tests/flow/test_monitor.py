@@ -69,7 +69,7 @@ def test_the_log_is_bounded():
 
 
 def test_findings_are_told_once_with_their_step():
-    monitor, told = watched(network(12, nn.sigmoid, nn.init.xavier), 20)
+    monitor, told = watched(network(8, nn.sigmoid, nn.init.xavier, width=24), 8)
     assert [kind for _, kind in told] == ["vanishing gradient"]
     assert told[0][0] <= 3
     assert monitor.findings[0].kind == "vanishing gradient"

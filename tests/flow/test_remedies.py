@@ -1,5 +1,7 @@
 """Remedies are measured against a control on equal seeds, and the order is that of the effects."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from tests.flow.problems import cross_entropy, network, problem, rows
@@ -7,6 +9,7 @@ from tests.flow.problems import cross_entropy, network, problem, rows
 import pullback as pb
 from pullback import nn
 from pullback.errors import ArgumentError
+from pullback.flow.changes import REMEDIES
 from pullback.flow.surgery import with_activation, with_normalization, with_shortcuts
 from pullback.flow.trials import Recipe, train
 
@@ -30,7 +33,7 @@ def test_the_effect_is_that_of_runs_made_by_hand():
 
 
 def test_best_first_and_the_order_survives_other_seeds():
-    p = problem(network(2), learning_rate=1e-3, n_steps=20)
+    p = problem(network(1), learning_rate=1e-3, n_steps=10)
     names = ["higher learning rate", "lower learning rate", "adam"]
     first = pb.flow.remedies(p, names=names, seeds=2)
     again = pb.flow.remedies(p, names=names, seeds=[7, 8])
@@ -91,12 +94,54 @@ def test_scaled_targets_are_compared_in_the_units_of_the_control():
     assert outcome.ratio == pytest.approx(1, rel=0.05)
 
 
-@pytest.mark.parametrize("seeds", [3])
-def test_a_finding_leads_to_a_remedy_that_helps(seeds):
-    found = pb.flow.diagnose(problem(network(10, nn.sigmoid, nn.init.xavier)))
-    treatment = pb.flow.remedies(found, names=["activation", "clip"], seeds=seeds)
+def test_a_finding_leads_to_a_remedy_that_helps():
+    found = pb.flow.diagnose(
+        problem(network(8, nn.sigmoid, nn.init.xavier, width=24), n_steps=15, learning_rate=None)
+    )
+    assert {"activation", "skip"} <= set(found.findings[0].remedies)
+    given = dataclasses.replace(found.problem, learning_rate=0.2)
+    treatment = pb.flow.remedies(given, names=["activation", "clip"], seeds=2)
     assert treatment.best.remedy.startswith("activation")
     assert treatment.dumps()
+
+
+def squared(wrap):
+    def loss(w, x, y):
+        return np.mean((wrap(x @ w) - y) ** 2)
+
+    return loss
+
+
+def regression(wrap, change):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(64, 3))
+    x, y = change(x, x @ np.ones((3, 1)))
+    recipe = {"learning_rate": 0.1, "n_steps": 30}
+    return pb.flow.Problem(squared(wrap), np.full((3, 1), 0.1), (x, y), **recipe)
+
+
+TARGETS = {
+    "align targets": regression(lambda z: z, lambda x, y: (x, np.roll(y, 1, axis=0))),
+    "target shape": regression(lambda z: z, lambda x, y: (x, y[:, 0])),
+    "target range": regression(nn.sigmoid, lambda x, y: (x, 3 * y)),
+}
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_targets_are_mended_where_the_fault_is_theirs(name):
+    found = pb.flow.diagnose(TARGETS[name])
+    assert name in found.findings[0].remedies
+    treatment = pb.flow.remedies(TARGETS[name], names=list(TARGETS), seeds=2)
+    assert [o.remedy for o in treatment.outcomes] == [name]
+    assert treatment.best.ratio < 0.6
+
+
+def test_a_rectified_output_gets_targets_above_zero():
+    given = regression(nn.relu, lambda x, y: (x, y))
+    (remedy,) = (r for r in REMEDIES if r.name == "target range")
+    changed, _ = remedy.apply(given, Recipe(0.1, 1), np.random.default_rng(0))
+    assert 0 < np.min(changed.batch[1]) < 1
+    np.testing.assert_allclose(np.ptp(changed.batch[1]), np.ptp(given.batch[1]))
 
 
 def test_surgery_keeps_what_it_does_not_change():
@@ -114,7 +159,7 @@ def test_surgery_keeps_what_it_does_not_change():
 
 
 def test_lsuv_gives_every_layer_variance_1():
-    p = problem(network(6, nn.tanh, nn.init.xavier))
+    p = problem(network(4, nn.tanh, nn.init.xavier))
     net = pb.flow.lsuv(p)
     h, _ = rows()
     for layer in net.layers:

@@ -318,3 +318,13 @@ def test_integer_powers() -> None:
         check_values(lambda x, n=n: x**n, np.array([-3, 0, 2, 5], np.int32))
     check_values(lambda x: x**0, np.array([-3, 0, 2]))
     check_values(np.power, np.array([-3, 0, 2]), np.array([3, 2, 5]))
+
+
+@pytest.mark.parametrize("dtype", [np.complex128, np.complex64])
+def test_sign_of_infinite_complex_numbers(dtype: type) -> None:
+    parts = [0.0, 1.0, -2.0, np.inf, -np.inf, np.nan]
+    z = np.array([complex(a, b) for a in parts for b in parts], dtype)
+    with np.errstate(all="ignore"):
+        found = pb.vjp(np.sign, z)[0]
+        np.testing.assert_allclose(found, np.sign(z), rtol=1e-6)
+    assert found.dtype == dtype

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -123,3 +123,36 @@ def test_without_it_the_error_names_it() -> None:
     pb.record_numpy(False)
     with pytest.raises(TracedValueError, match=r"record_numpy\(\) first"):
         pb.grad(convolution)(X)
+
+
+def lists(x: Any) -> Any:
+    folds = np.sum([x[0], x[1]]) * np.max([x[2], x[3]]) + np.dot([x[0], x[3]], [1.0, 2.0])
+    return folds + np.mean([v**2 for v in x]) + np.median([x[0], x[1], x[2]])
+
+
+def iterators(x: Any) -> Any:
+    total = sum(v**2 for v in np.nditer(x))
+    total += sum(i[0] * v for i, v in np.ndenumerate(x))
+    return total + np.vectorize(lambda t: t**3 if t > 0 else -t)(x).sum()
+
+
+def polynomials(x: Any) -> Any:
+    return np.poly1d(x)(2.0) + np.cov(np.stack([x, x**2]))[0, 1]
+
+
+@pytest.mark.parametrize("function", [lists, iterators, polynomials])
+def test_folds_of_lists_iterators_and_polynomials(function: Callable[..., Any]) -> None:
+    pb.check_grads(function, (X,), order=2)
+
+
+def test_replaced_classes_are_still_classes() -> None:
+    made = np.poly1d([1.0, 2.0])
+
+    def f(x: Any) -> Any:
+        assert isinstance(made, np.poly1d)
+        assert issubclass(type(made), np.poly1d)
+        assert np.poly1d.deriv is original.deriv
+        return x * made(1.0)
+
+    original = np.poly1d
+    assert pb.grad(f)(1.0) == 3

@@ -63,3 +63,14 @@ def test_nan_is_not_hidden() -> None:
     assert np.isnan(optim.global_norm({"w": np.array([1.0, np.nan])}))
     with pytest.raises(ArgumentError, match="max_norm is -1"):
         optim.clip_by_global_norm({}, -1)
+
+
+def test_units_are_clipped_relative_to_their_weights(rng: np.random.Generator) -> None:
+    for shape, axes in (((4, 3), (0,)), ((3, 2, 2, 2), (1, 2, 3)), ((5,), (0,))):
+        x, grad = rng.normal(size=shape), 100 * rng.normal(size=shape)
+        clipped = optim.adaptive_clip(grad, x, 0.1)
+        lengths = [np.sqrt(np.sum(a**2, axis=axes)) for a in (clipped, x)]
+        np.testing.assert_allclose(lengths[0], 0.1 * lengths[1])
+    small = 1e-6 * grad
+    np.testing.assert_array_equal(optim.adaptive_clip(small, x), small)
+    assert optim.clip_by_value(np.array([-5.0, 0.5]), 1).tolist() == [-1, 0.5]

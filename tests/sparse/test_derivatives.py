@@ -127,3 +127,14 @@ def test_mistakes_are_named() -> None:
     coloring = pb.sparse.color_columns(np.eye(3))
     with pytest.raises(ArgumentError, match="pass sparsity="):
         pb.sparse_jacobian(np.sin, coloring=coloring)
+
+
+def test_changing_a_result_in_place_changes_no_later_one() -> None:
+    jacobian = pb.sparse_jacobian(lambda x: x * np.roll(x, 1))
+    first = jacobian(np.array([0.0, 1.0, 2.0]))
+    first.eliminate_zeros()  # moves its indices
+    assert_allclose(
+        jacobian(np.array([4.0, 1.0, 2.0])).toarray(), [[2, 0, 4], [1, 4, 0], [0, 2, 1]]
+    )
+    assert jacobian.pattern is not None
+    assert jacobian.pattern.nnz == 6

@@ -4,6 +4,7 @@ from collections import deque
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_diabetes
 
 from pullback import tree
 from pullback.errors import ArgumentError, DataError, NonFiniteError
@@ -171,3 +172,37 @@ def test_scores_of_a_regression(rng: np.random.Generator) -> None:
 def test_settings_are_checked(options: dict[str, object], message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
         Settings(**options)  # type: ignore[arg-type]
+
+
+def test_a_regression_is_as_good_as_least_squares_and_stops_by_itself() -> None:
+    data = load_diabetes()
+    names = [f"f{i}" for i in range(10)]
+    table = Table("diabetes", {**dict(zip(names, data.data.T, strict=True)), "y": data.target})
+    spec = describe(table, "y", task="regression", hidden=(32,))
+    ours, theirs = [], []
+    for seed in range(2):
+        settings = Settings(seed=seed)
+        rows, test = split(spec, data.target, settings.streams()[0])
+        last = deque(fit(spec, settings, table, rows), maxlen=1)[0]
+        answers = last.model.answers(last.model.outputs(table))
+        ours.append(score(last.model, answers, table, test).r2)
+        features = np.column_stack([data.data, np.ones(len(table))])
+        weights = np.linalg.lstsq(features[rows], data.target[rows])[0]
+        error = data.target[test] - features[test] @ weights
+        theirs.append(1 - np.var(error) / np.var(data.target[test]))
+        assert last.n_epochs < 100
+    assert np.mean(ours) >= np.mean(theirs) - 0.002
+
+
+def test_where_nothing_is_learned_the_linear_model_stays(rng: np.random.Generator) -> None:
+    x = rng.normal(size=(60, 3))
+    table = Table("noise", {"a": x[:, 0], "b": x[:, 1], "y": x[:, 0] + 2.0 * x[:, 2]})
+    spec = describe(table, "y", task="regression", hidden=(4,))
+    # Steps of length 0: the best epoch is that before the first.
+    settings = Settings(optimizer="sgd", learning_rate=0.0, patience=2)
+    last = deque(fit(spec, settings, table, np.arange(60)), maxlen=1)[0]
+    features = np.column_stack([x[:, :2], np.ones(60)])
+    expected = features @ np.linalg.lstsq(features, table.columns["y"])[0]
+    np.testing.assert_allclose(
+        last.model.answers(last.model.outputs(table)), expected, rtol=1e-4, atol=1e-4
+    )

@@ -45,9 +45,9 @@ def test_auto_takes_the_cheaper_mode(monkeypatch):
     for name in ("forward_blocks", "reverse_blocks"):
         original = getattr(mode, name)
         monkeypatch.setattr(mode, name, lambda *a, f=original, n=name: (taken.append(n), f(*a))[1])
-    a = np.ones((50, 2))
+    a = np.ones((600, 2))
     pb.jacobian(lambda x: np.tanh(a @ x))(np.ones(2))
-    pb.jacobian(lambda x: np.tanh(x @ a))(np.ones(50))
+    pb.jacobian(lambda x: np.tanh(x @ a))(np.ones(600))
     assert taken == ["forward_blocks", "reverse_blocks"]
 
 

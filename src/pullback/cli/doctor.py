@@ -37,6 +37,9 @@ def doctor(
     json: Annotated[
         Path | None, typer.Option(help="Also write measurements and findings to this file.")
     ] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Also write a page with verdicts, curves and tables.")
+    ] = None,
     remedies: Annotated[
         bool,
         typer.Option(
@@ -60,8 +63,11 @@ def doctor(
     names = [name.strip() for name in extras.split(",") if name.strip()]
     diagnosis = diagnose(_problem(build(), f"{path}:{build.__name__}"), extras=_wanted(names))
     print(diagnosis)
-    if remedies and diagnosis.findings:
-        print(f"\n{try_remedies(diagnosis)}")
+    treatment = try_remedies(diagnosis) if remedies and diagnosis.findings else None
+    if treatment is not None:
+        print(f"\n{treatment}")
+    if html is not None:
+        print(f"\nwrote {diagnosis.save(html, treatment)}")
     if json is not None:
         json.write_text(diagnosis.dumps() + "\n")
     if _is_failure(diagnosis, fail_on):

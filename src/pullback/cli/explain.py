@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from json import dumps
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any
@@ -36,13 +37,20 @@ def explain(
     ] = "",
     seed: Annotated[int, typer.Option(help="Of the numbers for --shapes.")] = 0,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown tables.")] = False,
+    html: Annotated[str, typer.Option(help="Write a page with the graph, step by step.")] = "",
+    json: Annotated[bool, typer.Option("--json", help="Print both passes as JSON.")] = False,
 ) -> None:
     """Show how a function's gradient is computed, step by step: the backward table."""
     function, module, path = find(target)
     names = list(inspect.signature(function).parameters)
     args = _drawn(names, shapes, seed) if shapes else _example(module, path)
     report = explain_function(function, *args, argnums=_argnums(names[: len(args)], wrt))
-    print(report.to_markdown() if markdown else report)
+    if html:
+        print(f"wrote {report.save(html)}")
+    elif json:
+        print(dumps(report.to_json()))
+    else:
+        print(report.to_markdown() if markdown else report)
 
 
 def _example(module: ModuleType, path: Path) -> Sequence[Any]:

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
 import sys
 import time
+from collections.abc import Callable
+from io import StringIO
+from json import dumps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import numpy as np
 import typer
 
 from pullback import io
 from pullback.errors import ArgumentError
 from pullback.train.display import follow
-from pullback.train.loop import DEFAULT_STEPS, OPTIMIZERS, Settings, fit, score, split
-from pullback.train.model import ACTIVATIONS, DEFAULT_HIDDEN, INITIALIZERS, Spec, describe
-from pullback.train.table import DIGITS, DIGITS_TARGET, listed, read_table
+from pullback.train.loop import DEFAULT_STEPS, OPTIMIZERS, Scores, Settings, fit, score, split
+from pullback.train.model import (
+    ACTIVATIONS,
+    DEFAULT_HIDDEN,
+    INITIALIZERS,
+    Model,
+    Spec,
+    describe,
+)
+from pullback.train.table import DIGITS, DIGITS_TARGET, Table, listed, read_table
 
 __all__ = ["train"]
 
@@ -51,6 +64,16 @@ Compile = Annotated[
     bool, typer.Option("--compile", help="Run the steps as native code; pays off in long runs.")
 ]
 Out = Annotated[Path, typer.Option(help="File for the weights.")]
+Validation = Annotated[
+    float | None,
+    typer.Option(
+        help="Share of the training rows that tell when to stop; by default a fifth for a "
+        "regression with hidden layers, else 0."
+    ),
+]
+Patience = Annotated[int, typer.Option(help="Passes without progress on these rows.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as one line of JSON only.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 
 INTERRUPTED = 130  # the exit code of what Ctrl-C ends, as shells have it
 # As the option is written.
@@ -72,15 +95,29 @@ def train(
     batch_size: BatchSize = 32,
     seed: Seed = 0,
     compile: Compile = False,
+    validation: Validation = None,
+    patience: Patience = 20,
+    json: Json = False,
+    quiet: Quiet = False,
     out: Out = Path("model.safetensors"),
 ) -> None:
     """Train a network on a table, score it on rows it has not seen, and save it.
 
     Ctrl-C ends the training: what is trained by then is scored and saved.
     """
-    settings = Settings(optimizer, lr, init, epochs, batch_size, clip, seed)
-    if not out.parent.is_dir():
-        raise ArgumentError(f"--out {out}: there is no folder {out.parent}", fix="make it first")
+    settings = Settings(
+        optimizer,
+        lr,
+        init,
+        epochs,
+        batch_size,
+        clip,
+        seed,
+        validation=validation,
+        patience=patience,
+    )
+    _check_out(out)
+    say = _nothing if json or quiet else print
     table = read_table(data)
     target = _target(data, target, list(table.columns))
     spec = describe(
@@ -92,30 +129,77 @@ def train(
         activation=activation,
     )
     train_rows, test_rows = split(spec, spec.targets(table), settings.streams()[0])
-    _announce(spec, len(train_rows), len(test_rows))
+    _announce(spec, settings, len(train_rows), len(test_rows), say)
 
     start = time.perf_counter()
     training = fit(spec, settings, table, train_rows, is_compiled=compile)
-    last, is_interrupted = follow(training, sys.stdout)
+    last, is_interrupted = follow(training, StringIO() if say is _nothing else sys.stdout)
     seconds = time.perf_counter() - start
     if is_interrupted:
-        print(f"interrupted in epoch {last.epoch} of {last.n_epochs}: saving what is trained")
+        say(f"interrupted in epoch {last.epoch} of {last.n_epochs}: saving what is trained")
 
-    answers = last.model.answers(last.model.outputs(table))
-    io.save(out, last.model, spec.metadata())
-    print(f"trained in {seconds:.1f} s")
-    print(f"training {score(last.model, answers, table, train_rows)}")
-    print(f"test {score(last.model, answers, table, test_rows)}")
-    print(f"saved {out}")
+    rows = {"training": train_rows, "test": test_rows}
+    _finish(last.model, table, rows, out, seconds, say, as_json=json, is_interrupted=is_interrupted)
     if is_interrupted:
         raise typer.Exit(INTERRUPTED)
 
 
-def _announce(spec: Spec, n_train: int, n_test: int) -> None:
+def _finish(
+    model: Model,
+    table: Table,
+    rows: dict[str, np.ndarray[Any, Any]],
+    out: Path,
+    seconds: float,
+    say: Callable[..., None],
+    *,
+    as_json: bool,
+    is_interrupted: bool,
+) -> None:
+    """Save the model, score it, and say so."""
+    answers = model.answers(model.outputs(table))
+    io.save(out, model, model.spec.metadata())
+    scores = {name: score(model, answers, table, part) for name, part in rows.items()}
+    say(f"trained in {seconds:.1f} s")
+    for name, found in scores.items():
+        say(f"{name} {found}")
+    say(f"saved {out}")
+    if as_json:
+        print(_line(seconds, is_interrupted, out, scores))
+
+
+def _line(seconds: float, is_interrupted: bool, out: Path, scores: dict[str, Scores]) -> str:
+    parts = {
+        name: {k: v for k, v in dataclasses.asdict(found).items() if v is not None}
+        for name, found in scores.items()
+    }
+    return dumps({"seconds": seconds, "interrupted": is_interrupted, "saved": str(out), **parts})
+
+
+def _nothing(*_: object, **__: object) -> None:
+    """Say nothing."""
+
+
+def _check_out(out: Path) -> None:
+    """Find out before the training whether its result can be written."""
+    if not out.parent.is_dir():
+        raise ArgumentError(f"--out {out}: there is no folder {out.parent}", fix="make it first")
+    if out.is_dir():
+        raise ArgumentError(f"--out {out} is a folder", fix="name a file in it")
+    if not os.access(out if out.exists() else out.parent, os.W_OK):
+        raise ArgumentError(f"--out {out} may not be written", fix="name another file")
+
+
+def _announce(
+    spec: Spec, settings: Settings, n_train: int, n_test: int, say: Callable[..., None]
+) -> None:
     kind = f"{len(spec.classes)} classes" if spec.classes else "numbers"
-    print(f"{spec.task}: {spec.target!r} ({kind}) from {listed(spec.columns, 4)}")
-    print(f"{n_train} rows for training, {n_test} for test")
-    print(
+    say(f"{spec.task}: {spec.target!r} ({kind}) from {listed(spec.columns, 4)}")
+    held = settings.set_apart(spec, n_train)
+    say(
+        f"{n_train} rows for training, {n_test} for test"
+        + (f"; {held} of the first tell when to stop" if held else "")
+    )
+    say(
         f"network {' > '.join(map(str, spec.widths))}, {spec.activation}, "
         f"{spec.n_parameters:,} parameters",
         flush=True,

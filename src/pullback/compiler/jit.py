@@ -176,6 +176,14 @@ class Compiled(Wrapper):
     def with_parts(self, change: Callable[[Any], Any]) -> Wrapper:  # noqa: ARG002
         return self  # it hands out for itself
 
+    def action(self) -> str:
+        return "compile"
+
+    def __repr__(self) -> str:
+        n = len(self.signatures)
+        state = f"{n} signature{'s' * (n != 1)}" if n else "not called yet"
+        return f"<{super().__repr__()}: {state}>"
+
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "signatures": {}, "placed": {}, "last": None}
 
@@ -361,7 +369,7 @@ class Compiled(Wrapper):
             return str(program.listing)
         if what == "loops":
             lines = [str(program.schedule)]
-            lines += [f"in NumPy: {e.primitive.name}  # {e.source}" for e in program.callbacks]
+            lines += [f"in NumPy: {text}" for text in program.in_numpy]
             return "\n".join(lines)
         if what == "schedule":
             lines = [f"threads: {executor.threads or n_threads()}"]

@@ -3,7 +3,7 @@
 The compiler runs it, ``show`` prints from it, :mod:`~pullback.compiler.verify` checks after each of
 its stages, and the page on native code quotes it. A stage is a function of what it is given: of a
 graph in ``REWRITES`` (for the whole program) and ``BEFORE`` (for each graph, those inside of loops
-too), of a schedule in ``PLANNING``.
+too), of a schedule in ``PLANNING`` and ``PLACING``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from pullback.compiler.passes.promote import promote
 from pullback.compiler.passes.recompute_exact import recompute_exact
 from pullback.compiler.passes.recompute_stacks import recompute_stacks
 from pullback.compiler.passes.sink_reshapes import sink_reshapes
+from pullback.compiler.passes.split_complex import split_complex
 from pullback.compiler.passes.turn_products import turn_products
+from pullback.compiler.schedule.bodies import inner_graphs
 from pullback.compiler.schedule.build import drop_stores, take_numbers, unfused
 from pullback.compiler.schedule.chains import join_chains
 from pullback.compiler.schedule.epilogues import attach_tails
@@ -31,7 +33,7 @@ from pullback.compiler.schedule.groups import (
     join_rows,
     merge_maps,
 )
-from pullback.compiler.schedule.memory import overwrite, reuse_in_chains
+from pullback.compiler.schedule.memory import overwrite, place, reuse_in_chains
 from pullback.compiler.schedule.prologues import attach_prologues
 from pullback.compiler.schedule.recompute import rematerialise
 from pullback.compiler.schedule.stacks import tile_products
@@ -42,6 +44,7 @@ from pullback.transforms.passes.pipeline import optimize
 
 __all__ = [
     "BEFORE",
+    "PLACING",
     "PLANNING",
     "REWRITES",
     "Check",
@@ -69,6 +72,7 @@ class Stage(NamedTuple):
 
 REWRITES = (
     Stage(expand, "`var` and `logsumexp` become the passes that they are"),
+    Stage(split_complex, "complex arrays become two real ones"),
     Stage(promote, "operands of products get the dtype of the result"),
     Stage(optimize, "calls are inlined, equal equations merged, dead ones dropped"),
     Stage(turn_products, "`(a.T @ b).T` becomes `b.T @ a`"),
@@ -97,6 +101,8 @@ PLANNING = (
     Stage(reuse_in_chains, "members of a chain write where others have been"),
     Stage(tile_products, "products are cut for threads, caches and registers"),
 )
+# Then the graphs inside of steps are planned alike, so that it is known what they need.
+PLACING = (Stage(place, "values and working memory get their places"),)
 
 
 def unchecked(name: str, made: Any) -> None:
@@ -116,7 +122,7 @@ def rewritten(graph: Graph, check: Check = unchecked) -> tuple[Graph, Mapping[st
 def planned(
     graph: Graph, room: Room, is_alone: bool, processor: Processor, check: Check = unchecked
 ) -> Schedule:
-    """The schedule of a graph, without places in memory.
+    """The schedule of a graph: steps in order, with their places in memory, those of bodies too.
 
     ``room`` says which outputs may be written over an input; what ``is_alone`` runs on one thread.
     """
@@ -124,6 +130,15 @@ def planned(
         graph = _run(stage, graph, check)
     schedule = unfused(graph, room, is_alone, processor)
     for stage in PLANNING:
+        schedule = _run(stage, schedule.copy(), check)
+    for step in schedule.steps:
+        inside = [
+            planned(inner, own, is_alone or inner_is_alone, processor, check)
+            for inner, own, inner_is_alone in inner_graphs(schedule, step)
+        ]
+        if inside:
+            schedule.bodies[step] = inside
+    for stage in PLACING:
         schedule = _run(stage, schedule.copy(), check)
     return schedule
 

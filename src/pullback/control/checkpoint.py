@@ -76,6 +76,9 @@ def checkpoint(fun: Callable[..., Any]) -> Callable[..., Any]:
 class Checkpointed(Wrapper):
     """What :func:`checkpoint` returns."""
 
+    def action(self) -> str:
+        return "checkpoint"
+
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         leaves, structure = tree.flatten((args, kwargs))
         positions = [i for i, leaf in enumerate(leaves) if isinstance(leaf, (Array, np.ndarray))]

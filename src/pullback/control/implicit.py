@@ -16,7 +16,7 @@ from pullback.core.source import here
 from pullback.core.types import ArrayType, type_of
 from pullback.errors import ShapeError
 from pullback.transforms.derivatives import jvp, vjp
-from pullback.transforms.mode import jacobian
+from pullback.transforms.mode import Jacobian
 
 __all__ = ["Problem", "implicit"]
 
@@ -63,7 +63,7 @@ class Problem:
             return self.residual(x, *theta)
 
         if self.linear is None:
-            return np.linalg.solve(jacobian(at)(x), right)
+            return np.linalg.solve(Jacobian(at)(x), right)
         return self.linear(lambda v: jvp(at, (x,), (v,))[1], right)
 
     def cotangent(self, x: Any, theta: Sequence[Any], right: Any) -> Any:
@@ -73,7 +73,7 @@ class Problem:
             return self.residual(x, *theta)
 
         if self.linear is None:
-            return np.linalg.solve(jacobian(at)(x).T, right)
+            return np.linalg.solve(Jacobian(at)(x).T, right)
         pull = vjp(at, x)[1]
         return self.linear(lambda u: pull(u)[0], right)
 

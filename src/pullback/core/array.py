@@ -205,8 +205,9 @@ class Array(Handle):
                 )
             elif purpose == "the plain NumPy array":
                 fix = (
-                    "use 'import pullback.numpy as np', whose array, vectorize, nditer and "
-                    "polynomials keep traced values; np.stack makes an array of a list of them"
+                    "np.stack makes an array of a list of traced values; for np.array, vectorize, "
+                    "nditer and polynomials call pullback.record_numpy() first, or use "
+                    "'import pullback.numpy as np'"
                 )
             else:
                 fix = (

@@ -14,7 +14,7 @@ import numpy as np
 from pullback.core.source import Origin, Source, origin
 from pullback.errors import MutationError
 
-__all__ = ["Guard", "root"]
+__all__ = ["Guard", "fingerprint", "root"]
 
 SMALL_BYTES = 1 << 14
 SIDE, ROWS = 509, 256  # of a block of words; the side is prime, the block fits a cache

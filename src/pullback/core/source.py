@@ -6,6 +6,7 @@ import linecache
 import os
 import sys
 from opcode import _nb_ops, opname  # type: ignore[attr-defined]
+from os.path import basename
 from types import CodeType, FrameType
 
 import numpy as np
@@ -60,12 +61,20 @@ class Source:
 
     @property
     def short(self) -> str:
-        """``model.py:42``."""
-        return f"{os.path.basename(self.file)}:{self.line}"
+        """``model.py:42``; in a notebook ``cell 3, line 2``."""
+        cell = _cell(self.file)
+        return f"cell {cell}, line {self.line}" if cell else f"{basename(self.file)}:{self.line}"
 
     def __str__(self) -> str:
         text = self.text
         return f"{self.short} in {self.code.co_name}" + (f": {text}" if text else "")
+
+
+def _cell(file: str) -> int | None:
+    """The number of the cell of a notebook that IPython compiled under this name."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    found: int | None = getattr(getattr(shell, "compile", None), "_filename_map", {}).get(file)
+    return found
 
 
 Origin = tuple[CodeType, int]

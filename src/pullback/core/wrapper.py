@@ -25,6 +25,15 @@ class Wrapper:
         update_wrapper(self, fun, updated=())
         self.fun = fun
 
+    def action(self) -> str:
+        """The name of the transform: ``grad`` of ``grad(loss)``."""
+        return type(self).__name__.lower()
+
+    def __repr__(self) -> str:
+        fun = getattr(self, "fun", None)
+        inner = repr(fun) if isinstance(fun, Wrapper) else getattr(fun, "__name__", repr(fun))
+        return f"{self.action()}({inner})"
+
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError
 

@@ -1,67 +1,36 @@
-"""The table as data and as text."""
+"""The table as data, as text, and as a page."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from pullback.analysis.cost import Cost
-from pullback.core.types import ArrayType
+from pullback.explanation.folding import Fold, folded
+from pullback.explanation.page import Walk, page
+from pullback.explanation.rows import (
+    BACKWARD_HEADINGS,
+    COST_HEADINGS,
+    FORWARD_HEADINGS,
+    Row,
+    aligned,
+    cells,
+    markdown,
+)
+from pullback.pages.document import fragment, save, table
 
-__all__ = ["Dependency", "Report", "Row"]
+__all__ = ["Report"]
 
-Kind = Literal["argument", "cached", "recomputed", "cotangent", "constant"]
-
-
-@dataclass(frozen=True, slots=True)
-class Dependency:
-    """A value that a row reads, and where it comes from.
-
-    ``argument``: a differentiated argument, which lives anyway. ``cached``: a residual, kept from
-    the forward run. ``recomputed``: computed again, inside a checkpoint. ``cotangent``: an earlier
-    row of the backward table.
-    """
-
-    name: str
-    kind: Kind
-    nbytes: int
-
-    def __str__(self) -> str:
-        return f"{self.name} ({self.kind})" if self.kind in ("cached", "recomputed") else self.name
+LOOSE = 1e-5  # of the largest element: what central differences are right to, with a margin
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One step: ``name = formula``.
-
-    Attributes:
-        name: the user's name of the value, ``z2``; in the backward table that of its gradient,
-            ``dL/dz2``.
-        step: the name of the value that the row is about, ``z2`` in both tables.
-        primitives: the operations of the step, in the order in which they run.
-        depends: what the step reads.
-        lines: the user's lines that it comes from, as ``model.py:42``.
-        value: the array itself.
-    """
-
-    name: str
-    step: str
-    formula: str
-    type: ArrayType
-    primitives: tuple[str, ...]
-    depends: tuple[Dependency, ...]
-    lines: tuple[str, ...]
-    cost: Cost
-    value: Any
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.type.shape
-
-    @property
-    def dtype(self) -> Any:
-        return self.type.dtype
+def _unknown(step: str) -> None:
+    """What a report that was made by hand knows of differences."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +54,7 @@ class Report:
     backward_cost: Cost
     residual_bytes: int
     peak_bytes: int
+    compare: Callable[[str], Any] = field(default=_unknown, repr=False, compare=False)
 
     @property
     def flops_ratio(self) -> float:
@@ -101,12 +71,50 @@ class Report:
 
     def __str__(self) -> str:
         tables = [
-            aligned(FORWARD_HEADINGS, [cells(row) for row in self.forward]),
-            aligned(BACKWARD_HEADINGS, [cells(row, depends=True) for row in self.rows]),
+            aligned(FORWARD_HEADINGS, _shown(self.forward)),
+            aligned(BACKWARD_HEADINGS, _shown(self.rows, depends=True)),
         ]
         return "\n\n".join(
             [self.title, *tables, aligned(COST_HEADINGS, self.cost_rows()) + "\n" + self.memory()]
         )
+
+    def tick(self, row: Row) -> str:
+        """How far a gradient is from central differences of the program, in words."""
+        found = self.compare(row.step)
+        if found is None:
+            return ""
+        worst = float(np.max(np.abs(found - row.value), initial=0.0))
+        scale = float(np.max(np.abs(row.value), initial=0.0))
+        is_close = worst <= LOOSE * max(scale, LOOSE)
+        return f"{'✓ agrees' if is_close else '✗ differs'}: largest difference {worst:.0e}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Both passes step by step, as a page shows them: text, numbers and lists."""
+        return self.walk().data()
+
+    def walk(self) -> Walk:
+        return Walk(self.title, self.forward, self.rows, self.tick)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write one self-contained page: the graph, walked forward and backward, and the tables.
+
+        It needs no network and no other file, and prints, reads aloud and works with the keyboard.
+
+        >>> import numpy as np
+        >>> import pullback as pb
+        >>> report = pb.explain(lambda x: np.sum(np.sin(x)), np.ones(3))
+        >>> import tempfile
+        >>> report.save(tempfile.mkdtemp() + "/graph.html").name
+        'graph.html'
+        """
+        costs = table(COST_HEADINGS, self.cost_rows(), "What it costs")
+        return save(path, page(self.walk(), costs, self.memory()))
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: both tables."""
+        forward = table(FORWARD_HEADINGS, _shown(self.forward), self.title)
+        backward = table(BACKWARD_HEADINGS, _shown(self.rows, depends=True), self.memory())
+        return fragment(forward + backward)
 
     def to_markdown(self) -> str:
         """The same tables in Markdown."""
@@ -133,32 +141,8 @@ class Report:
         )
 
 
-FORWARD_HEADINGS = ("forward", "formula", "shape", "dtype", "operations", "flops", "line")
-BACKWARD_HEADINGS = ("backward", "formula", "shape", "depends on", "flops", "line")
-COST_HEADINGS = ("cost", "forward", "backward", "ratio", "gradient / function")
-
-
-def cells(row: Row, depends: bool = False) -> list[str]:
-    middle = (
-        [", ".join(map(str, row.depends)) or "-"]
-        if depends
-        else [str(row.dtype), ", ".join(row.primitives)]
-    )
-    shape = " x ".join(map(str, row.shape)) or "scalar"
-    return [row.name, row.formula, shape, *middle, f"{row.cost.flops:,}", ", ".join(row.lines)]
-
-
-def aligned(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns of text; numbers need no alignment of their own at this size."""
-    widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
-    lines = [headings, ["-" * width for width in widths], *rows]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    )
-
-
-def markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [headings, ["---"] * len(headings), *rows]
-    escaped = [[cell.replace("|", "\\|") for cell in line] for line in lines]
-    return "\n".join("| " + " | ".join(line) + " |" for line in escaped)
+def _shown(rows: Sequence[Row], depends: bool = False) -> list[list[str]]:
+    """Cells of the rows; those that repeat are one row of one cell."""
+    return [
+        [str(part)] if isinstance(part, Fold) else cells(part, depends) for part in folded(rows)
+    ]

@@ -17,9 +17,11 @@ import numpy as np
 from pullback.analysis.cost import Cost, cost, equation_cost, is_view
 from pullback.analysis.liveness import peak_bytes
 from pullback.core.graph import Equation, Literal, Variable
+from pullback.explanation.differences import differences
 from pullback.explanation.formula import Text, atom, constant, expression
 from pullback.explanation.record import Operand, Recording, label, record
-from pullback.explanation.report import Dependency, Report, Row
+from pullback.explanation.report import Report
+from pullback.explanation.rows import Dependency, Row
 
 __all__ = ["explain"]
 
@@ -72,6 +74,7 @@ def explain(
         backward_cost=cost(run.backward) + cost(run.again),
         residual_bytes=table.residual_bytes(),
         peak_bytes=peak_bytes(run.graph),
+        compare=table.compare,
     )
 
 
@@ -305,6 +308,13 @@ class Table:
             return -rank.get(v, 0), 0
 
         return sorted(self.symbols, key=key)
+
+    def compare(self, step: str) -> Any:
+        """The gradient of a value by central differences; ``None`` where that costs much."""
+        for variable, name in self.symbols.items():
+            if name == step and variable in self.run.values:
+                return differences(self.run, variable)
+        return None
 
     def residual_bytes(self) -> int:
         """Memory of computed values that the backward pass reads, each counted once."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,10 +14,12 @@ import numpy as np
 from pullback.flow import rules_data, rules_flow, rules_head, rules_step
 from pullback.flow.evidence import Evidence
 from pullback.flow.findings import Finding, ranked
+from pullback.flow.page import cards, diagnosis_page
 from pullback.flow.probe import Probe, probe
 from pullback.flow.problem import Problem, as_problem
+from pullback.pages.document import fragment, save
 
-__all__ = ["Diagnosis", "diagnose"]
+__all__ = ["Diagnosis", "diagnose", "evidence_of"]
 
 RULES = (*rules_data.RULES, *rules_head.RULES, *rules_flow.RULES, *rules_step.RULES)
 
@@ -58,6 +62,18 @@ class Diagnosis:
 
     def dumps(self) -> str:
         return json.dumps(self.to_json(), indent=1)
+
+    def save(self, path: str | os.PathLike[str], remedies: Any = None) -> Path:
+        """Write one self-contained page: verdicts, curves over the depth, tables.
+
+        Args:
+            path: of the file.
+            remedies: what :func:`pullback.flow.remedies` returned, to be shown with it.
+        """
+        return save(path, diagnosis_page(self, remedies))
+
+    def _repr_html_(self) -> str:
+        return fragment(cards(self.findings))
 
     def verdict(self) -> str:
         """The findings as text, without the measurements."""
@@ -114,6 +130,11 @@ def diagnose(
     with np.errstate(all="ignore"):
         found = [finding for rule in RULES for finding in rule(evidence)]
     return Diagnosis(measured, ranked(_merged(found)))
+
+
+def evidence_of(problem: Problem) -> Evidence:
+    """What verdicts about a problem would be made of."""
+    return Evidence(problem, probe(problem))
 
 
 def _merged(findings: Sequence[Finding]) -> list[Finding]:

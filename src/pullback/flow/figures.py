@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from pullback.drawing import new_figure
 from pullback.errors import ArgumentError
 from pullback.flow.highways import PathReport
 from pullback.flow.monitor import Monitor
@@ -35,9 +36,7 @@ def plot(found: Probe | Treatment | PathReport | Monitor) -> Any:
     >>> [axes.get_title() for axes in figure.axes]
     ['forward and backward', 'units']
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 4), layout="constrained")
+    figure = new_figure()
     if isinstance(found, Probe):
         _probe(figure, found)
     elif isinstance(found, Treatment):

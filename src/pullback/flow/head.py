@@ -158,6 +158,24 @@ class Head:
         return None
 
     @cached_property
+    def reach(self) -> tuple[float, float] | None:
+        """Values that the output's activation takes where it still has a slope; ``None`` if all.
+
+        For an activation with a flat side only, the upper end is infinite.
+        """
+        activation = self.activation
+        if activation is None or not (activation.is_bounded or activation.rests):
+            return None
+        grid = np.linspace(-8, 8, 1601).astype(activation.before.type.dtype)
+        form = self.network.scalar_form(activation.before, activation.after)
+        y = np.asarray(form(grid), dtype=float)
+        low, high = float(np.min(y)), float(np.max(y))
+        margin = 0.05 * (high - low)
+        if activation.is_bounded:
+            return low + margin, high - margin
+        return (low + margin, np.inf) if y[-1] == high else None
+
+    @cached_property
     def broadcast(self) -> tuple[tuple[int, ...], ...] | None:
         """Shapes of an elementwise step that stretches both of its operands, if there is one."""
         for step in self.network.head:

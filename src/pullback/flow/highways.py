@@ -17,8 +17,10 @@ References:
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,10 +28,12 @@ import numpy as np
 from pullback.core.graph import Variable
 from pullback.errors import ArgumentError
 from pullback.flow.measurements import to_json
+from pullback.flow.page import paths_page
 from pullback.flow.problem import as_problem
 from pullback.flow.recording import Operand, Recording, Step, mark, record
 from pullback.flow.structure import Network
 from pullback.flow.text import columns, number
+from pullback.pages.document import save
 from pullback.transforms.vmap import vmap
 
 __all__ = ["Lesion", "PathReport", "binomial", "branch", "coefficients", "paths"]
@@ -82,6 +86,10 @@ class PathReport:
         """Fewest and most branches of the paths that carry the middle 95% of the mass."""
         total = np.cumsum(self.mass)
         return int(np.searchsorted(total, 0.025)), int(np.searchsorted(total, 0.975))
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write one self-contained page: path masses, norms, lesions."""
+        return save(path, paths_page(self))
 
     def to_json(self) -> Any:
         found = to_json({k: v for k, v in vars(self).items() if k != "coefficients"})

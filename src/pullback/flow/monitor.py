@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,10 +19,12 @@ from pullback.flow import rules_flow
 from pullback.flow.evidence import Evidence, certainty
 from pullback.flow.findings import Finding, ranked
 from pullback.flow.measurements import to_json
+from pullback.flow.page import monitor_page
 from pullback.flow.probe import Probe, probe
 from pullback.flow.problem import Problem
 from pullback.flow.text import columns, number
 from pullback.flow.thresholds import limit
+from pullback.pages.document import save
 
 __all__ = ["Monitor", "Sample"]
 
@@ -166,6 +170,10 @@ class Monitor:
             return 0.0
         total = self.clock() - self._start
         return self.spent_s / total if total > 0 else 0.0
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write one self-contained page: loss, layers against steps, findings."""
+        return save(path, monitor_page(self))
 
     def to_json(self) -> dict[str, Any]:
         return {

@@ -470,19 +470,19 @@ def _checked_sweep(original: Any) -> Any:
 def _checked_call(original: Any) -> Any:
     def call(self: Compiled, *args: Any, **kwargs: Any) -> Any:
         settings = _settings.get()
-        if settings is not None and self.donate_argnums:  # its memory may be written over
-            args = (
-                *(
-                    tree.map(np.array, a) if i in self.donate_argnums else a
-                    for i, a in enumerate(args)
-                ),
-            )
-            given = tree.map(lambda a: np.array(a) if hasattr(a, "dtype") else a, args)
-            result, args = original(self, *args, **kwargs), given
-        else:
+        if settings is None:
+            return original(self, *args, **kwargs)
+        given = args
+        if self.donate_argnums:  # its memory may be written over
+            donated = self.donate_argnums
+            args = tuple(tree.map(np.array, a) if i in donated else a for i, a in enumerate(given))
+        try:
             result = original(self, *args, **kwargs)
-        if settings is not None and _sick(tree.leaves(result), settings.infinities):
-            _explain_compiled(self.fun, args, kwargs, settings)
+        except np.linalg.LinAlgError:  # a later operation refused what an earlier one made
+            self.fun(*given, **kwargs)
+            raise
+        if _sick(tree.leaves(result), settings.infinities):
+            _explain_compiled(self.fun, given, kwargs, settings)
         return result
 
     return call

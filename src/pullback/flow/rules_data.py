@@ -12,11 +12,12 @@ from pullback.flow.measure import rms
 from pullback.flow.thresholds import limit
 from pullback.nn.normalization import batch_statistics
 
-__all__ = ["RULES", "dependence", "p_value"]
+__all__ = ["RULES", "dependence", "p_value", "shifts"]
 
 N_PERMUTATIONS = 199
 MAX_TEST_ROWS = 256
 NEIGHBOURS = 5
+SHIFTED = 0.01  # p-value: one of four shifts is looked for, so stricter than without
 
 
 def input_scale(evidence: Evidence) -> list[Finding]:
@@ -132,7 +133,7 @@ def _unrelated(evidence: Evidence, y: Any, place: str) -> list[Finding]:
     p = p_value(x, y)
     if p <= limit("unrelated").value:
         return []
-    shifted = [k for k in (-2, -1, 1, 2) if p_value(x, np.roll(y, k, axis=0)) <= 0.01]
+    shifted = shifts(x, y)
     texts = [
         f"neighbouring inputs do not have more similar targets than random ones: p = {p:.2g} by a "
         f"permutation test with {min(len(x), MAX_TEST_ROWS)} rows"
@@ -149,9 +150,15 @@ def _unrelated(evidence: Evidence, y: Any, place: str) -> list[Finding]:
             value=p,
             threshold=limit("unrelated"),
             alternatives=("a dependence that distances do not show", "too few rows"),
+            remedies=("align targets",),
             advice="check that inputs and targets are read, shuffled and filtered together",
         )
     ]
+
+
+def shifts(x: Any, y: Any) -> list[int]:
+    """By how many rows targets that do not depend on the inputs can be moved so that they do."""
+    return [k for k in (-1, 1, -2, 2) if p_value(x, np.roll(y, k, axis=0)) <= SHIFTED]
 
 
 def p_value(x: Any, y: Any) -> float:

@@ -44,7 +44,7 @@ def loss_and_output(evidence: Evidence) -> list[Finding]:
             value=value,
             threshold=limit("unreachable") if math.isfinite(value) else None,
             alternatives=others,
-            remedies=("loss",),
+            remedies=("target shape", "target range", "loss", "adam", "higher learning rate"),
             advice=advice,
         )
         for confidence, texts, value, others, advice in found
@@ -133,10 +133,11 @@ def initial_loss(evidence: Evidence) -> list[Finding]:
     ratio = evidence.probe.loss / expected
     if not ratio > limit("initial loss").value or rms(head.start) < 4:
         return []
+    is_severe = ratio > limit("initial loss, severe").value
     return [
         Finding(
             "bad initialization",
-            "warning",
+            "severe" if is_severe else "warning",
             certainty(ratio / limit("initial loss").value, 5),
             (
                 f"the loss is {evidence.probe.loss:.3g}; undecided outputs for {n_classes} classes "
@@ -145,7 +146,7 @@ def initial_loss(evidence: Evidence) -> list[Finding]:
             ),
             place=evidence.network.weighted[-1].path,
             value=ratio,
-            threshold=limit("initial loss"),
+            threshold=limit("initial loss, severe" if is_severe else "initial loss"),
             alternatives=("a network that was trained on other labels", "inputs of large scale"),
             remedies=("initializer", "lsuv", "normalization"),
             advice="start the last layer with smaller weights",

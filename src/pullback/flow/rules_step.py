@@ -29,7 +29,7 @@ def step_size(evidence: Evidence) -> list[Finding]:
             share = _missed(now, smaller)
             if share > missed.value or (factor < 0.1 and not now.is_finite):
                 return [_too_large(evidence, now, smaller, share)]
-    elif _progress(now) < 0.75:
+    elif _progress(now) < 0.75 or _is_restless(now):
         smaller = min((evidence.trial(f) for f in (0.1, 0.01)), key=lambda trial: trial.score)
         if smaller.score < 0.6 * now.score:
             return [_too_large(evidence, now, smaller, 1 - smaller.score / now.score)]
@@ -156,6 +156,14 @@ def _jumps(now: Trial) -> bool:
     return bool(
         np.std(np.diff(losses)) > 0.3 * abs(np.median(losses)) and now.score > 0.5 * now.first
     )
+
+
+def _is_restless(now: Trial) -> bool:
+    """Whether the losses of the second half change by more than half of their median a step."""
+    losses = np.array(now.losses[len(now.losses) // 2 :])
+    if len(losses) < 8 or now.score < 0.05 * now.first:
+        return False
+    return bool(np.std(np.diff(losses)) > 0.5 * abs(np.median(losses)))
 
 
 RULES = (step_size, few_steps)

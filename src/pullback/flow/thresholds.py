@@ -73,6 +73,7 @@ LIMITS = {
         Threshold("statistics", 1.0, "distance of running from batch statistics", HEURISTIC),
         Threshold("missed decrease", 0.5, "share of the reachable decrease of the loss", HEURISTIC),
         Threshold("initial loss", 3.0, "initial loss / ln(classes)", HEURISTIC),
+        Threshold("initial loss, severe", 30.0, "initial loss / ln(classes)", HEURISTIC),
         Threshold("outlier", 0.5, "share of one part in the squared gradients", HEURISTIC),
         Threshold(
             "clip", 10.0, "gradient norm / running median", "Pascanu et al. (2013), section 3.2"

@@ -93,6 +93,7 @@ def load(path: str | Path, like: Any) -> Any:
             shapes or dtypes are not those of ``like``.
     """
     leaves, structure = tree.flatten(like)
+    leaves = list(map(np.asarray, leaves))  # numbers are saved as arrays
     expected = dict(zip(_names(like), leaves, strict=True))
     with _opened(path) as file:
         names = set(file.keys())

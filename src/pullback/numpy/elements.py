@@ -56,8 +56,11 @@ def sign(x: Any) -> Any:
     if x.dtype.kind != "c":
         return arithmetic.sign(x)
     size = np.abs(x)
-    is_zero = np.equal(size, 0)
-    return np.where(is_zero, 0, x / np.where(is_zero, 1, size))
+    is_zero, is_far = np.equal(size, 0), np.isinf(size)
+    turned = np.where(is_zero, 0, x / np.where(is_zero | is_far, 1, size))
+    ends = [np.where(np.isinf(part), np.sign(part), 0) for part in (np.real(x), np.imag(x))]
+    axis = np.where(ends[0] * ends[1] == 0, ends[0] + 1j * ends[1], complex(np.nan, np.nan))
+    return np.where(is_far, axis, turned)
 
 
 def widened(x: Any) -> Any:

@@ -18,7 +18,7 @@ import numpy as np
 
 from pullback.core.source import is_own
 from pullback.core.trace import EVALUATE, current_trace, overlay
-from pullback.numpy import creation
+from pullback.numpy import creation, twins
 from pullback.numpy.installed import is_installed
 
 __all__ = ["record_numpy"]
@@ -28,7 +28,12 @@ BUFFERS: Final = (
     *("identity", "ones", "ones_like", "zeros", "zeros_like"),
 )
 CONVERSIONS = ("array", "asanyarray", "asarray", "ascontiguousarray")
+FOLDS = (
+    *("amax", "amin", "average", "cumprod", "cumsum", "dot", "max", "mean", "median", "min"),
+    *("outer", "prod", "sort", "std", "sum", "var"),
+)
 JOINERS = ("c_", "r_")
+KINDS = ("ndenumerate", "nditer", "poly1d", "vectorize")
 
 
 def record_numpy(on: bool = True) -> None:
@@ -37,9 +42,11 @@ def record_numpy(on: bool = True) -> None:
     Without it ``np.zeros(n)`` of NumPy's own makes an array that no traced value can be assigned
     into, and ``np.array([x[0], x[1]])`` of traced numbers is refused. With it ``zeros``, ``empty``,
     ``ones``, ``full``, ``eye``, ``identity``, the ``_like`` functions, ``array`` of floats,
-    ``asarray``, ``r_`` and ``c_`` do what those of :mod:`pullback.numpy` do, where your code calls
-    them while it is traced. Functions that were imported by name (``from numpy import zeros``) are
-    NumPy's own, and so is an array made by arithmetic: there, use :mod:`pullback.numpy`.
+    ``asarray``, ``r_`` and ``c_``, ``vectorize``, ``nditer``, ``ndenumerate`` and ``poly1d``, and
+    ``sum``, ``max``, ``dot`` and the like of lists do what those of :mod:`pullback.numpy` do, where
+    your code calls them while it is traced. Functions that were imported by name
+    (``from numpy import zeros``) are NumPy's own, and so is an array made by arithmetic: there, use
+    :mod:`pullback.numpy`.
 
     Args:
         on: ``False`` goes back to NumPy's own functions.
@@ -111,12 +118,41 @@ class _Joiner:
         return len(self._original)
 
 
+class _Kind(type):
+    """A class that is made from what it stands for: NumPy's, or Pullback's where that records."""
+
+    original: Any
+    made: Any
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        return (cls.made if _is_recording(2) else cls.original)(*args, **kwargs)
+
+    def __instancecheck__(cls, value: Any) -> bool:
+        return isinstance(value, cls.original)
+
+    def __subclasscheck__(cls, kind: type) -> bool:
+        return issubclass(kind, cls.original)
+
+    def __getattr__(cls, name: str) -> Any:
+        return getattr(cls.original, name)
+
+
+def _class(original: type, made: Any) -> _Kind:
+    return _Kind(original.__name__, (), {"original": original, "made": made})
+
+
 @lru_cache(maxsize=1)
 def _replacements() -> dict[str, Any]:
     mirror = importlib.import_module("pullback.numpy")
-    kinds = ((BUFFERS, _maker), (CONVERSIONS, _converter), (JOINERS, _Joiner))
-    return {
+    kinds = (
+        *((BUFFERS, _maker), (CONVERSIONS, _converter), (FOLDS, _maker)),
+        *((JOINERS, _Joiner), (KINDS, _class)),
+    )
+    found = {
         name: kind(getattr(np, name), getattr(mirror, name))
         for names, kind in kinds
         for name in names
     }
+    for name, replacement in found.items():  # NumPy's own code reads them too, as twins
+        twins.replaces(replacement)(twins.twin(getattr(np, name)))
+    return found

@@ -14,14 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from pullback.errors import CompileError
 from pullback.ops.families import elementwise
 
 __all__: list[str] = []
-
-
-def _no_native_form(b: Any, *operands: Any) -> Any:
-    raise CompileError("complex numbers have no native form")
 
 
 conjugate = elementwise(
@@ -30,7 +25,7 @@ conjugate = elementwise(
     doc="y = the complex conjugate of x",
     kinds="c",
     partials=(lambda ct: np.conjugate(ct),),  # its own adjoint, and linear in real numbers only
-    scalar=_no_native_form,
+    scalar=None,
 )
 
 real = elementwise(
@@ -40,7 +35,7 @@ real = elementwise(
     kinds="c",
     is_real=True,
     partials=(1,),
-    scalar=_no_native_form,
+    scalar=None,
 )
 
 imag = elementwise(
@@ -50,7 +45,7 @@ imag = elementwise(
     kinds="c",
     is_real=True,
     partials=(lambda: -1j,),
-    scalar=_no_native_form,
+    scalar=None,
 )
 
 
@@ -65,5 +60,5 @@ join = elementwise(
     _join,
     doc="y = x1 + i x2, exactly, infinities and the signs of zeros included",
     partials=(1, lambda: 1j),
-    scalar=_no_native_form,
+    scalar=None,
 )

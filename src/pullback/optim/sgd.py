@@ -13,39 +13,46 @@ import dataclasses
 import math
 from typing import Any
 
+import numpy as np
+
 from pullback import tree
 from pullback.errors import ArgumentError
-from pullback.optim.base import Optimizer, number, zeros_like
+from pullback.optim.base import Mask, Optimizer, Rate, leafwise, number
 
 __all__ = ["SGDState", "sgd"]
 
 
 @dataclasses.dataclass(frozen=True)
 class SGDState:
-    """The running sum of gradients, shaped like the parameters; ``None`` without momentum."""
+    """The running sum of gradients, shaped like the parameters (``None`` without momentum), and
+    the steps taken.
+    """
 
     velocity: Any
+    step: Any
 
 
 tree.dataclass(SGDState)
 
 
 def sgd(
-    learning_rate: float,
+    learning_rate: Rate,
     momentum: float = 0.0,
     *,
     nesterov: bool = False,
     weight_decay: float = 0.0,
+    decay_mask: Mask | None = None,
 ) -> Optimizer:
     """``velocity = momentum * velocity + grads``; ``params -= learning_rate * velocity``.
 
     Args:
-        learning_rate: not negative.
+        learning_rate: not negative, or a schedule.
         momentum: in ``[0, 1)``.
         nesterov: step along ``momentum * velocity + grads`` with the new velocity: the gradient
             is then that of the point ahead, in the variables of Sutskever et al. (2013).
         weight_decay: ``weight_decay * params`` is added to the gradient, which is the gradient
             of ``weight_decay / 2 * sum(params**2)``.
+        decay_mask: which parameters decay, by their paths; all unless given.
 
     Raises:
         ArgumentError: if a number is out of range, or ``nesterov`` comes without momentum.
@@ -59,25 +66,23 @@ def sgd(
     >>> params, state.velocity
     (array([0.5]), array([3.]))
     """
-    learning_rate = number("learning_rate", learning_rate, 0, math.inf)
     momentum = number("momentum", momentum, 0, 1)
     weight_decay = number("weight_decay", weight_decay, 0, math.inf)
     if nesterov and momentum == 0:
         raise ArgumentError("sgd: nesterov=True without momentum", fix="pass momentum, such as 0.9")
 
-    def init(params: Any) -> SGDState:
-        return SGDState(zeros_like(params) if momentum else None)
+    def start(x: Any) -> tuple[Any]:
+        return (np.zeros_like(x) if momentum else None,)
 
-    def update(grads: Any, state: SGDState, params: Any) -> tuple[Any, SGDState]:
-        if weight_decay:
-            grads = tree.map(lambda grad, x: grad + weight_decay * x, grads, params)
-        direction, velocity = grads, state.velocity
+    def move(x: Any, grad: Any, kept: Any, _: Any, rate: Any, path: str) -> Any:
+        if weight_decay and (decay_mask is None or decay_mask(path)):
+            grad = grad + weight_decay * x
+        (velocity,) = kept
+        direction = grad
         if momentum:
-            velocity = tree.map(lambda v, grad: momentum * v + grad, velocity, grads)
-            direction = velocity
+            direction = velocity = momentum * velocity + grad
         if nesterov:
-            direction = tree.map(lambda v, grad: momentum * v + grad, velocity, grads)
-        params = tree.map(lambda x, step: x - learning_rate * step, params, direction)
-        return params, SGDState(velocity)
+            direction = momentum * velocity + grad
+        return x - rate * direction, (velocity,)
 
-    return Optimizer(init, update)
+    return leafwise(SGDState, start, move, learning_rate)

@@ -33,7 +33,7 @@ from pullback.optimize.minimize import minimize
 from pullback.optimize.root import root
 from pullback.transforms.derivatives import as_leaves, grad
 from pullback.transforms.evaluate import evaluate
-from pullback.transforms.mode import jacobian
+from pullback.transforms.mode import Jacobian
 from pullback.transforms.passes.dce import dce
 from pullback.transforms.stage import stage
 
@@ -410,7 +410,7 @@ class Conditions:
         z[: self.n] = x
         if self.n_equal + self.n_unequal:
             slope = self.residual(z, *theta)[: self.n]  # of f alone: the multipliers are zero
-            rows = [jacobian(bound(f))(x) for f in (self.equality, self.inequality)]
+            rows = [Jacobian(bound(f))(x) for f in (self.equality, self.inequality)]
             values = self.inequality(z, *theta)
             active = values <= 1e-6 * max(1.0, float(np.abs(values).max(initial=0)))
             rows[1] = rows[1] * active[:, None]
@@ -426,7 +426,7 @@ class Conditions:
         rest = self.residual(z, *theta)
         for _ in range(10):
             try:
-                step = np.linalg.solve(jacobian(lambda z: self.residual(z, *theta))(z), -rest)
+                step = np.linalg.solve(Jacobian(lambda z: self.residual(z, *theta))(z), -rest)
             except np.linalg.LinAlgError:
                 return z
             after = self.residual(z + step, *theta)

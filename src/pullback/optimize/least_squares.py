@@ -1,8 +1,9 @@
-"""``scipy.optimize.least_squares`` and ``curve_fit`` with Jacobians taken from the functions."""
+"""SciPy's ``least_squares`` and ``curve_fit``, with Jacobians taken from the functions."""
 
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ from scipy import optimize
 
 from pullback.core.source import here
 from pullback.errors import ArgumentError
+from pullback.optimize import gauss_newton
 from pullback.optimize.objective import VectorFunction
 from pullback.optimize.variables import Variables
 
@@ -25,6 +27,9 @@ def least_squares(
     bounds: Any = None,
     method: str = "trf",
     compile: bool = False,
+    sparse: bool | str = False,
+    eliminate: str | None = None,
+    progress: bool = False,
     **options: Any,
 ) -> Any:
     """Minimise half the sum of squares of ``fun(x, *args)``: SciPy's ``least_squares``.
@@ -34,16 +39,25 @@ def least_squares(
         x0: the point to start from: a vector, or any container of float arrays.
         args: further arguments, passed on without derivatives.
         bounds: ``(lower, upper)``, each a number, ``None``, or like ``x0``; or SciPy's ``Bounds``.
-        method: ``"trf"``, ``"dogbox"`` or ``"lm"``, as in SciPy.
+        method: ``"trf"``, ``"dogbox"`` or ``"lm"``, as in SciPy; or, for many unknowns without
+            bounds, ``"gauss-newton"`` or ``"levenberg-marquardt"``, which solve normal equations.
         compile: whether residuals and Jacobian run as native code.
-        options: the other arguments of SciPy's function (``loss``, ``f_scale``, ``xtol``, ...).
+        sparse: whether the Jacobian is a ``csr_array`` (see :func:`pullback.sparse_jacobian`);
+            ``"auto"``: if its pattern saves most derivatives. Not for ``"lm"``.
+        eliminate: for the two methods of ours, the key of an array in the dictionary ``x0`` whose
+            rows meet in no residual, such as the points of a bundle adjustment: they are
+            eliminated from each linear system (Schur complement), and the Jacobian is sparse.
+        progress: whether each step is reported on standard error.
+        options: the other arguments of SciPy's function (``loss``, ``f_scale``, ``xtol``, ...);
+            for the methods of ours ``ftol``, ``xtol``, ``gtol`` and ``max_nfev``.
 
     Returns:
         SciPy's ``OptimizeResult``: ``x`` and ``grad`` like ``x0``; ``fun`` a vector, ``jac`` a
-        matrix with a row for each residual and a column for each element of ``x0``.
+        matrix with a row for each residual and a column for each element of ``x0``. After Ctrl-C
+        it holds the best point so far, with ``success=False`` and ``status=130``.
 
     Raises:
-        ArgumentError: for bounds that do not fit ``x0``.
+        ArgumentError: for bounds that do not fit ``x0``, and for what a method does not take.
 
     >>> import numpy as np
     >>> import pullback as pb
@@ -54,14 +68,79 @@ def least_squares(
     array([2., 3.])
     """
     variables = Variables(x0)
-    function = VectorFunction(fun, variables, args, compile)
+    is_own = method in gauss_newton.METHODS
+    check(method, is_own, bounds, sparse, eliminate)
+    function = VectorFunction(fun, variables, args, compile, sparse or eliminate is not None)
     pair = variables.bounds(bounds)
     if pair is not None:
         options["bounds"] = pair
-    result = optimize.least_squares(
-        function.value, variables.start, function.jacobian, method=method, **options
-    )
+    best = Best(function.value, progress and not is_own)
+    blocks = gauss_newton.blocks_of(variables, eliminate)
+    try:
+        if is_own:
+            result = gauss_newton.run(
+                best.value, function.jacobian, variables.start, method, blocks, progress, options
+            )
+        else:
+            result = optimize.least_squares(
+                best.value, variables.start, function.jacobian, method=method, **options
+            )
+    except KeyboardInterrupt:
+        result = interrupted(function, variables.start if best.x is None else best.x)
     return variables.result(result, "grad", "active_mask")
+
+
+def check(method: str, is_own: bool, bounds: Any, sparse: Any, eliminate: Any) -> None:
+    """Refuse combinations that no method takes."""
+    problems = {
+        "bounds need 'trf' or 'dogbox'": is_own and bounds is not None,
+        "eliminate needs 'gauss-newton' or 'levenberg-marquardt'": not is_own
+        and eliminate is not None,
+        "a sparse Jacobian needs another method": method == "lm" and bool(sparse),
+    }
+    for problem, is_present in problems.items():
+        if is_present:
+            raise ArgumentError(
+                f"least_squares: method={method!r}, but {problem}",
+                where=str(here()),
+                fix="choose such a method, or leave the argument out",
+            )
+
+
+class Best:
+    """Residuals, and the point of the least cost so far."""
+
+    def __init__(self, residuals: Callable[[Any], Any], progress: bool) -> None:
+        self.residuals = residuals
+        self.progress = progress
+        self.x: Any = None
+        self.cost = np.inf
+
+    def value(self, v: Any) -> Any:
+        r = self.residuals(v)
+        cost = 0.5 * float(r @ r)
+        if cost < self.cost:
+            self.x, self.cost = np.array(v), cost
+            if self.progress:
+                print(f"cost: {cost:.10g}", file=sys.stderr)  # noqa: T201
+        return r
+
+
+def interrupted(function: VectorFunction, x: Any) -> Any:
+    r, jac = function.value(x), function.jacobian(x)
+    gradient = jac.T @ r
+    return optimize.OptimizeResult(
+        x=x,
+        cost=0.5 * float(r @ r),
+        fun=r,
+        jac=jac,
+        grad=gradient,
+        optimality=float(np.max(np.abs(gradient), initial=0.0)),
+        active_mask=np.zeros(x.size, int),
+        status=gauss_newton.INTERRUPTED,
+        message=gauss_newton.MESSAGES[gauss_newton.INTERRUPTED],
+        success=False,
+    )
 
 
 def curve_fit(

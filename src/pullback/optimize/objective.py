@@ -6,14 +6,17 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from scipy.sparse import issparse
 
 from pullback import tree
 from pullback.compiler.jit import compile  # noqa: A004
 from pullback.core.source import here
 from pullback.errors import ShapeError
 from pullback.optimize.variables import Variables
+from pullback.sparse.choice import jacobian
+from pullback.sparse.derivatives import sparse_jacobian
 from pullback.transforms.derivatives import linearize, value_and_grad
-from pullback.transforms.mode import hessian, hvp, jacobian
+from pullback.transforms.mode import Jacobian, dense_hessian, hvp
 
 __all__ = ["Objective", "VectorFunction", "scalar"]
 
@@ -91,9 +94,8 @@ class Objective:
 
     def hessian(self, v: Vector) -> Vector:
         """The whole Hessian at ``v``, ``(n, n)``."""
-        return np.asarray(
-            hessian(lambda v: self.plain(self.variables.unravel(v), *self.args))(v), np.float64
-        )
+        whole = dense_hessian(lambda v: self.plain(self.variables.unravel(v), *self.args))
+        return np.asarray(whole(v), np.float64)
 
 
 class VectorFunction:
@@ -105,6 +107,7 @@ class VectorFunction:
         variables: Variables,
         args: tuple[Any, ...] = (),
         is_compiled: bool = False,
+        sparse: bool | str = False,
     ) -> None:
         def flat(v: Any) -> Any:
             return tree.joined(fun(variables.unravel(v), *args))
@@ -112,15 +115,21 @@ class VectorFunction:
         wrap = compile if is_compiled else lambda function: function
         self.flat = flat
         self.run = wrap(flat)
-        self.jacobian_of = wrap(jacobian(flat))
+        if sparse is True:
+            self.jacobian_of: Callable[..., Any] = sparse_jacobian(flat, compile=is_compiled)
+        elif sparse:
+            self.jacobian_of = jacobian(flat, sparse=sparse)
+        else:
+            self.jacobian_of = wrap(Jacobian(flat))
 
     def value(self, v: Vector) -> Vector:
         return np.asarray(self.run(v), np.float64)
 
-    def jacobian(self, v: Vector) -> Vector:
-        """``(m, n)``."""
-        return np.asarray(self.jacobian_of(v), np.float64)
+    def jacobian(self, v: Vector) -> Any:
+        """``(m, n)``: an array, or a ``csr_array``."""
+        found = self.jacobian_of(v)
+        return found if issparse(found) else np.asarray(found, np.float64)
 
     def curvature(self, v: Vector, weights: Vector) -> Vector:
         """Hessian of ``weights @ fun``, ``(n, n)``."""
-        return np.asarray(hessian(lambda v: np.dot(weights, self.flat(v)))(v), np.float64)
+        return np.asarray(dense_hessian(lambda v: np.dot(weights, self.flat(v)))(v), np.float64)

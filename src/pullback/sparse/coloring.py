@@ -24,7 +24,6 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from scipy import sparse
 
 from pullback.core.source import here
 from pullback.errors import ShapeError
@@ -120,8 +119,10 @@ def color_columns(pattern: Any) -> Coloring:
     degrees = [len(rows) for rows in of_column]
     natural = range(n)
     fullest = sorted(natural, key=lambda j: -degrees[j])
-    candidates = [greedy_columns(of_column, m, order) for order in (natural, fullest)]
-    colors, n_colors = fewest(candidates)
+    least = int(np.diff(matrix.indptr).max(initial=0))  # no colouring has fewer
+    colors, n_colors = fewest([greedy_columns(of_column, m, natural)])
+    if n_colors > least:
+        colors, n_colors = fewest([colors, greedy_columns(of_column, m, fullest)])
     return Coloring(colors, np.full(m, -1), n_colors)
 
 
@@ -198,7 +199,9 @@ def color_jacobian(pattern: Any) -> Coloring:
     chosen = {int(levels[int(i)]) for i in np.linspace(0, len(levels) - 1, 6)}
     for level in sorted(chosen, reverse=True):
         full = counts >= level
-        if best.n_colors <= 1 or int(counts[~full].max(initial=0)) >= best.n_colors:
+        at_columns = np.bincount(matrix.indices[np.repeat(full, counts)], minlength=n)
+        least = int(counts[~full].max(initial=0)) + int(at_columns.max(initial=0))
+        if least >= best.n_colors:
             continue
         found = split(matrix, full)
         if found.n_colors < best.n_colors:
@@ -231,34 +234,34 @@ def seeds(colors: Any, n_colors: int) -> Any:
     return rows
 
 
-def read_jacobian(matrix: Any, coloring: Coloring, forward: Any, backward: Any) -> Any:
-    """The entries at ``matrix`` from ``forward = J S`` and ``backward = W J``."""
+def places_jacobian(matrix: Any, coloring: Coloring) -> Any:
+    """Where the entries at ``matrix`` stand in the products, one after the other.
+
+    First ``S^T J^T`` for the seeds ``S`` of the columns, ``(n_columns, m)``, then ``W J`` for those
+    of the rows, ``(n_rows, n)``.
+    """
     m, n = matrix.shape
     i, j = entries(matrix)
-    by_row = coloring.rows[i] >= 0
-    values = np.zeros(i.size, forward.dtype if forward.size else backward.dtype)
-    values[~by_row] = forward[i[~by_row], coloring.columns[j[~by_row]]]
-    values[by_row] = backward[coloring.rows[i[by_row]], j[by_row]]
-    return sparse.csr_array((values, matrix.indices, matrix.indptr), shape=(m, n))
+    by_column = coloring.columns[j] * m + i
+    by_row = coloring.n_columns * m + coloring.rows[i] * n + j
+    return np.where(coloring.rows[i] >= 0, by_row, by_column)
 
 
-def read_symmetric(matrix: Any, coloring: Coloring, forward: Any) -> Any:
-    """The entries of a symmetric matrix from ``forward = H S`` with a star colouring ``S``.
+def places_symmetric(matrix: Any, coloring: Coloring) -> Any:
+    """Where the entries of a symmetric matrix ``H`` stand in ``S^T H``, ``(n_columns, n)``.
 
-    Entry ``(i, j)`` stands alone in its row of ``forward`` unless another neighbour of ``i`` has
-    the colour of ``j``; then its mirror image ``(j, i)`` does.
+    Entry ``(i, j)`` stands alone in its row of ``H S`` unless another neighbour of ``i`` has the
+    colour of ``j``; then its mirror image ``(j, i)`` does.
     """
     n = matrix.shape[0]
     i, j = entries(matrix)
-    colors = coloring.columns
-    sharing = np.zeros((n, coloring.n_columns), np.int32)
-    np.add.at(sharing, (i, colors[j]), 1)
-    alone = sharing[i, colors[j]] == 1
-    values = np.where(alone, forward[i, colors[j]], forward[j, colors[i]])
-    return sparse.csr_array((values, matrix.indices, matrix.indptr), shape=(n, n))
+    colors = coloring.columns.astype(np.int64)
+    shared = np.bincount(i * coloring.n_columns + colors[j])
+    is_alone = shared[i * coloring.n_columns + colors[j]] == 1
+    return np.where(is_alone, colors[j] * n + i, colors[i] * n + j)
 
 
 def entries(matrix: Any) -> tuple[Any, Any]:
     """Row and column of each entry of a ``csr_array``, in its order."""
     rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
-    return rows, matrix.indices
+    return rows, matrix.indices.astype(np.int64)

@@ -8,6 +8,7 @@ Differentiation", arXiv:2501.17737.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from scipy import sparse
 
 from pullback import tree
 from pullback.compiler.jit import compile  # noqa: A004
+from pullback.core.guard import fingerprint
 from pullback.core.source import here
 from pullback.core.types import type_of
 from pullback.errors import ArgumentError, ShapeError, StagingError
@@ -22,8 +24,8 @@ from pullback.sparse.coloring import (
     Coloring,
     color_jacobian,
     color_symmetric,
-    read_jacobian,
-    read_symmetric,
+    places_jacobian,
+    places_symmetric,
     seeds,
 )
 from pullback.sparse.pattern import Pattern, as_pattern, run
@@ -37,18 +39,33 @@ __all__ = ["hessian_sparsity", "jacobian_sparsity", "sparse_hessian", "sparse_ja
 Function = Callable[..., Any]
 
 
-def detect(fun: Function, args: tuple[Any, ...]) -> tuple[Any, bool]:
-    """Pattern of the Jacobian over all arguments, and whether it holds at every point.
+class Found:
+    """A pattern that was read off a function, and until when it holds.
 
-    It does if the function can be staged: then no branch depends on values.
+    It holds for all values of the arguments if the function could be staged: then no branch depends
+    on them. What the function read from outside may have been a matrix with zeros; if that was
+    changed in place, the pattern no longer holds.
     """
-    leaves, structure = as_leaves(args, "args")
-    function = flat(fun, structure, [])
-    try:
-        staged = stage(function, [type_of(x) for x in leaves], "sparsity")
-    except StagingError:
-        return run(function, leaves)[1], False
-    return run(lambda *xs: evaluate(staged.graph, [*staged.captured, *xs]), leaves)[1], True
+
+    def __init__(self, fun: Function, args: tuple[Any, ...], most: float = np.inf) -> None:
+        leaves, structure = as_leaves(args, "args")
+        function = flat(fun, structure, [])
+        self.outside: list[tuple[Any, Any]] = []
+        try:
+            staged = stage(function, [type_of(x) for x in leaves], "sparsity")
+        except StagingError:
+            self.is_staged = False
+        else:
+            self.is_staged = True
+            self.outside = [(x, fingerprint(x)) for x in staged.captured if type(x) is np.ndarray]
+
+            def function(*xs: Any) -> Any:
+                return evaluate(staged.graph, [*staged.captured, *xs])
+
+        self.matrix = run(function, leaves, most)[1]
+
+    def holds(self) -> bool:
+        return self.is_staged and all(fingerprint(x) == content for x, content in self.outside)
 
 
 def jacobian_sparsity(fun: Function, *args: Any) -> Pattern:
@@ -65,7 +82,7 @@ def jacobian_sparsity(fun: Function, *args: Any) -> Pattern:
            [0, 1, 1, 0],
            [0, 0, 1, 1]])
     """
-    return Pattern(detect(fun, args)[0])
+    return Pattern(Found(fun, args).matrix)
 
 
 def hessian_sparsity(fun: Function, *args: Any) -> Pattern:
@@ -76,7 +93,7 @@ def hessian_sparsity(fun: Function, *args: Any) -> Pattern:
     >>> pb.sparse.hessian_sparsity(lambda x: x[0] ** 2 + x[1] * x[2], np.ones(3)).nnz
     3
     """
-    return Pattern(detect(grad(fun, tuple(range(len(args)))), args)[0])
+    return Pattern(Found(grad(fun, tuple(range(len(args)))), args).matrix)
 
 
 class Compressed:
@@ -94,39 +111,45 @@ class Compressed:
         coloring: Coloring | None,
         is_symmetric: bool,
         is_compiled: bool,
+        most: float = np.inf,
     ) -> None:
         self.fun = fun
+        self.most = most  # entries of a pattern, beyond which detection gives up
         self.is_symmetric = is_symmetric
         self.given = None if sparsity is None else as_pattern(sparsity)
         self.given_coloring = coloring
         self.pattern: Pattern | None = None
         self.coloring: Coloring | None = None
-        self.known: dict[Any, tuple[Any, Coloring]] = {}  # by the types of the arguments
-        self.forward = self.tangents if not is_compiled else compile(self.tangents)
-        self.backward = self.cotangents if not is_compiled else compile(self.cotangents)
+        self.known: dict[Any, Plan] = {}  # by the types of the arguments
+        self.found: dict[Any, Found] = {}
+        self.run = self.values if not is_compiled else compile(self.values)
 
-    def tangents(self, args: tuple[Any, ...], rows: Any) -> Any:
-        """``J`` times each row of ``rows``, as rows."""
+    def values(self, args: tuple[Any, ...], tangents: Any, cotangents: Any, places: Any) -> Any:
+        """The entries: products with all tangents and cotangents at once, and those at places."""
         x, unravel = tree.ravel(args)
-        return vmap(lambda v: jvp(lambda x: tree.joined(self.fun(*unravel(x))), (x,), (v,))[1])(
-            rows.astype(x.dtype)
-        )
 
-    def cotangents(self, args: tuple[Any, ...], rows: Any) -> Any:
-        """Each row of ``rows`` times ``J``."""
-        x, unravel = tree.ravel(args)
-        y, pull = vjp(lambda x: tree.joined(self.fun(*unravel(x))), x)
-        return vmap(lambda u: pull(u)[0])(rows.astype(y.dtype))
+        def flat(x: Any) -> Any:
+            return tree.joined(self.fun(*unravel(x)))
 
-    def prepare(self, args: tuple[Any, ...]) -> tuple[Any, Coloring]:
+        parts = []
+        if len(tangents):
+            pushed = vmap(lambda v: jvp(flat, (x,), (v,))[1])(tangents.astype(x.dtype))
+            parts.append(pushed.ravel())
+        if len(cotangents):
+            y, pull = vjp(flat, x)
+            parts.append(vmap(lambda u: pull(u)[0])(cotangents.astype(y.dtype)).ravel())
+        return (parts[0] if len(parts) == 1 else np.concatenate(parts))[places]
+
+    def prepare(self, args: tuple[Any, ...]) -> Plan:
         leaves, structure = as_leaves(args, "args")
         key = (structure, tuple((np.shape(x), x.dtype) for x in leaves))
-        if key in self.known:
+        if key in self.known and (key not in self.found or self.found[key].holds()):
             return self.known[key]
         if self.given is None:
-            matrix, holds = detect(self.fun, args)
+            found = self.found[key] = Found(self.fun, args, self.most)
+            matrix = found.matrix
         else:
-            matrix, holds = self.given, True
+            matrix = self.given
         n = sum(np.size(x) for x in leaves)
         if matrix.shape[1] != n:
             raise ShapeError(
@@ -134,27 +157,43 @@ class Compressed:
                 where=str(here()),
                 fix="give a pattern with a column for each element of the arguments",
             )
-        if self.is_symmetric:
-            matrix = as_pattern(matrix + matrix.T)
-        choose = color_symmetric if self.is_symmetric else color_jacobian
-        found = matrix, self.given_coloring or choose(matrix)
-        if holds:
-            self.known[key] = found
-        return found
+        plan = self.known[key] = planned(matrix, self.given_coloring, self.is_symmetric)
+        return plan
 
     def __call__(self, *args: Any) -> Any:
-        matrix, coloring = self.prepare(args)
-        self.pattern, self.coloring = Pattern(matrix), coloring
-        forward = backward = np.zeros((0, 0))
-        if coloring.n_columns:
-            forward = np.asarray(self.forward(args, seeds(coloring.columns, coloring.n_columns)))
-        if coloring.n_rows:
-            backward = np.asarray(self.backward(args, seeds(coloring.rows, coloring.n_rows)))
+        plan = self.prepare(args)
+        matrix, coloring = plan.pattern.matrix, plan.coloring
+        self.pattern, self.coloring = plan.pattern, coloring
         if not coloring.n_colors:
             return sparse.csr_array(matrix.shape, dtype=type_of(tree.leaves(args)[0]).dtype)
-        if self.is_symmetric:
-            return read_symmetric(matrix, coloring, forward.T)
-        return read_jacobian(matrix, coloring, forward.T, backward)
+        values = np.asarray(self.run(args, plan.tangents, plan.cotangents, plan.places))
+        # Copies: SciPy's methods on a matrix change these arrays in place.
+        parts = values, matrix.indices.copy(), matrix.indptr.copy()
+        return sparse.csr_array(parts, shape=matrix.shape)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What every evaluation through a pattern shares: the seeds, and where its entries stand."""
+
+    pattern: Pattern
+    coloring: Coloring
+    tangents: Any  # (n_columns, n)
+    cotangents: Any  # (n_rows, m)
+    places: Any  # of the entries, in the order of the pattern
+
+
+def planned(matrix: Any, coloring: Coloring | None, is_symmetric: bool) -> Plan:
+    if is_symmetric:
+        matrix = as_pattern(matrix + matrix.T)
+    coloring = coloring or (color_symmetric if is_symmetric else color_jacobian)(matrix)
+    return Plan(
+        Pattern(matrix),
+        coloring,
+        seeds(coloring.columns, coloring.n_columns),
+        seeds(coloring.rows, coloring.n_rows),
+        (places_symmetric if is_symmetric else places_jacobian)(matrix, coloring),
+    )
 
 
 def sparse_jacobian(

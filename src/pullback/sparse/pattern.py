@@ -113,6 +113,10 @@ def selection(rows: Any, columns: Any, shape: tuple[int, int]) -> Matrix:
     return sparse.csr_array((ones, (np.ravel(rows), np.ravel(columns))), shape=shape)
 
 
+class TooManyEntriesError(Exception):
+    """A pattern has more entries than the caller can use; it is caught there."""
+
+
 class PatternTrace(Trace):
     """``array.value`` is the value, ``array.aux`` the pattern: ``None`` if it is unknown.
 
@@ -122,9 +126,10 @@ class PatternTrace(Trace):
 
     name = "sparsity"
 
-    def __init__(self, n: int) -> None:
+    def __init__(self, n: int, most: float = np.inf) -> None:
         super().__init__()
         self.n = n
+        self.most = most  # entries of one value, beyond which it is not worth going on
         self.dense: dict[str, str] = {}  # operations that made rows dense, and where
 
     def process(self, primitive: Primitive, args: Any, params: dict[str, Any]) -> Any:
@@ -148,6 +153,8 @@ class PatternTrace(Trace):
             ]
         else:
             rows = self.rows(primitive, args, primals, patterns, outputs, params)
+            if any(r is not None and r.nnz > self.most for r in rows):
+                raise TooManyEntriesError
             found = [Array(self, y, r) for y, r in zip(outputs, rows, strict=True)]
         return tuple(found) if primitive.multiple else found[0]
 
@@ -409,11 +416,13 @@ def every_pair(targets: Any, sources: Any, shape: tuple[int, int]) -> Matrix:
     )
 
 
-def run(function: Callable[..., Sequence[Any]], leaves: Sequence[Any]) -> tuple[list[Any], Matrix]:
+def run(
+    function: Callable[..., Sequence[Any]], leaves: Sequence[Any], most: float = np.inf
+) -> tuple[list[Any], Matrix]:
     """Outputs of a flat function and the pattern of its Jacobian, over all leaves in order."""
     sizes = [np.size(x) for x in leaves]
     n = sum(sizes)
-    with PatternTrace(n) as trace:
+    with PatternTrace(n, most) as trace:
         inputs, start = [], 0
         for x, size in zip(leaves, sizes, strict=True):
             columns = np.arange(start, start + size)

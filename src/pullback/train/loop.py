@@ -15,7 +15,9 @@ import numpy as np
 
 from pullback.compiler.jit import compile as compiled
 from pullback.errors import ArgumentError, DataError, NonFiniteError
+from pullback.nn.layers import Linear
 from pullback.nn.losses import mean_squared_error, softmax_cross_entropy
+from pullback.nn.residual import Residual
 from pullback.optim import Optimizer, adam, clip_by_global_norm, global_norm, sgd
 from pullback.optim.base import number
 from pullback.train.model import DTYPE, INITIALIZERS, Model, Spec, choice
@@ -27,8 +29,10 @@ __all__ = ["OPTIMIZERS", "Progress", "Scores", "Settings", "fit", "loss_of", "sc
 Array = np.ndarray[Any, Any]
 Step = Callable[..., Any]
 
-TEST_FRACTION = 0.2
+TEST_FRACTION = VALIDATION_FRACTION = 0.2
 DEFAULT_STEPS = 1000
+ROWS_PER_COLUMN = 2  # at least, for least squares to come before the first step
+MOST_STEPS = 5000  # where rows are set apart to tell when to stop
 # An optimizer by name: its constructor, and the learning rate that suits it.
 OPTIMIZERS: dict[str, tuple[Callable[[float], Optimizer], float]] = {
     "adam": (adam, 1e-3),
@@ -51,6 +55,9 @@ class Settings:
         epochs: passes over the training rows; ``None`` takes as many as ``DEFAULT_STEPS`` need.
         batch_size: rows per step at most; the steps of an epoch are equal.
         clip: longest allowed gradient; ``None`` for no limit.
+        validation: share of the training rows that are set apart to tell when to stop; ``None``
+            takes a fifth for a regression with hidden layers, which soon learns noise, else none.
+        patience: passes without a new least loss on these rows, before training ends.
         seed: of the split, the initial weights and the order of rows.
     """
 
@@ -61,15 +68,19 @@ class Settings:
     batch_size: int = 32
     clip: float | None = None
     seed: int = 0
+    validation: float | None = None
+    patience: int = 20
 
     def __post_init__(self) -> None:
         choice("optimizer", self.optimizer, OPTIMIZERS)
         choice("initializer", self.initializer, {"auto": None, **INITIALIZERS})
-        for name, least in (("epochs", 1), ("batch_size", 1), ("seed", 0)):
+        for name, least in (("epochs", 1), ("batch_size", 1), ("seed", 0), ("patience", 1)):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ArgumentError(f"{name} is {value}", fix=f"choose a number from {least} on")
         self.make_optimizer()
+        if self.validation is not None:
+            number("validation", self.validation, 0, 1)
         if self.clip is not None:
             number("clip", self.clip, 0, math.inf)
 
@@ -84,8 +95,17 @@ class Settings:
         return OPTIMIZERS[self.optimizer][0](self.rate)
 
     def streams(self) -> list[np.random.Generator]:
-        """Independent generators for the split, the weights, and the order of rows."""
-        return np.random.default_rng(self.seed).spawn(3)
+        """Independent generators: the split, the weights, the order of rows, validation rows."""
+        return np.random.default_rng(self.seed).spawn(4)
+
+    def set_apart(self, spec: Spec, n_rows: int) -> int:
+        """How many training rows tell when to stop."""
+        share = self.validation
+        if share is None:
+            is_flexible = spec.task == "regression" and spec.hidden
+            share = VALIDATION_FRACTION if is_flexible else 0.0
+        n = round(share * n_rows)
+        return n if n_rows - n >= 2 else 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,18 +186,37 @@ def fit(
     Raises:
         NonFiniteError: in the step where the loss or a gradient stops being finite.
     """
-    features, targets = table.features(spec.columns)[rows], spec.targets(table)[rows]
-    _, weights_rng, order_rng = settings.streams()
-    initializer = settings.initializer
-    if initializer == "auto":
-        initializer = SUITABLE_INITIALIZER.get(spec.activation, "he")
-    model = _untrained(
-        spec, spec.network(weights_rng, initializer), features, targets, table.has_one_unit
-    )
-    x = model.inputs(features)
-    y = targets
-    if spec.task == "regression":
-        y = ((targets - model.target_mean) / model.target_std).astype(DTYPE)[:, None]
+    n_held = settings.set_apart(spec, len(rows))
+    if not n_held:
+        yield from _passes(spec, settings, table, rows, is_compiled, monitor)
+        return
+    order = settings.streams()[3].permutation(rows)
+    held, kept = np.sort(order[:n_held]), np.sort(order[n_held:])
+    watch = _Watch(settings.patience, spec, table, held)
+    last: Any = None
+    for last in _passes(spec, settings, table, kept, is_compiled, monitor, watch):
+        yield last
+    # When to stop is known now, and all rows are used to get there.
+    if watch.epoch:
+        whole = dataclasses.replace(settings, epochs=watch.epoch)
+        yield from _passes(spec, whole, table, rows, is_compiled, monitor)
+    else:
+        yield dataclasses.replace(last, model=_start(spec, settings, table, rows)[0])
+
+
+def _passes(
+    spec: Spec,
+    settings: Settings,
+    table: Table,
+    rows: Array,
+    is_compiled: bool,
+    monitor: Callable[..., Any] | None,
+    watch: _Watch | None = None,
+) -> Iterator[Progress]:
+    """Epochs over the rows, as many as set or until ``watch`` has seen enough."""
+    model, x, y = _start(spec, settings, table, rows)
+    if watch is not None:
+        watch.see(model, 0)
     optimizer = settings.make_optimizer()
     step = _step(spec, settings, optimizer)
     if is_compiled:
@@ -186,7 +225,8 @@ def fit(
     n_steps = -(-len(x) // settings.batch_size)
     # Steps of one size are one compiled program; an epoch leaves out fewer rows than it has steps.
     size = len(x) // n_steps
-    n_epochs = settings.epochs or -(-DEFAULT_STEPS // n_steps)
+    n_epochs = settings.epochs or -(-(MOST_STEPS if watch else DEFAULT_STEPS) // n_steps)
+    order_rng = settings.streams()[2]
     for epoch in range(1, n_epochs + 1):
         loss = n_right = 0.0
         order = order_rng.permutation(len(x))[: n_steps * size].reshape(n_steps, size)
@@ -211,6 +251,56 @@ def fit(
                 last_norm,
                 dataclasses.replace(model, network=network),
             )
+        if watch is not None:
+            watch.see(dataclasses.replace(model, network=network), epoch)
+            if watch.is_over(epoch):
+                return
+
+
+class _Watch:
+    """The loss on rows that are set apart, and the epoch after which it was least."""
+
+    def __init__(self, patience: int, spec: Spec, table: Table, rows: Array) -> None:
+        self.patience, self.measure = patience, loss_of(spec)
+        self.features = table.features(spec.columns)[rows]
+        self.targets = spec.targets(table)[rows]
+        self.least, self.epoch = math.inf, 0
+
+    def see(self, model: Model, epoch: int) -> None:
+        """Measure a model after an epoch."""
+        outputs = model.network(model.inputs(self.features))
+        value = float(self.measure(outputs, _scaled(model, self.targets)))
+        if value < self.least:
+            self.least, self.epoch = value, epoch
+
+    def is_over(self, epoch: int) -> bool:
+        """Whether there has been no new least loss for long enough."""
+        return epoch - self.epoch >= self.patience
+
+
+def _start(spec: Spec, settings: Settings, table: Table, rows: Array) -> tuple[Model, Array, Array]:
+    """A model before the first step, and the inputs and targets of its network."""
+    features, targets = table.features(spec.columns)[rows], spec.targets(table)[rows]
+    initializer = settings.initializer
+    if initializer == "auto":
+        initializer = SUITABLE_INITIALIZER.get(spec.activation, "he")
+    network = spec.network(settings.streams()[1], initializer)
+    model = _untrained(spec, network, features, targets, table.has_one_unit)
+    x, y = model.inputs(features), _scaled(model, targets)
+    if isinstance(network, Residual) and len(x) >= ROWS_PER_COLUMN * (x.shape[1] + 1):
+        # Standardized, both have mean 0: least squares needs no constant.
+        weight = np.linalg.lstsq(x.astype(np.float64), y.astype(np.float64))[0]
+        straight = Linear(weight.astype(DTYPE), network.shortcut.bias)
+        model = dataclasses.replace(model, network=dataclasses.replace(network, shortcut=straight))
+    return model, x, y
+
+
+def _scaled(model: Model, targets: Array) -> Array:
+    """Targets as the network has them: classes as they are, numbers standardized in a column."""
+    if model.spec.task == "classification":
+        return targets
+    scaled: Array = ((targets - model.target_mean) / model.target_std).astype(DTYPE)[:, None]
+    return scaled
 
 
 def _untrained(
@@ -244,7 +334,8 @@ def _step(spec: Spec, settings: Settings, optimizer: Optimizer) -> Step:
 
     def step(network: Any, state: Any, x: Any, y: Any) -> tuple[Any, ...]:
         (loss, outputs), grads = value_and_grad(objective, has_aux=True)(network, x, y)
-        first_norm, last_norm = (global_norm(grads.layers[i]) for i in (0, -1))
+        layers = (grads.branch if isinstance(grads, Residual) else grads).layers
+        first_norm, last_norm = (global_norm(layers[i]) for i in (0, -1))
         if settings.clip is not None:
             grads = clip_by_global_norm(grads, settings.clip)
         network, state = optimizer.update(grads, state, network)

@@ -14,7 +14,8 @@ import numpy as np
 from pullback import tree
 from pullback.errors import ArgumentError, DataError, SnapshotError
 from pullback.nn import functional, init
-from pullback.nn.layers import Sequential, mlp
+from pullback.nn.layers import Linear, Sequential, mlp
+from pullback.nn.residual import Residual
 from pullback.train.table import LARGEST, Table, listed
 
 __all__ = [
@@ -38,7 +39,7 @@ INITIALIZERS: dict[str, Callable[..., Any]] = {
     "xavier": init.xavier,
 }
 DEFAULT_HIDDEN = (256, 128)
-FORMAT = "1"
+FORMAT = "2"
 DTYPE = np.float32
 
 Task = Literal["classification", "regression"]
@@ -75,17 +76,28 @@ class Spec:
     @property
     def n_parameters(self) -> int:
         """Weights and biases of the network."""
-        return sum((a + 1) * b for a, b in pairwise(self.widths))
+        straight = self.widths[0] + 1 if self.task == "regression" and self.hidden else 0
+        return straight + sum((a + 1) * b for a, b in pairwise(self.widths))
 
-    def network(self, rng: np.random.Generator, initializer: str) -> Sequential:
-        """A network with random weights."""
-        return mlp(
+    def network(self, rng: np.random.Generator, initializer: str) -> Sequential | Residual:
+        """A network with random weights.
+
+        For a regression with hidden layers it is the sum of a linear map and of a network whose
+        last layer is 0: it starts from a linear model, which many tables cannot beat.
+        """
+        network = mlp(
             rng,
             self.widths,
             activation=ACTIVATIONS[self.activation],
             initializer=INITIALIZERS[initializer],
             dtype=DTYPE,
         )
+        if self.task == "classification" or not self.hidden:
+            return network
+        *layers, last = network.layers
+        branch = Sequential(*layers, tree.map(np.zeros_like, last))
+        width = self.widths[0]
+        return Residual(branch, Linear(np.zeros((width, 1), DTYPE), np.zeros(1, DTYPE)))
 
     def targets(self, table: Table) -> Array:
         """The target column: float64 numbers, or positions in ``classes``.

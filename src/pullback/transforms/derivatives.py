@@ -25,7 +25,7 @@ from pullback.errors import (
 from pullback.ops import identity
 from pullback.transforms.evaluate import evaluate
 from pullback.transforms.jvp import jvp_flat, zeros
-from pullback.transforms.stage import stage
+from pullback.transforms.stage import Staged, stage
 from pullback.transforms.vjp import Node, VJPTrace, backward
 
 __all__ = ["grad", "jvp", "linearize", "stop_gradient", "value_and_grad", "vjp"]
@@ -263,6 +263,9 @@ class Differentiated(Wrapper):
         self.holomorphic = holomorphic
         self.with_value = with_value
 
+    def action(self) -> str:
+        return "value_and_grad" if self.with_value else "grad"
+
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         fun, argnums = self.fun, self.argnums
         chosen = pick(args, argnums)
@@ -495,7 +498,22 @@ def linearize(fun: Function, *primals: Any) -> tuple[Any, Function]:
     2.0
     """
     leaves, structure = as_leaves(primals, "primals")
+    staged, values, out_structure = linear_graph(fun, leaves, structure)
     types = [type_of(x) for x in leaves]
+
+    def jvp_fn(*tangents: Any) -> Any:
+        staged.guard.check()
+        directions = match(tangents, types, structure, "tangent")
+        dots = evaluate(staged.graph, [*staged.captured, *directions])
+        return release(tree.unflatten(out_structure, dots))
+
+    return release(tree.unflatten(out_structure, values)), jvp_fn
+
+
+def linear_graph(
+    fun: Function, leaves: Sequence[Any], structure: tree.TreeDef
+) -> tuple[Staged, list[Any], tree.TreeDef]:
+    """The map from tangents to tangents of ``fun`` at ``leaves``, staged; values; structure."""
     shape: list[tree.TreeDef] = []
     values: list[Any] = []
 
@@ -506,12 +524,5 @@ def linearize(fun: Function, *primals: Any) -> tuple[Any, Function]:
             zeros(type_of(y)) if dot is None else dot for y, dot in zip(outputs, dots, strict=True)
         ]
 
-    staged = stage(tangent_map, types, "linearize")
-
-    def jvp_fn(*tangents: Any) -> Any:
-        staged.guard.check()
-        directions = match(tangents, types, structure, "tangent")
-        dots = evaluate(staged.graph, [*staged.captured, *directions])
-        return release(tree.unflatten(shape[0], dots))
-
-    return release(tree.unflatten(shape[0], values)), jvp_fn
+    staged = stage(tangent_map, [type_of(x) for x in leaves], "linearize")
+    return staged, values, shape[0]

@@ -51,6 +51,9 @@ class Batched(Wrapper):
         self.in_axes = in_axes
         self.out_axes = out_axes
 
+    def action(self) -> str:
+        return "vmap"
+
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         leaves, structure = tree.flatten(args)
         axes = spread(self.in_axes, args, "in_axes")

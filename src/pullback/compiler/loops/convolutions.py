@@ -5,9 +5,9 @@ successive positions are neighbours: a stride sorts them into phases. Then every
 of patches is a stretch of that copy, and a table says where it starts; the patches themselves are
 never written.
 
-Two forms. Where the positions are many (``slide``), they are the columns of the product: rows of
+Two forms. Where the positions are many (``Slide``), they are the columns of the product: rows of
 the grid are joined by the few values between them, which are computed and dropped. Where the kernel
-is large, as for the cotangent of filters (``fold``), its values are the inner dimension, and every
+is large, as for the cotangent of filters (``Sums``), its values are the inner dimension, and every
 chunk sums over some channels.
 """
 
@@ -23,18 +23,15 @@ from pullback.compiler.llvm.tiles import Tiles, size
 from pullback.compiler.loops.maps import Kernel
 from pullback.compiler.loops.products import tile_rows
 from pullback.compiler.schedule.chunks import chunk_length
-from pullback.compiler.schedule.stacks import MAX_CHUNKS, stored
+from pullback.compiler.schedule.convolutions import ImageTiling, SlideTiling, SumTiling
+from pullback.compiler.schedule.stacks import stored
 from pullback.compiler.schedule.steps import Product
-from pullback.compiler.schedule.tiling import INNER, panel_width, pieces, split
-from pullback.compiler.schedule.windows import Grid, Ints, grid, is_image, slid, slides
+from pullback.compiler.schedule.tiling import INNER, pieces, split
+from pullback.compiler.schedule.windows import Grid, Ints, slides
 from pullback.errors import CompileError
 
 __all__ = ["emit_convolution"]
 
-LINE = 128  # bytes
-GRAIN = 1 << 20  # multiplications of a chunk
-LEAST_COLUMNS = 64  # of a part of the rows
-LEAST_RUN = 8  # neighbours that are worth a load of their own
 MERGED = 1 << 14  # sums that a chunk adds up
 
 
@@ -49,16 +46,28 @@ def emit_convolution(kernel: Kernel) -> None:
     if not w.type.size or not x.type.size:
         kernel.fill(out, lambda _: kernel.emit.constant(0, out.type.dtype))
     elif slides(kernel.equation):
-        Slide(kernel).run()
+        Slide(kernel, SlideTiling(kernel.plan, kernel.equation)).run()
     else:
-        Fold(kernel).run()
+        Sums(kernel, SumTiling(kernel.plan, kernel.equation)).run()
 
 
 class Convolution:
     """What both forms share: sizes, and the copies of images."""
 
-    def __init__(self, kernel: Kernel) -> None:
-        self.kernel = kernel
+    def __init__(self, kernel: Kernel, tiling: ImageTiling) -> None:
+        self.kernel, self.tiling = kernel, tiling
+        self.groups, self.n_rows, self.n_in, self.n_out = (
+            tiling.groups,
+            tiling.n_rows,
+            tiling.n_in,
+            tiling.n_out,
+        )
+        self.window, self.positions, self.reads = tiling.window, tiling.positions, tiling.reads
+        self.width, self.n_chunks, self.n_positions = (
+            tiling.width,
+            tiling.n_chunks,
+            tiling.n_positions,
+        )
         self.builder = kernel.builder
         self.x, self.w = kernel.equation.inputs
         (self.out,) = kernel.equation.outputs
@@ -69,33 +78,16 @@ class Convolution:
         self.image = None if is_computed else kernel.pointer(x)
         self.params = kernel.equation.params
         self.tiles = Tiles(kernel.builder.module, self.out.type.dtype)
-        self.item = self.out.type.dtype.itemsize
-        self.groups = self.params["groups"]
-        self.n_rows, n_channels, *space = self.x.type.shape
-        self.n_in = n_channels // self.groups
-        self.n_out = self.out.type.shape[1] // self.groups
-        self.space: Ints = tuple(space)
-        self.window: Ints = self.w.type.shape[2:]
-        self.positions: Ints = self.out.type.shape[2:]
-        self.reads = math.prod(self.window)
+        self.space: Ints = self.x.type.shape[2:]
         self.row, self.channel = distances(x.type.shape, x_axes)
         self.filter, self.filter_channel = distances(w.type.shape, w_axes)
-
-    def n_chunks(self, work: int, most: int) -> int:
-        """Into how many chunks so many multiplications should be cut."""
-        return 1 if self.kernel.plan.is_alone else max(1, min(work // GRAIN, most))
 
     # -- memory -------------------------------------------------------------------------------
     def scratch(self, n: int) -> Any:
         """Memory for ``n`` numbers of every chunk; that of this one."""
-        n = self.lines(n)
-        memory = self.kernel.scratch(n * self.item * self.kernel.n_chunks)
-        start = self.builder.mul(self.kernel.chunk, size(n))
+        memory = self.kernel.scratch(self.tiling.bytes_of(n))
+        start = self.builder.mul(self.kernel.chunk, size(self.tiling.lines(n)))
         return self.tiles.at(self.builder, memory, start)
-
-    def lines(self, n: int) -> int:
-        """Numbers up to the end of the cache line: chunks do not share one."""
-        return chunk_length(n, 1, LINE // self.item)
 
     def at(self, pointer: Any, *terms: tuple[Any, int]) -> Any:
         """``pointer`` moved by the sum of ``index * step``."""
@@ -167,34 +159,25 @@ class Convolution:
 class Slide(Convolution):
     """The positions are the columns: ``out[n] = w @ patches(x[n])``."""
 
+    def __init__(self, kernel: Kernel, tiling: SlideTiling) -> None:
+        super().__init__(kernel, tiling)
+        self.sliding = tiling
+
     def run(self) -> None:
-        kernel = self.kernel
-        layout = slid(kernel.equation)
-        reads = self.n_in * self.reads
-        n_positions = math.prod(self.positions)
-        n_images = self.n_rows * self.groups
-        work = n_images * self.n_out * reads * layout.span
-        wanted = self.n_chunks(work, min(MAX_CHUNKS, n_images))
-        in_chunk = chunk_length(n_images, wanted, 1)
-        kernel.n_chunks = -(-n_images // in_chunk)
-        width = panel_width(self.tiles.shape, self.n_out)
-        lanes = self.tiles.lanes
-        runs = [lanes, lanes // 2] if lanes // 2 >= LEAST_RUN else [lanes]
-        run = next((n for n in runs if self.positions[-1] % n == 0), 0)  # reaches into no other row
-        columns, image, sums = n_positions if run else layout.span, None, None
-        if not is_image(kernel.equation, layout):
-            if columns != n_positions:
-                columns = chunk_length(columns, 1, width)
-            image = self.scratch(self.n_in * layout.length + width)
-            self.zero(image, self.n_in * layout.length + width)
-        if columns != n_positions:
-            sums = self.scratch(self.n_out * columns)
+        kernel, tiling, layout = self.kernel, self.sliding, self.sliding.layout
+        reads, n_positions = self.n_in * self.reads, self.n_positions
+        kernel.n_chunks = self.n_chunks
+        run, columns, lanes = tiling.run, tiling.columns, self.tiles.lanes
+        image = self.scratch(tiling.image) if tiling.image else None
+        if image is not None:
+            self.zero(image, tiling.image)
+        sums = self.scratch(tiling.sums) if tiling.sums else None
         step = self.channel if image is None else layout.length
         places = self.table([c * step + start for c in range(self.n_in) for start in layout.starts])
         starts = layout.positions(run) if run else range(0, columns, lanes)
         vectors = self.table(list(starts))
         filters = self.n_out * reads
-        first, stop = bounds(self.builder, n_images, in_chunk, kernel.chunk)
+        first, stop = bounds(self.builder, tiling.n_images, tiling.in_chunk, kernel.chunk)
         with loop(self.builder, stop, start=first) as number:
             row, group = (
                 f(number, size(self.groups)) for f in (self.builder.udiv, self.builder.urem)
@@ -208,7 +191,7 @@ class Slide(Convolution):
                 self.copy_whole(layout, source, image, (row, group))
                 source = image
             tables = places, vectors
-            sizes = reads, columns, width, run or lanes
+            sizes = reads, columns, self.width, run or lanes
             self.multiply((weights, source, sums or target), tables, sizes)
             if sums is not None:
                 self.drop(layout, sums, columns, target)
@@ -272,49 +255,38 @@ class Slide(Convolution):
             self.builder.store(value, self.at(target, whole, *place))
 
 
-class Fold(Convolution):
+class Sums(Convolution):
     """The kernel is the inner dimension: ``out[:, o] = sum over c of patches(x[:, c]) @ w[o, c]``.
 
     The columns are pairs of a row and a position. Every chunk has some rows, and if these are few,
     sums over some channels only.
     """
 
-    def __init__(self, kernel: Kernel) -> None:
-        super().__init__(kernel)
-        params = self.params
-        self.layout = grid(self.window, params["dilation"], self.positions, params["stride"])
-        n_positions = math.prod(self.positions)
-        work = self.out.type.size * self.n_in * self.reads
-        self.wanted = self.n_chunks(work, MAX_CHUNKS // 2)
-        most = max(1, min(self.wanted, self.n_rows * n_positions // LEAST_COLUMNS))
-        self.parts = next(n for n in range(most, 0, -1) if self.n_rows % n == 0)  # of the rows
-        self.in_part = self.n_rows // self.parts
-        self.columns = self.in_part * n_positions
-        most = max(1, min(self.n_in, INNER // self.reads))  # channels whose values are one block
-        self.together = next(n for n in range(most, 0, -1) if self.n_in % n == 0)
+    def __init__(self, kernel: Kernel, tiling: SumTiling) -> None:
+        super().__init__(kernel, tiling)
+        self.summing, self.layout = tiling, tiling.layout
+        self.parts, self.in_part, self.together = tiling.parts, tiling.in_part, tiling.together
+        self.columns = tiling.columns
 
     def run(self) -> None:
-        kernel, build = self.kernel, self.builder
-        n_units = self.n_in // self.together
-        in_chunk = chunk_length(n_units, min(max(1, self.wanted // self.parts), n_units), 1)
-        n_sums = -(-n_units // in_chunk)
-        kernel.n_chunks = n_sums * self.parts
-        sums = self.sums()
-        self.copy, length = None, self.in_part * self.layout.length
-        if not is_image(kernel.equation, self.layout):
-            self.copy = self.scratch(self.together * length)
-            self.zero(self.copy, self.together * length)
-        self.width = panel_width(self.tiles.shape, self.n_out)
-        self.panel = self.scratch(self.width * max(INNER, self.window[-1] % INNER))
-        if self.together > 1:
-            self.block = self.scratch(self.n_out * self.together * self.reads)
+        kernel, build, tiling = self.kernel, self.builder, self.summing
+        kernel.n_chunks = self.n_chunks
+        sums = self.scratch(tiling.sums)
+        self.copy = self.scratch(tiling.copy) if tiling.copy else None
+        if self.copy is not None:
+            self.zero(self.copy, tiling.copy)
+        self.panel = self.scratch(tiling.panel)
+        if tiling.block:
+            self.block = self.scratch(tiling.block)
         starts, step = self.layout.starts, self.row if self.copy is None else self.layout.length
         self.places = self.table(
             [n * step + start for n in range(self.in_part) for start in starts]
         )
         parts = size(self.parts)
         self.image = self.at(self.image, (build.urem(kernel.chunk, parts), self.in_part * self.row))
-        first, stop = bounds(build, n_units, in_chunk, build.udiv(kernel.chunk, parts))
+        first, stop = bounds(
+            build, tiling.n_units, tiling.in_chunk, build.udiv(kernel.chunk, parts)
+        )
         with loop(build, stop, start=first) as unit, loop(build, self.groups) as group:
             c = build.mul(unit, size(self.together))
             image = self.images(build.add(build.mul(group, size(self.n_in)), c))
@@ -322,10 +294,7 @@ class Fold(Convolution):
             a = self.at(self.filters, (row, self.filter), (c, self.filter_channel))
             target = self.at(sums, (row, self.columns))
             self.add_channels(a, image, target, build.icmp_signed(">", unit, first))
-        kernel.finish = lambda last: Fold(last).merge(n_sums)
-
-    def sums(self) -> Any:
-        return self.scratch(self.groups * self.n_out * self.columns)
+        kernel.finish = lambda last: Sums(last, tiling).merge(tiling.n_sums)
 
     def images(self, channel: Any) -> Any:
         """Some channels, from one on: in place, or their copies."""
@@ -394,14 +363,14 @@ class Fold(Convolution):
     def merge(self, n_sums: int) -> None:
         """Add the sums over channels in order, and put them where they belong; by filters."""
         kernel, build = self.kernel, self.builder
-        kernel.n_chunks, chunk, kernel.chunk = n_sums * self.parts, kernel.chunk, ZERO
-        sums = self.sums()
+        chunk, kernel.chunk = kernel.chunk, ZERO
+        sums = self.scratch(self.summing.sums)
         n_filters = self.groups * self.n_out
         wanted = max(1, min(n_filters, n_sums * self.out.type.size // MERGED))
         in_chunk = chunk_length(n_filters, wanted, 1)
         kernel.n_chunks = -(-n_filters // in_chunk)
         first, stop = bounds(build, n_filters, in_chunk, chunk)
-        step = self.lines(n_filters * self.columns)
+        step = self.tiling.lines(n_filters * self.columns)
         with loop(build, stop, start=first) as o, loop(build, self.parts) as part:
             row = self.at(sums, (o, self.columns), (part, step))
             others = [size(i * self.parts) for i in range(1, n_sums)]

@@ -10,9 +10,10 @@ from functools import partial
 
 from pullback.compiler.llvm.builder import I64, ZERO, loop, loops
 from pullback.compiler.loops.maps import Kernel, unraveled
-from pullback.compiler.loops.reductions import BLOCK, Reduction
+from pullback.compiler.loops.reductions import Reduction
 from pullback.compiler.schedule.axes import joined
 from pullback.compiler.schedule.chunks import MAX_CHUNKS
+from pullback.compiler.schedule.folding import BLOCK
 from pullback.compiler.schedule.groups import channels_of, rows_of
 from pullback.compiler.schedule.steps import Group, Map, aligned
 
@@ -162,6 +163,6 @@ def block_parts(kernel: Kernel) -> list[tuple[Kernel, Reduction | None]]:
         own.scratch_bytes = kernel.scratch_bytes
         fold = None if isinstance(part, Map) else Reduction(own)
         if fold is not None:
-            kernel.scratch_bytes += aligned(8 * len(fold.total_start) * MAX_CHUNKS)
+            kernel.scratch_bytes += aligned(fold.folding.state_bytes * MAX_CHUNKS)
         found.append((own, fold))
     return found

@@ -26,24 +26,27 @@ WIDE = np.dtype(np.float64)
 
 def emit_solve(kernel: Kernel) -> None:
     """``gesv`` for every matrix of the stack; a singular one fails."""
-    n = kernel.equation.outputs[0].type.shape[-2]
-    pivots = kernel.scratch(8 * n)
-    emit_system(kernel, "gesv", [], [pivots])
+    check_real(kernel.equation.outputs[0])
+    pivots, *sides = kernel.working()
+    emit_system(kernel, "gesv", [], [pivots], sides)
 
 
 def emit_triangular(kernel: Kernel) -> None:
     """``trtrs`` of one triangle of every matrix of the stack; a zero on the diagonal fails."""
     lower, turned = (kernel.equation.params[name] for name in ("lower", "turned"))
-    emit_system(kernel, "trtrs", ["L" if lower else "U", "T" if turned else "N", "N"], [])
+    check_real(kernel.equation.outputs[0])
+    options = ["L" if lower else "U", "T" if turned else "N", "N"]
+    emit_system(kernel, "trtrs", options, [], kernel.working())
 
 
-def emit_system(kernel: Kernel, routine: str, options: list[Any], between: list[Any]) -> None:
+def emit_system(
+    kernel: Kernel, routine: str, options: list[Any], between: list[Any], sides: list[Any]
+) -> None:
     """A routine that takes options, sizes, the matrix, more, and the columns that it overwrites."""
+    left, right = sides
     a, b = kernel.equation.inputs
     (out,) = kernel.equation.outputs
     n, n_columns = out.type.shape[-2:]
-    check_real(out)
-    left, right = (kernel.scratch(n * k * WIDE.itemsize) for k in (n, n_columns))
     with loops(kernel.builder, out.type.shape[:-2]) as at:
         copy_columns(kernel, a, at, left, (n, n))
         copy_columns(kernel, b, at, right, (n, n_columns))
@@ -62,7 +65,7 @@ def emit_cholesky(kernel: Kernel) -> None:
     check_real(out)
     n, emit, build = out.type.shape[-1], kernel.emit, kernel.builder
     zero = emit.constant(0, WIDE)
-    matrix = kernel.scratch(n * n * WIDE.itemsize)
+    (matrix,) = kernel.working()
     with loops(build, out.type.shape[:-2]) as at:
         copy_columns(kernel, x, at, matrix, (n, n))
         info = lapack(kernel, "potrf", ["L", n, matrix, n or 1])
@@ -79,7 +82,7 @@ def emit_determinant(kernel: Kernel) -> None:
     (x,), (out,) = kernel.equation.inputs, kernel.equation.outputs
     check_real(out)
     n, emit, build = x.type.shape[-1], kernel.emit, kernel.builder
-    matrix, pivots = kernel.scratch(n * n * WIDE.itemsize), kernel.scratch(8 * n)
+    matrix, pivots = kernel.working()
     is_sign = kernel.equation.primitive.name == "det_sign"
     start = emit.constant(1 if is_sign else 0, WIDE)
     singular = emit.constant(0 if is_sign else -np.inf, WIDE)

@@ -15,10 +15,12 @@ import numpy as np
 from pullback.compiler.llvm.builder import I8, I32, I64, ZERO, bounds, box, ir, loop, loops
 from pullback.compiler.llvm.scalars import Scalar, ScalarEmitter, scalar_form
 from pullback.compiler.schedule.axes import Axis, access_of, joined, joints
-from pullback.compiler.schedule.chunks import MAX_CHUNKS, cut
+from pullback.compiler.schedule.chunks import MAX_CHUNKS
+from pullback.compiler.schedule.folding import cut_of
 from pullback.compiler.schedule.pieces import Region, has_seams, piece_at, regions
 from pullback.compiler.schedule.questions import full_key, is_squeeze
-from pullback.compiler.schedule.steps import Group, Map, Schedule, Step, aligned
+from pullback.compiler.schedule.scratch import scratch_sizes
+from pullback.compiler.schedule.steps import Map, Schedule, Step, aligned
 from pullback.core.graph import Equation, Literal, Operand, Variable
 from pullback.core.types import ArrayType
 
@@ -200,13 +202,7 @@ class Kernel:
     def split(self, shape: Sequence[int], most: int = MAX_CHUNKS) -> None:
         """Let each chunk run over a part of ``shape`` only, if there is enough work."""
         self.part = None
-        parts = self.step.members if isinstance(self.step, Group) else (self.step,)
-        work = 0 if self.plan.is_alone else sum(map(self.plan.work, parts))
-        axis, length, self.n_chunks = cut(shape, work, most)
-        if self.wanted:
-            self.n_chunks = self.wanted
-            axis = next(i for i, n in enumerate(shape) if n > 1)  # those before are joined to it
-            length = shape[axis] // self.n_chunks
+        axis, length, self.n_chunks = cut_of(self.plan, self.step, shape, most, self.wanted)
         if self.n_chunks > 1:
             self.part = (axis, *bounds(self.builder, shape[axis], length, self.chunk))
 
@@ -296,6 +292,10 @@ class Kernel:
         start = ir.Constant(I64, self.scratch_bytes)
         self.scratch_bytes += aligned(n_bytes)
         return self.builder.gep(self.working_memory, [start], source_etype=I8)
+
+    def working(self) -> list[Any]:
+        """The pieces of working memory that the operation has declared."""
+        return [self.scratch(n) for n in scratch_sizes(self.equation)]
 
     def keep_local(self, n: int) -> None:
         """Working memory of every chunk for ``n`` elements of each local value of the step."""

@@ -12,15 +12,12 @@ import numpy as np
 from pullback.compiler.llvm.builder import I8, I64, ZERO, box, ir, loop, loops
 from pullback.compiler.llvm.scalars import Scalar, ScalarEmitter
 from pullback.compiler.loops.maps import Index, Kernel, Part
-from pullback.compiler.schedule.axes import Axis, joined, joints
-from pullback.compiler.schedule.questions import is_extreme_of_none, is_plain
+from pullback.compiler.schedule.folding import BLOCK, Folding
+from pullback.compiler.schedule.questions import is_extreme_of_none
 from pullback.compiler.schedule.steps import aligned
 from pullback.errors import CompileError
 
-__all__ = ["BLOCK", "Reduction", "emit_reduction"]
-
-FEW = 9  # elements that are folded without a loop: those of a window
-BLOCK = 1024  # elements that are folded before their sum is added to the others
+__all__ = ["Reduction", "emit_reduction"]
 
 
 def emit_reduction(kernel: Kernel) -> None:
@@ -34,46 +31,31 @@ class Reduction:
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
         equation = kernel.equation
-        (self.x,), (self.out,) = equation.inputs, equation.outputs
-        self.axis = equation.params["axis"]
+        self.folding = form = Folding(kernel.plan, equation)
+        self.x, self.out, self.fold, self.axis = form.x, form.out, form.fold, form.axis
+        self.n, self.kept, self.along = form.n, form.kept, form.along
         self.params = {k: v for k, v in equation.params.items() if k != "axis"}
-        self.fold = equation.primitive.scalar
-        x, out = self.x.type, self.out.type
-        self.n = int(np.prod([x.shape[i] for i in self.axis]))
         if is_extreme_of_none(equation):
             raise CompileError(f"{equation.primitive.name} of no elements")  # an error in NumPy
-        self.dtype = out.dtype if np.can_cast(x.dtype, out.dtype) else x.dtype
         self.emit = ScalarEmitter(kernel.builder, fold=True)
         # LLVM would skip elements that are -inf by choice of a mask, in a loop of single numbers.
         kernel.emit.hides_infinities = equation.primitive.name in ("max", "min")
-        self.kept = [i for i in range(x.ndim) if i not in self.axis]
-        self.start = self.fold.start(self.emit, self.emit.constant(0, self.dtype))
+        self.start = self.fold.start(self.emit, self.emit.constant(0, form.dtype))
         self.total_start = self.start
-        kernel.is_flat = not self.kept and is_plain(kernel.plan, self.x)
-        self.along = [self.n] if kernel.is_flat else self.lengths()
-        self.has_blocks = self.n > 2 * BLOCK
-        if self.has_blocks and self.dtype == np.float32:  # many blocks are joined in more digits
+        kernel.is_flat = form.is_flat
+        self.has_blocks = form.has_blocks
+        if self.has_blocks and form.dtype == np.float32:  # many blocks are joined in more digits
             self.total_start = self.fold.start(self.emit, self.emit.constant(0, np.float64))
 
-    def lengths(self) -> list[int]:
-        """Of the loops over the axes that go; neighbours run as one where they can be read so."""
-        shape = self.x.type.shape
-        straight = [Axis(k) for k in range(len(shape))]
-        both_go = {i for i in self.axis if i + 1 in self.axis}
-        found = joined(shape, joints(self.kernel.plan, [(self.x, straight)], shape) & both_go)
-        return [found[i] for i in self.axis]
-
     def run(self) -> None:
-        x, out = self.x.type, self.out.type
-        if self.kept and 1 < self.n <= FEW:
+        kernel, out = self.kernel, self.out.type
+        if self.folding.form == "few":
             self.without_loop()
             return
-        rows_last = self.kept and self.kept[-1] == x.ndim - 1 and x.shape[-1] > 1
-        if rows_last and len(self.start) == 1 and self.start[0].dtype == out.dtype:
+        if self.folding.form == "rows":
             self.into_rows()
             return
-        kernel = self.kernel
-        if not self.kept:
+        if self.folding.form == "whole":
             kernel.split(self.along)
             if kernel.n_chunks > 1:
                 self.into_parts()
@@ -135,13 +117,13 @@ class Reduction:
 
     def parts(self, n_chunks: int, chunk: Any) -> list[Any]:
         """Memory for the state of a chunk."""
-        memory = self.kernel.scratch(8 * len(self.total_start) * n_chunks)
+        memory = self.kernel.scratch(self.folding.state_bytes * n_chunks)
         return self.state_at(memory, chunk)
 
     def totals(self, group: Kernel, n_channels: int, n_chunks: int) -> Callable[..., list[Any]]:
         """Memory of a group for the states of the channels in every chunk."""
         build = group.builder
-        memory = group.scratch(8 * len(self.total_start) * n_channels * n_chunks)
+        memory = group.scratch(self.folding.state_bytes * n_channels * n_chunks)
 
         def at(chunk: Any, channel: Any) -> list[Any]:
             return self.state_at(memory, build.add(build.mul(chunk, I64(n_channels)), channel))
@@ -266,7 +248,7 @@ class Reduction:
         kernel, out = self.kernel, self.out.type
         kernel.split(self.along)
         n = kernel.n_chunks
-        if n > 1 and 8 * n * out.size <= self.x.type.size:
+        if self.folding.keeps_rows(n):
             self.fold_rows(self.rows(n)(kernel.chunk), kernel.part, None)
             kernel.finish = lambda last: Reduction(last).merge_rows(n)
             return

@@ -20,7 +20,6 @@ __all__ = ["emit_argsort", "emit_searchsorted"]
 
 ZERO, ONE = ir.Constant(I64, 0), ir.Constant(I64, 1)
 PAIR = ir.LiteralStructType([I64, I64])  # a key and the position it comes from
-PAIR_BYTES = 16
 RUN = 8  # as many pairs as insertion sorts faster than merges
 SIGN = ir.Constant(I64, -(2**63))
 LARGEST = ir.Constant(I64, 2**63 - 1)
@@ -44,7 +43,7 @@ def emit_argsort(kernel: Kernel) -> None:
     (x,), (out,) = kernel.equation.inputs, kernel.equation.outputs
     axis, shape = kernel.equation.params["axis"], x.type.shape
     build, n = kernel.builder, shape[axis]
-    pairs, spare = (kernel.scratch(PAIR_BYTES * n) for _ in range(2))
+    pairs, spare = kernel.working()
     sort = merge_sort(build.module)
     with loops(build, (*shape[:axis], *shape[axis + 1 :])) as others:
         with loop(build, n) as i:

@@ -14,8 +14,8 @@ from pullback.compiler.program.scope import Body, Scope
 from pullback.compiler.program.stopping import emit_stopped
 from pullback.compiler.program.table import entry_of
 from pullback.compiler.runtime.frame import HEAD_WORDS
-from pullback.compiler.schedule.steps import Room, aligned
-from pullback.core.graph import Equation, Graph, Literal, Variable
+from pullback.compiler.schedule.steps import aligned
+from pullback.core.graph import Equation, Literal, Variable
 from pullback.core.types import ArrayType
 
 __all__ = ["CONTROL", "Code", "emit_callback", "emit_copies"]
@@ -99,13 +99,13 @@ class Code:
         return table
 
     # -- graphs inside graphs -----------------------------------------------------------------
-    def nested(self, graph: Graph, local_bytes: int = 0) -> tuple[Any, Any]:
+    def nested(self, number: int = 0, local_bytes: int = 0) -> tuple[Any, Any]:
         """Emit a body; returns its function and its arena, behind ``local_bytes`` of ours."""
-        inner = self.scope.nested(graph, {})
+        inner = self.scope.nested(number)
         return inner.function, self.arena_of(inner, local_bytes)
 
     def arena_of(self, inner: Body, local_bytes: int) -> Any:
-        self.scope.reserve(local_bytes + inner.arena_bytes)
+        self.scope.reserve(local_bytes + inner.plan.total_bytes)
         return self.offset(self.arena, self.scope.own_bytes + local_bytes)
 
     def run(self, function: Any, arena: Any, addresses: Sequence[Any]) -> None:
@@ -119,18 +119,11 @@ class Carry:
     to step; they are one where the body can write over what it reads.
     """
 
-    def __init__(
-        self, code: Code, body: Graph, first: int, results: Sequence[Variable], end: int = 0
-    ) -> None:
+    def __init__(self, code: Code, first: int, results: Sequence[Variable], end: int = 0) -> None:
         self.code = code
         self.results = results
-        inputs, outputs = body.inputs[first : first + len(results)], body.outputs
-        room: Room = {
-            v: [out]
-            for i, (v, out) in enumerate(zip(inputs, outputs, strict=False))
-            if out not in (*outputs[:i], *body.inputs)
-        }
-        inner = code.scope.nested(body, room)
+        inner = code.scope.nested(0)
+        inputs = inner.plan.graph.inputs[first : first + len(results)]
         self.function = inner.function
         before = code.addresses(results)
         self.is_moved = [v not in inner.plan.alias for v in inputs]
@@ -197,7 +190,7 @@ def emit_callback(code: Code, equation: Equation, number: int) -> None:
 
 
 def emit_call(code: Code, equation: Equation) -> None:
-    function, arena = code.nested(equation.params["graph"])
+    function, arena = code.nested()
     code.run(function, arena, code.addresses((*equation.inputs, *equation.outputs)))
 
 
@@ -205,7 +198,7 @@ def emit_scan(code: Code, equation: Equation) -> None:
     params = equation.params
     n_constants, n_carry = params["n_constants"], params["n_carry"]
     inputs, outputs = equation.inputs, equation.outputs
-    carry = Carry(code, params["body"], n_constants, outputs[:n_carry])
+    carry = Carry(code, n_constants, outputs[:n_carry])
     end = n_constants + n_carry
     constants = code.addresses(inputs[:n_constants])
     carry.start(inputs[n_constants:end])
@@ -219,11 +212,10 @@ def emit_scan(code: Code, equation: Equation) -> None:
 
 def emit_cond(code: Code, equation: Equation) -> None:
     pred, *operands = equation.inputs
-    on_false, on_true = equation.params["branches"]
     addresses = code.addresses((*operands, *equation.outputs))
     emit = ScalarEmitter(code.builder)
     flag = emit.truth(emit.load(code.address(pred), I64(0), pred.type.dtype))
-    functions = [code.nested(graph) for graph in (on_true, on_false)]
+    functions = [code.nested(number) for number in range(2)]  # if it is true, if it is not
     table = code.pointer_table(addresses)
     with code.builder.if_else(flag.value) as (then, otherwise):
         for branch, (function, arena) in zip((then, otherwise), functions, strict=True):
@@ -233,10 +225,10 @@ def emit_cond(code: Code, equation: Equation) -> None:
 
 def emit_while(code: Code, equation: Equation) -> None:
     params = equation.params
-    test, body, n_test, n_body = (params[k] for k in ("test", "body", "n_test", "n_body"))
+    n_test, n_body = params["n_test"], params["n_body"]
     (verdict,), end = code.local([ArrayType((), np.bool_)])
-    carry = Carry(code, body, n_body, equation.outputs, end)
-    run_test, test_arena = code.nested(test, carry.end)
+    carry = Carry(code, n_body, equation.outputs, end)
+    run_test, test_arena = code.nested(1, carry.end)
     constants = code.addresses(equation.inputs[: n_test + n_body])
     carry.start(equation.inputs[n_test + n_body :])
     builder = code.builder

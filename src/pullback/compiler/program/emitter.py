@@ -28,14 +28,16 @@ from pullback.compiler.loops.fused import emit_group
 from pullback.compiler.loops.maps import Kernel, emit_tail, emit_tail_of_images
 from pullback.compiler.loops.prologues import emit_finder, emit_prologue
 from pullback.compiler.loops.stacks import Stack
+from pullback.compiler.passes.split_complex import asked_for
 from pullback.compiler.pipeline import Check, planned, rewritten, unchecked
 from pullback.compiler.program.control import CONTROL, Code, emit_callback, emit_copies
 from pullback.compiler.program.entry import MAIN
-from pullback.compiler.program.iterations import emit_iterations, is_independent
-from pullback.compiler.program.kernel_key import structure
+from pullback.compiler.program.iterations import emit_iterations
 from pullback.compiler.program.table import Member, Row, at_entry, emit_chain, emit_rows
-from pullback.compiler.schedule.memory import place
+from pullback.compiler.schedule.bodies import is_independent
+from pullback.compiler.schedule.kernel_key import kernel_key, structure
 from pullback.compiler.schedule.questions import is_computing, is_float_product
+from pullback.compiler.schedule.scratch import chain_scratch
 from pullback.compiler.schedule.stacks import StackTiling
 from pullback.compiler.schedule.steps import Chain, Group, Product, Room, Schedule, Step
 from pullback.compiler.schedule.target import Processor
@@ -63,6 +65,20 @@ class Made(NamedTuple):
     scratch_bytes: int
 
 
+def require_declared(declared: int, taken: int, step: Step) -> None:
+    """Memory is placed before kernels are written, so none may take more than was declared.
+
+    Raises:
+        CompileError: if a step does.
+    """
+    if taken > declared:
+        raise CompileError(
+            f"{step.equation.primitive.name} takes {taken} bytes of working memory, and has "
+            f"declared {declared}",
+            fix="report this, with the program; until then, run the function without compile",
+        )
+
+
 class Program:
     """LLVM text of a graph with what it needs at run time.
 
@@ -74,36 +90,41 @@ class Program:
 
     def __init__(
         self,
-        graph: Graph,
-        processor: Processor,
+        schedule: Schedule,
         allow_callbacks: bool,
         donated: Collection[int],
         passes: Mapping[str, Graph],
-        check: Check,
     ) -> None:
-        self.module = Module("pullback", processor)
+        self.module = Module("pullback", schedule.processor)
         self.passes = passes
-        self.check = check
+        self.schedule = schedule
         self.allow_callbacks = allow_callbacks
         self.checked: dict[Equation, int] = {}
         self.callbacks: list[Equation] = []
         self.kernels: dict[Hashable, Compiled] = {}
         self.has_jobs = False  # for several threads
         self.notes: dict[str, tuple[Schedule, Step]] = {}  # by the names of functions
-        results = set(graph.outputs)
-        main = FunctionEmitter(self, graph, "main", {graph.inputs[i]: results for i in donated})
-        self.arena_bytes = main.arena_bytes
-        self.schedule = main.plan
-        self.n_chunks = main.n_chunks
+        self.n_chunks: list[int] = []  # of each step
+        graph, alias = schedule.graph, schedule.alias
         self.donations = [
-            (i, graph.outputs.index(main.plan.alias[graph.inputs[i]]))
+            (i, graph.outputs.index(alias[graph.inputs[i]]))
             for i in donated
-            if graph.inputs[i] in main.plan.alias
+            if graph.inputs[i] in alias
         ]
+
+    @property
+    def arena_bytes(self) -> int:
+        """Working memory of a call, that of bodies included."""
+        return self.schedule.total_bytes
 
     @property
     def text(self) -> str:
         return str(self.module)
+
+    @property
+    def in_numpy(self) -> list[str]:
+        """What NumPy evaluates, and where the user asks for it."""
+        return [f"{asked_for(e)[0]}  # {e.source}" for e in self.callbacks]
 
     @property
     def listing(self) -> str:
@@ -135,39 +156,44 @@ def emit_program(
         CompileError: if an equation has no native form and ``allow_callbacks`` is false.
     """
     arranged, shown = rewritten(graph, check)
-    return Program(arranged, processor, allow_callbacks, donated, shown, check)
+    results = set(arranged.outputs)
+    room: Room = {arranged.inputs[i]: results for i in donated}
+    schedule = planned(arranged, room, False, processor, check)
+    program = Program(schedule, allow_callbacks, donated, shown)
+    program.n_chunks = FunctionEmitter(program, schedule, "main").emit()
+    return program
 
 
 class FunctionEmitter:
-    """Emits one graph as one program; ``arena_bytes`` is its working memory, callees included."""
+    """Writes one schedule as one program: its kernels, and the table of rows that calls them."""
 
-    def __init__(
-        self, program: Program, graph: Graph, name: str, room: Room, is_alone: bool = False
-    ) -> None:
+    def __init__(self, program: Program, plan: Schedule, name: str) -> None:
         self.program = program
-        self.plan = planned(graph, room, is_alone, program.module.processor, program.check)
-        self.graph = self.plan.graph
+        self.plan = plan
+        self.graph = plan.graph
+        self.own_bytes = plan.arena_bytes
         self.function = ir.Function(program.module, MAIN, name)
         if name != "main":
             self.function.linkage = "internal"
-        made = [self.made(step) for step in self.plan.steps]
-        place(self.plan, [m.scratch_bytes if isinstance(m, Made) else 0 for m in made])
-        program.check("place", self.plan)
-        self.own_bytes = self.plan.arena_bytes
-        self.nested_bytes = 0
-        self.places = self.bind_memory()
         self.rows: list[Row] = []
-        self.n_chunks: list[int] = []  # of each step
+        self.places: dict[Variable, int] = {}
+        self.copies: list[tuple[Variable | Literal, int]] = []  # from an operand to an entry
+
+    def emit(self) -> list[int]:
+        """Write all kernels, then the rows; returns the number of chunks of each step."""
+        self.places = self.bind_memory()
+        made = [self.made(step) for step in self.plan.steps]
+        n_chunks = []
         for i, m in enumerate(made):
             first = len(self.rows)
             self.step = self.plan.steps[i]
             self.emit_step(i, m)
-            self.n_chunks.append(max((row.n_chunks for row in self.rows[first:]), default=0))
+            n_chunks.append(max((row.n_chunks for row in self.rows[first:]), default=0))
             for row in self.rows[first:]:
-                program.notes.setdefault(row.function.name, (self.plan, self.step))
+                self.program.notes.setdefault(row.function.name, (self.plan, self.step))
         self.copy_outputs()
-        emit_rows(program.module, self.function, self.rows)
-        self.arena_bytes = self.own_bytes + self.nested_bytes
+        emit_rows(self.module, self.function, self.rows)
+        return n_chunks
 
     @property
     def module(self) -> Module:
@@ -182,7 +208,6 @@ class FunctionEmitter:
         """Where values are, as operands of rows."""
         places = {v: at_entry(i) for i, v in enumerate(self.graph.inputs)}
         n = len(self.graph.inputs)
-        self.copies: list[tuple[Variable | Literal, int]] = []  # from an operand to an entry
         for i, v in enumerate(self.graph.outputs):
             owner = self.plan.owner(v) if isinstance(v, Variable) else None
             if owner is not None and owner not in places:
@@ -198,14 +223,18 @@ class FunctionEmitter:
         return self.places[self.plan.owner(variable)]
 
     def reserve(self, n_bytes: int) -> None:
-        """Memory behind our own arena, free after the step that takes it."""
-        self.nested_bytes = max(self.nested_bytes, n_bytes)
+        """Take memory behind our own arena, free after the step, which has declared it.
 
-    def nested(self, graph: Graph, room: Room, is_alone: bool = False) -> FunctionEmitter:
-        """A graph inside this one as a program, on one thread if this or that ``is_alone``."""
+        Raises:
+            CompileError: if it has declared less.
+        """
+        require_declared(self.plan.behind.get(self.step, 0), n_bytes, self.step)
+
+    def nested(self, number: int) -> FunctionEmitter:
+        """The program of a graph inside of this step."""
         name = self.program.module.get_unique_name("body")
-        inner = FunctionEmitter(self.program, graph, name, room, is_alone or self.plan.is_alone)
-        self.plan.bodies.setdefault(self.step, []).append(inner.plan)
+        inner = FunctionEmitter(self.program, self.plan.bodies[self.step][number], name)
+        inner.emit()
         return inner
 
     # -- steps --------------------------------------------------------------------------------
@@ -230,7 +259,7 @@ class FunctionEmitter:
             return error
         if equation.primitive.name in CONTROL:
             return None
-        return CompileError(f"{equation.primitive.name} has no native form")
+        return CompileError(f"{asked_for(equation)[0]} has no native form")
 
     def chain(self, chain: Chain, members: Sequence[Any]) -> Made:
         """``chain(status, *operands of all members, working memory, chunk)`` calls all of them."""
@@ -240,12 +269,12 @@ class FunctionEmitter:
         key = "chain", *functions
         kernel = self.program.kernels.get(key)
         if kernel is None:
-            calls = [
-                Member(f, len(m.variables), m.scratch_bytes, is_float_product(step.equation))
-                for f, m, step in zip(functions, members, chain.members, strict=True)
-            ]
-            function, n_bytes = emit_chain(self.program.module, calls, n_chunks)
-            kernel = Compiled([(function, n_chunks)], n_bytes)
+            scratch = chain_scratch(self.plan, chain)
+            for made, size, member in zip(members, scratch.sizes, chain.members, strict=True):
+                require_declared(size, made.scratch_bytes, member)
+            calls = [Member(f, len(m.variables)) for f, m in zip(functions, members, strict=True)]
+            function = emit_chain(self.program.module, calls, n_chunks, scratch)
+            kernel = Compiled([(function, n_chunks)], scratch.n_bytes)
             self.program.kernels[key] = kernel
         variables = [v for made in members for v in made.variables]
         return Made(kernel.stages, variables, kernel.scratch_bytes)
@@ -253,7 +282,8 @@ class FunctionEmitter:
     def emit_step(self, i: int, made: Made | CompileError | None) -> None:
         equation = self.step.equation
         if isinstance(made, Made):
-            host, start, _ = self.plan.scratch.get(i, (None, 0, 0))
+            host, start, declared = self.plan.scratch.get(i, (None, 0, 0))
+            require_declared(declared, made.scratch_bytes, self.step)
             self.add_rows(made, start if host is None else at_entry(~self.places[host], start))
         elif made is not None:
             self.call_numpy(equation, made)
@@ -272,7 +302,7 @@ class FunctionEmitter:
             raise CompileError(
                 error.headline,
                 where=str(equation.source),
-                details=[f"operands: {', '.join(str(v.type) for v in equation.inputs)}"],
+                details=[f"operands: {', '.join(map(str, asked_for(equation)[1]))}"],
                 fix="compile with callbacks=True, which evaluates this operation in NumPy",
             ) from error
         self.program.callbacks.append(equation)
@@ -354,12 +384,7 @@ class FunctionEmitter:
 
     def kernel_of(self, step: Step, emitter: Callable[[Kernel], None], n_chunks: int = 0) -> Made:
         variables = self.variables(step)
-        first, *others = step.parts
-        key: Hashable = self.plan.is_alone, n_chunks, structure(self.plan, first)
-        known = list(dict.fromkeys(v for part in step.parts for v in self.plan.owners(part)))
-        for part in others:
-            shared = tuple(map(known.index, self.plan.owners(part)))
-            key = key, structure(self.plan, part), shared
+        key = kernel_key(self.plan, step, n_chunks)
         kernel = self.program.kernels.get(key)
         if kernel is None:
             body, function = self.kernel(step, emitter, n_chunks)

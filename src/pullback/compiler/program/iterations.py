@@ -10,25 +10,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pullback.analysis.liveness import peak_bytes
 from pullback.compiler.llvm.builder import I64, POINTER, bounds, ir, loop, written
 from pullback.compiler.program.control import Code
 from pullback.compiler.program.scope import Scope
 from pullback.compiler.program.table import Row
-from pullback.compiler.schedule import chunks
+from pullback.compiler.schedule.bodies import chunks_of_loop
+from pullback.compiler.schedule.chunks import chunk_length
 from pullback.compiler.schedule.steps import Step, aligned
-from pullback.core.graph import Equation, Graph, Literal, Variable
-from pullback.transforms.passes.pipeline import bodies
+from pullback.core.graph import Literal, Variable
 
-__all__ = ["emit_iterations", "is_independent"]
-
-LEAST_CHUNKS = 4  # fewer keep some threads waiting
-MOST_BYTES = 1 << 25  # of working memory of all chunks, unless the loop reads and writes more
-
-
-def is_independent(equation: Equation) -> bool:
-    """Whether the equation is a loop whose steps may run in any order."""
-    return equation.primitive.name == "scan" and not equation.params["n_carry"]
+__all__ = ["emit_iterations"]
 
 
 class Iterations(Code):
@@ -51,18 +42,12 @@ def emit_iterations(scope: Scope, step: Step) -> Row:
     equation = step.equation
     inputs, outputs, params = equation.inputs, equation.outputs, equation.params
     operands = [v for v in dict.fromkeys((*inputs, *outputs)) if isinstance(v, Variable)]
-    n, graph = params["length"], params["body"]
-    work = 0 if scope.plan.is_alone else scope.plan.work(step)
-    room = max(MOST_BYTES, sum(v.type.nbytes for v in operands))
-    wanted = min(n, chunks.n_chunks(work))
-    n_callbacks = len(scope.callbacks)
-    is_alone = wanted >= LEAST_CHUNKS and room // most_bytes(graph) >= LEAST_CHUNKS
-    body = scope.nested(graph, {}, is_alone)
-    n_bytes = aligned(body.arena_bytes)
-    is_cut = is_alone and len(scope.callbacks) == n_callbacks
-    most = max(min(wanted, room // n_bytes), 1) if is_cut else 1
-    length = max(chunks.chunk_length(n, most, 1), 1)
-    n_chunks = max(-(-n // length), 1)
+    n, n_callbacks = params["length"], len(scope.callbacks)
+    body = scope.nested(0)
+    n_bytes = aligned(body.plan.total_bytes)
+    has_callbacks = len(scope.callbacks) > n_callbacks
+    n_chunks = 1 if has_callbacks else chunks_of_loop(scope.plan, step)
+    length = chunk_length(n, n_chunks, 1)
     code = Iterations(scope, operands)
     with written(code.builder):
         start, stop = bounds(code.builder, n, length, code.chunk)
@@ -73,9 +58,3 @@ def emit_iterations(scope: Scope, step: Step) -> Row:
             code.run(body.function, arena, [*code.addresses(inputs[:end]), *rows])
     scope.reserve(n_chunks * n_bytes)
     return Row(code.function, n_chunks, [*map(scope.place, operands), scope.own_bytes])
-
-
-def most_bytes(graph: Graph) -> int:
-    """About the memory of a graph, that of the largest graph inside of it included."""
-    inside = (most_bytes(body) for e in graph.equations for body in bodies(e))
-    return peak_bytes(graph) + max(inside, default=1)

@@ -6,18 +6,17 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from pullback.compiler.llvm.builder import Module
-from pullback.compiler.schedule.steps import Room, Schedule
-from pullback.core.graph import Equation, Graph, Variable
+from pullback.compiler.schedule.steps import Schedule
+from pullback.core.graph import Equation, Variable
 
 __all__ = ["Body", "Scope"]
 
 
 class Body(Protocol):
-    """The program of a graph inside a graph: its function, and bytes of its working memory."""
+    """The program of a graph inside a graph: what was planned of it, and its function."""
 
     plan: Schedule
     function: Any
-    arena_bytes: int
 
 
 class Scope(Protocol):
@@ -36,7 +35,7 @@ class Scope(Protocol):
         """Where a value is, as an operand of a row."""
 
     def reserve(self, n_bytes: int) -> None:
-        """Memory behind our own arena, free after the step that takes it."""
+        """Take memory behind our own arena, which the step has declared; free after it."""
 
-    def nested(self, graph: Graph, room: Room, is_alone: bool = False) -> Body:
-        """A graph inside this one as a program, on one thread if it ``is_alone``."""
+    def nested(self, number: int) -> Body:
+        """A graph inside of this step as a program, by its number in ``plan.bodies``."""

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from pullback.compiler.llvm.builder import I8, I64, POINTER, ZERO, ir, loop, unoptimized
 from pullback.compiler.program.entry import MAIN, Callee
 from pullback.compiler.program.stopping import emit_stopped
+from pullback.compiler.schedule.scratch import ChainScratch
 
 __all__ = ["Row", "at_entry", "emit_chain", "emit_rows", "entry_of"]
 
@@ -63,24 +64,19 @@ def emit_caller(module: ir.Module, n: int) -> Any:
 
 
 class Member(NamedTuple):
-    """A function of a chain, and bytes of working memory for all chunks.
-
-    If it ``is_cut``, each chunk has its part of them; a part is free when the function returns.
-    """
+    """A function of a chain, and how many operands it has."""
 
     function: Any
     n_operands: int
-    n_bytes: int
-    is_cut: bool
 
 
-def emit_chain(module: ir.Module, members: Sequence[Member], n_chunks: int) -> tuple[Any, int]:
-    """``chain(status, *operands, working memory, chunk)`` calls all members; and its bytes.
+def emit_chain(
+    module: ir.Module, members: Sequence[Member], n_chunks: int, scratch: ChainScratch
+) -> Any:
+    """``chain(status, *operands, working memory, chunk)`` calls all members.
 
-    The operands of the members lie one behind the other. A chunk has one part of memory for all
-    members that are cut: other chunks may be several members ahead.
+    The operands of the members lie one behind the other.
     """
-    part = max((m.n_bytes // n_chunks for m in members if m.is_cut), default=0)
     n_operands = sum(member.n_operands for member in members)
     kind = ir.FunctionType(ir.VoidType(), [POINTER] * (n_operands + 2) + [I64])
     chain = ir.Function(module, kind, module.get_unique_name("chain"))
@@ -88,19 +84,17 @@ def emit_chain(module: ir.Module, members: Sequence[Member], n_chunks: int) -> t
     unoptimized(chain)
     builder = ir.IRBuilder(chain.append_basic_block("entry"))
     status, *operands, memory, chunk = chain.args
-    starts: dict[Any, int] = {}
-    end = part * n_chunks
-    for function, n, n_bytes, is_cut in members:
-        if is_cut:
-            place = builder.mul(chunk, I64(part - n_bytes // n_chunks))
+    for k, (function, n) in enumerate(members):
+        if scratch.are_cut[k]:  # the member steps over its own part for each chunk
+            own_bytes = scratch.sizes[k] // n_chunks
+            place = builder.mul(chunk, I64(scratch.chunk_bytes - own_bytes))
         else:
-            place = I64(starts.setdefault(function, end))
-            end = max(end, starts[function] + n_bytes)
+            place = I64(scratch.starts[k])
         own = builder.gep(memory, [place], source_etype=I8)
         builder.call(function, [status, *operands[:n], own, chunk])
         operands = operands[n:]
     builder.ret_void()
-    return chain, end
+    return chain
 
 
 def emit_rows(module: ir.Module, function: Any, rows: Sequence[Row]) -> None:

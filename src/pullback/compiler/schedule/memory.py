@@ -5,10 +5,12 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 
+from pullback.compiler.schedule.bodies import bytes_behind
 from pullback.compiler.schedule.chains import reads_units
 from pullback.compiler.schedule.gaps import Gaps
 from pullback.compiler.schedule.groups import channels_of, reads_channels, reads_rows, rows_of
 from pullback.compiler.schedule.questions import reads_straight
+from pullback.compiler.schedule.scratch import scratch_bytes
 from pullback.compiler.schedule.steps import Chain, Group, Map, Schedule, Step, aligned
 from pullback.core.graph import Equation, Variable
 
@@ -158,13 +160,14 @@ def _has_room(plan: Schedule, old: Variable, new: Variable) -> bool:
     return old.type.dtype == new.type.dtype and old.type.size == new.type.size
 
 
-def place(plan: Schedule, scratch: Sequence[int] = ()) -> None:
+def place(plan: Schedule) -> Schedule:
     """Places of values, each free after the last step that touches them.
 
     They go where an output will be written later, or to the arena: the largest first, and behind
-    them small ones in the order in which they are made. The working memory of each step, of
-    ``scratch`` bytes, goes where there is room during that step.
+    them small ones in the order in which they are made. The working memory that each step declares
+    goes where there is room during that step, and that of bodies behind the arena.
     """
+    scratch = [scratch_bytes(plan, step) for step in plan.steps]
     fixed = plan.results.union(plan.graph.inputs)
     lives = first, last = _first_steps(plan), _last_steps(plan)
     inputs = set(map(plan.owner, plan.graph.inputs))
@@ -189,6 +192,8 @@ def place(plan: Schedule, scratch: Sequence[int] = ()) -> None:
             _put(plan, v, start)
     if any(scratch):
         _place_scratch(plan, scratch, values, hosts, lives)
+    plan.behind = {step: bytes_behind(plan, step) for step in plan.bodies}
+    return plan
 
 
 def _start(place: Place) -> int:

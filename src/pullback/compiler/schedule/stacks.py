@@ -15,10 +15,12 @@ from typing import NamedTuple
 import numpy as np
 
 from pullback.compiler.schedule.chunks import chunk_length
+from pullback.compiler.schedule.convolutions import image_tiling
 from pullback.compiler.schedule.questions import is_float_product
 from pullback.compiler.schedule.steps import Chain, Product, Schedule, Step, aligned
 from pullback.compiler.schedule.tiling import (
     FEW,
+    MAX_COPYING,
     STRIP,
     Layout,
     ProductTiling,
@@ -29,13 +31,11 @@ from pullback.compiler.schedule.tiling import (
     part,
     tile_shape,
 )
-from pullback.compiler.schedule.windows import ImageTiling
 from pullback.core.graph import Operand, Variable
 
-__all__ = ["MAX_CHUNKS", "StackTiling", "stored", "tile_products"]
+__all__ = ["StackTiling", "stored", "tile_products"]
 
 GRAIN = 1 << 17  # multiplications of a chunk
-MAX_CHUNKS = 16  # each copies its parts of the operands
 MOVE = 4  # multiplications in the time in which a number is moved
 READ, COPY = 2, 8  # and is read again, or copied
 SHARED = 2.5  # as much for a copy that more pieces share: it is written to memory, and read
@@ -73,7 +73,7 @@ def cut_product(
     """
     m, n, k = sizes
     work = m * n * k + MOVE * (m * k + k * n + m * n)
-    n_chunks = max(1, min((count * work + MAP * tail_work) // GRAIN, MAX_CHUNKS))
+    n_chunks = max(1, min((count * work + MAP * tail_work) // GRAIN, MAX_COPYING))
     most = -(-n_chunks // count)
     may_split = count == 1 and not has_prologue
     depth = cut_inner(sizes, layout, item, n_chunks) if may_split else k
@@ -250,7 +250,7 @@ def tile_products(plan: Schedule) -> Schedule:
             return step
         if is_float_product(step.equation):
             return replace(step, tiling=StackTiling(plan, step, n_chunks))
-        return replace(step, tiling=ImageTiling(step.equation))
+        return replace(step, tiling=image_tiling(plan, step.equation))
 
     plan.steps = [tiled(step) for step in plan.steps]
     return plan

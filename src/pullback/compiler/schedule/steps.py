@@ -179,7 +179,8 @@ class Schedule:
     what it is a reshape of, or what is written over it later. ``room`` says which outputs may be
     written over an input. What ``is_alone`` runs on one thread, while others do the like. Values
     of ``again`` were held once before: they are not computed with what comes earlier. ``bodies``
-    are the schedules of the graphs inside of loops and branches, when these are emitted.
+    are the schedules of the graphs inside of loops and branches; ``behind`` has the bytes that
+    these steps need behind the arena, for the working memory of their bodies.
     """
 
     graph: Graph
@@ -197,6 +198,7 @@ class Schedule:
     scratch: dict[int, tuple[Variable | None, int, int]] = field(default_factory=dict)
     arena_bytes: int = 0
     bodies: dict[Step, list[Schedule]] = field(default_factory=dict)
+    behind: dict[Step, int] = field(default_factory=dict)
     known_results: tuple[int, set[Variable]] = (-1, set())  # for so many aliases
 
     def copy(self) -> Schedule:
@@ -210,7 +212,13 @@ class Schedule:
             offsets=dict(self.offsets),
             hosted=dict(self.hosted),
             scratch=dict(self.scratch),
+            behind=dict(self.behind),
         )
+
+    @property
+    def total_bytes(self) -> int:
+        """Working memory of a run: the arena, and what bodies need behind it."""
+        return self.arena_bytes + max(self.behind.values(), default=0)
 
     def owner(self, variable: Variable) -> Variable:
         passed = []

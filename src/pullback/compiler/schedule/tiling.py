@@ -14,6 +14,7 @@ from pullback.compiler.schedule.target import Processor
 __all__ = [
     "FEW",
     "INNER",
+    "MAX_COPYING",
     "STRIP",
     "Blocks",
     "Layout",
@@ -37,6 +38,7 @@ STRIP = 32  # rows of B that are read together for them
 LARGE = 1 << 18  # bytes of C, for which deeper blocks pay
 MUCH = 256  # columns that are worth a copy of A
 NEAR = 24 << 10  # bytes that are read at any stride without loss
+MAX_COPYING = 16  # chunks of a product, each of which copies its parts of the operands
 SPREAD_A = 1 << 17  # bytes of rows, of each of which a tile reads a few numbers without loss
 SPREAD_B = 1 << 16  # and a panel some vectors, if there are fewer
 

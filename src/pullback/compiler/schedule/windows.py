@@ -15,7 +15,7 @@ import numpy as np
 
 from pullback.core.graph import Equation
 
-__all__ = ["Grid", "ImageTiling", "Ints", "copies_images", "grid", "is_image", "slid", "slides"]
+__all__ = ["Grid", "Ints", "copies_images", "grid", "is_image", "slid", "slides"]
 
 Ints = tuple[int, ...]
 
@@ -97,11 +97,3 @@ def is_image(equation: Equation, layout: Grid) -> bool:
 def copies_images(equation: Equation) -> bool:
     """Whether filters slide over padded copies of the images."""
     return slides(equation) and not is_image(equation, slid(equation))
-
-
-class ImageTiling:
-    """How a convolution is cut."""
-
-    def __init__(self, equation: Equation) -> None:
-        self.copies = ["images"] if copies_images(equation) else []
-        self.scratch_bytes = 0

@@ -8,7 +8,21 @@ from pullback.compiler.schedule.steps import Schedule, Step
 from pullback.core.graph import Equation, Literal, Variable
 from pullback.transforms.passes.cse import exact
 
-__all__ = ["structure"]
+__all__ = ["kernel_key", "structure"]
+
+
+def kernel_key(plan: Schedule, step: Step, n_chunks: int = 0) -> Hashable:
+    """A key that is equal for two maps, folds, groups or calls if their kernels are.
+
+    A member of a chain has the ``n_chunks`` of that.
+    """
+    first, *others = step.parts
+    key: Hashable = plan.is_alone, n_chunks, structure(plan, first)
+    known = list(dict.fromkeys(v for part in step.parts for v in plan.owners(part)))
+    for part in others:
+        shared = tuple(map(known.index, plan.owners(part)))
+        key = key, structure(plan, part), shared
+    return key
 
 
 def structure(plan: Schedule, step: Step) -> Hashable:
