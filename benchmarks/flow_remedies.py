@@ -3,9 +3,10 @@
     python -m benchmarks.flow_remedies --family model --seeds 10
     python -m benchmarks.flow_remedies --only "deep sigmoid" "large inputs"
 
-Each fault is planted once and diagnosed; the remedies that the findings name are tried from
-``--seeds`` seeds. Then all that is done again from as many other seeds: *place again* is the place
-that the best remedy takes there, *order* the rank correlation of all effects of both runs.
+Each fault is planted once and diagnosed; the remedies that the first finding names (the common ones
+if it names none) are tried from ``--seeds`` seeds. Then all that is done again from as many other
+seeds: *place again* is the place that the best remedy takes there, *order* the rank correlation of
+all effects of both runs.
 """
 
 from __future__ import annotations
@@ -55,11 +56,12 @@ def place(first: Treatment, again: Treatment) -> int:
     return 1 + sum(o.ratio < same.low for o in again.outcomes)
 
 
-def treated(diagnosis: Diagnosis, n_seeds: int) -> tuple[Treatment, Treatment]:
+def treated(diagnosis: Diagnosis, n_seeds: int, n_steps: int) -> tuple[Treatment, ...]:
     """The remedies from the seeds 0 to n - 1, and from the n after them."""
-    return (
-        remedies(diagnosis, seeds=n_seeds),
-        remedies(diagnosis, seeds=range(n_seeds, 2 * n_seeds)),
+    names = next((f.remedies for f in diagnosis.findings), ()) or None
+    return tuple(
+        remedies(diagnosis.problem, names=names, seeds=seeds, n_steps=n_steps)
+        for seeds in (range(n_seeds), range(n_seeds, 2 * n_seeds))
     )
 
 
@@ -68,6 +70,7 @@ def main() -> None:
     parser.add_argument("--family", choices=FAMILIES, default="model")
     parser.add_argument("--seed", type=int, default=0, help="of the problems")
     parser.add_argument("--seeds", type=int, default=10, help="of each remedy")
+    parser.add_argument("--steps", type=int, default=30, help="of each run")
     parser.add_argument("--only", nargs="*", help="names of faults")
     args = parser.parse_args()
     np.seterr(all="ignore")
@@ -82,7 +85,7 @@ def main() -> None:
         start = time.time()
         diagnosis = diagnose(build(args.family, (name,), args.seed))
         kind = diagnosis.findings[0].kind if diagnosis.findings else "none"
-        first, again = treated(diagnosis, args.seeds)
+        first, again = treated(diagnosis, args.seeds, args.steps)
         best = first.best
         cells = [name, kind]
         if best is None:

@@ -15,6 +15,7 @@ TOOLS = {
     "run",
     "steps",
     "timing",
+    "versions",
     "workloads",
     "flow_problems",
 }

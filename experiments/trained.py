@@ -75,32 +75,39 @@ def a2(full: bool) -> list[Row]:
 def a4(full: bool) -> list[Row]:
     x, y = digits()
     source = "Schoenholz et al. 2017, figures 5 and 6"
-    cases = [(1.0, 20, 0.85, 1.0), (1.0, 47, 0.0, 0.2)]
+    cases = [(1.0, 20, 0.85, 1.0, 1), (1.0, 47, 0.0, 0.2, 1)]
     if full:
         cases += [
-            (1.3, 30, 0.95, 1),
-            (1.3, 47, 0.9, 1),
-            (1.3, 120, 0, 0.2),
-            (2.5, 70, 0, 0.3),
-            (1.760955, 47, 0.9, 1),
+            (1.3, 30, 0.95, 1, 1),
+            (1.3, 47, 0.9, 1, 3),  # at the limit of what trains, where single runs differ
+            (1.3, 120, 0, 0.2, 1),
+            (2.5, 70, 0, 0.3, 1),
+            (1.760955, 47, 0.9, 1, 1),
         ]
     rows = []
-    for variance, depth, low, high in cases:
-        rng = np.random.default_rng(0)
-
-        def init(rng, shape, dtype=float, variance=variance):
-            return (rng.normal(size=shape) * math.sqrt(variance / shape[0])).astype(dtype)
-
-        net = nn.mlp(rng, (64, *[100] * depth, 10), activation=np.tanh, initializer=init)
-        for layer in net.layers:
-            if isinstance(layer, nn.Linear):
-                layer.bias[:] = rng.normal(size=layer.bias.shape) * math.sqrt(0.05)
-        net = trained(net, x, y, sgd(0.01), 600, 0)
-        accuracy = float(np.mean(np.argmax(net(x), axis=1) == y))
+    for variance, depth, low, high, n_seeds in cases:
+        found = [trained_accuracy(x, y, variance, depth, seed) for seed in range(n_seeds)]
+        accuracy = float(np.median(found))
         reach = nn.meanfield.mean_field(np.tanh, variance, 0.05).trainable_depth
-        text = f"accuracy, variance {variance:.3g} (6 xi = {reach:.1f}), depth {depth}"
+        text = f"accuracy, variance {variance:.3g} (6 xi = {reach:.4g}), depth {depth}"
+        text += f", median of {n_seeds} seeds" * (n_seeds > 1)
         rows.append(between("A4", text, accuracy, low, high, source))
     return rows
+
+
+def trained_accuracy(x, y, variance, depth, seed):
+    """Accuracy of a tanh network after 600 steps; biases have variance 0.05."""
+    rng = np.random.default_rng(seed)
+
+    def init(rng, shape, dtype=float):
+        return (rng.normal(size=shape) * math.sqrt(variance / shape[0])).astype(dtype)
+
+    net = nn.mlp(rng, (64, *[100] * depth, 10), activation=np.tanh, initializer=init)
+    for layer in net.layers:
+        if isinstance(layer, nn.Linear):
+            layer.bias[:] = rng.normal(size=layer.bias.shape) * math.sqrt(0.05)
+    net = trained(net, x, y, sgd(0.01), 600, seed)
+    return float(np.mean(np.argmax(net(x), axis=1) == y))
 
 
 def a11() -> list[Row]:

@@ -8,7 +8,6 @@ import re
 import subprocess
 import sys
 import tokenize
-import tomllib
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,11 +27,11 @@ TREES = {name: ast.parse(path.read_text()) for name, path in zip(NAMES, MODULES,
 MAX_FILE_LINES = 600
 MAX_FUNCTION_LINES = 60
 MAX_CORE_LINES = 2200
-MAX_SCRIPT_LINES = 20
+MAX_SCRIPT_LINES = 60
 MAX_README_LINES = 150
 
 # Third-party packages that are loaded when first used, each in one file.
-OPTIONAL = {"llvmlite", "matplotlib", "rich", "safetensors", "scipy", "sklearn"}
+OPTIONAL = {"llvmlite", "matplotlib", "optree", "rich", "safetensors", "scipy", "sklearn"}
 # Modules that `import pullback` must leave alone.
 LAZY = (*sorted(OPTIONAL), "typer", "autograd", "hypothesis", "mpmath")
 
@@ -40,8 +39,12 @@ LAZY = (*sorted(OPTIONAL), "typer", "autograd", "hypothesis", "mpmath")
 LATE = {
     "__init__.py: __getattr__",  # names of `pullback`, when they are asked for
     "__init__.py: _load_ufuncs_of_scipy",  # when one of them meets a traced array
+    "__init__.py: _name_in_scipy",  # when a function of SciPy has read one
+    "__init__.py: _product_with_sparse",
+    "scipy/__init__.py: __getattr__",  # SciPy's modules, when they are asked for
     "compiler/executable.py: backend",  # what needs LLVM
-    "compiler/jit.py: compile",  # the search for NaN, on a floor above
+    "__init__.py: _load_checked",  # the search for NaN, when `compile` is asked for it
+    "__init__.py: _load_verified",  # and the comparison with NumPy
     "compiler/runtime/cache.py: own_folder",  # of Python itself, where a folder is not trusted
     # NumPy's modules, when their mirrors are asked for
     "numpy/recording.py: _replacements",  # the names of `pullback.numpy`
@@ -59,6 +62,7 @@ MUTABLE = {
     "analysis/liveness.py: _found",  # for as long as a graph lives
     "compiler/executable.py: executables",  # native code, for as long as its graph lives
     "compiler/executable.py: pools",  # threads, for as long as the process lives
+    "compiler/options.py: loaders",  # filled while pullback is imported
     "core/primitive.py: registry",  # filled while pullback is imported
     "core/source.py: _is_own",  # remembers which code objects are the user's
     "flow/nonfinite.py: _Hooks",  # checks around transforms, while some context asks for them
@@ -132,6 +136,7 @@ COVERED_BY: dict[str, str] = {
     "numpy/random.py": "tests/numpy/test_twins.py",
     "numpy/testing.py": "tests/numpy/test_twins.py",
     "core/scalar.py": "tests/battery/test_battery.py",
+    "scipy/filters.py": "tests/scipy/test_ndimage.py",
     "flow/": "tests/flow/test_diagnose.py",
     "ops/": "tests/battery/test_battery.py",
     "testing/": "tests/battery/test_battery.py",
@@ -300,6 +305,7 @@ LISTS_OPERATIONS = {
     "compiler/schedule/memory.py": "which outputs start from an operand",
     "compiler/schedule/questions.py": "moves, extremes, passes over memory",
     "compiler/schedule/recompute.py": "what runs in tiles",
+    "compiler/schedule/scratch.py": "working memory of their kernels",
     "control/graphs.py": "views of residuals",
     "explanation/formula.py": "how operations are written",
     "flow/evidence.py": "what users are told about them",
@@ -462,6 +468,6 @@ def test_changelog_fragments_are_well_formed(path: Path) -> None:
 
 
 def test_the_changelog_knows_the_version() -> None:
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     headings = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
-    assert headings[0] == version
+    assert headings[0] == pb.__version__
+    assert f"version {pb.__version__}" in (ROOT / "README.md").read_text()

@@ -1,6 +1,8 @@
 """Containers of arrays: order, structure, paths, ravel, registered classes."""
 
 import dataclasses
+import subprocess
+import sys
 from collections import namedtuple
 from typing import Any
 
@@ -153,3 +155,25 @@ def test_a_builder_unflattens(example):
 def test_a_gatherer_takes_builtin_containers_only():
     assert tree.gatherer([1.0, None]) is None
     assert tree.gatherer([Point(1.0, 2.0)]) is None
+
+
+def test_classes_registered_before_the_first_container() -> None:
+    """The library of containers is imported late: what was registered until then is not lost."""
+    code = """
+import sys
+import threading
+import pullback as pb
+assert "optree" not in sys.modules
+
+class Pair:
+    def __init__(self, a, b):
+        self.a, self.b = a, b
+
+pb.tree.register(Pair, lambda p: ((p.a, p.b), None), lambda _, parts: Pair(*parts))
+found = []
+threads = [threading.Thread(target=lambda: found.append(pb.tree.leaves(Pair(1.0, [2.0]))))
+           for _ in range(8)]
+[t.start() for t in threads], [t.join() for t in threads]
+assert found == [[1.0, 2.0]] * 8
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

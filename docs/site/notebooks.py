@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -35,8 +36,9 @@ def notebook(page: Path, docs: Path, out: Path) -> Path:
     text = PRINTED.sub("", page.read_text()).replace("```sh\n", "```console\n")  # not for a cell
     made = jupytext.reads(text, fmt="md")
     made.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
-    manager = AsyncKernelManager(kernel_name="python3", transport="ipc")
-    NotebookClient(made, km=manager, timeout=300).execute()
+    with tempfile.TemporaryDirectory() as sockets:
+        manager = AsyncKernelManager(kernel_name="python3", transport="ipc", ip=f"{sockets}/kernel")
+        NotebookClient(made, km=manager, timeout=300).execute()
     target = out / page.relative_to(docs).with_suffix(".ipynb")
     target.parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(made, target)

@@ -7,6 +7,8 @@ import inspect
 from pathlib import Path
 from types import ModuleType
 
+import pullback as pb
+
 MODULES = {
     "pullback": "Transforms, tools, and what they are made of",
     "pullback.tree": "Containers of arrays",
@@ -22,6 +24,7 @@ MODULES = {
     "pullback.scipy.special": "scipy.special",
     "pullback.scipy.stats": "scipy.stats",
     "pullback.io": "Files of weights",
+    "pullback.train": "Training",
     "pullback.errors": "Errors",
 }
 
@@ -30,17 +33,30 @@ def write(folder: Path) -> None:
     """Write a page for each module of ``MODULES``, and their index."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
-    for name, title in MODULES.items():
+    modules = {**MODULES, **others()}
+    for name, title in modules.items():
         module = importlib.import_module(name)
         (folder / f"{name}.md").write_text(page(name, title, module))
         rows.append(f"- [`{name}`]({name}.md): {title}")
-    listed = "\n".join(MODULES)
+    listed = "\n".join(modules)
     (folder / "index.md").write_text(
         "# Reference\n\nEvery public name, from its docstring. `pullback.numpy` has NumPy's names: "
         "see [the coverage of NumPy](../coverage.md).\n\n"
         + "\n".join(rows)
         + f"\n\n```{{toctree}}\n:hidden:\n\n{listed}\n```\n"
     )
+
+
+def others() -> dict[str, str]:
+    """Public modules that the list does not have, under the first words of their docstrings."""
+    found = {}
+    for name in pb.__all__:
+        value = getattr(pb, name)
+        full = f"pullback.{name}"
+        is_named = any(known == full or known.startswith(f"{full}.") for known in MODULES)
+        if inspect.ismodule(value) and not is_named and name != "numpy":
+            found[full] = (value.__doc__ or full).split(".")[0].split(":")[0]
+    return found
 
 
 def page(name: str, title: str, module: ModuleType) -> str:

@@ -12,7 +12,9 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from pullback import errors, numpy, random, tree
+from pullback.compiler import options
 from pullback.core.array import loaders
+from pullback.core.foreign import namers, sparse_products
 from pullback.transforms.derivatives import (
     grad,
     jvp,
@@ -143,10 +145,44 @@ def __getattr__(name: str) -> Any:
 def _load_ufuncs_of_scipy(ufunc: Any) -> None:
     scipy_special = sys.modules.get("scipy.special")
     if scipy_special is not None and getattr(scipy_special, ufunc.__name__, None) is ufunc:
-        importlib.import_module("pullback.scipy.ufuncs")
+        importlib.import_module("pullback.scipy.special")
+
+
+def _product_with_sparse(x: Any, matrix: Any, reflected: bool) -> Any:
+    own = importlib.import_module("pullback.scipy.sparse").from_scipy(matrix)
+    return own @ x if reflected else own.__rmatmul__(x)
+
+
+def _name_in_scipy(module: str, name: str) -> str | None:
+    """``pullback.scipy.linalg.solve`` for ``scipy.linalg`` and ``solve``, if there is one."""
+    if module.startswith("scipy."):
+        try:
+            own = importlib.import_module(f"pullback.{module}")
+        except ModuleNotFoundError:
+            return None
+        if name in own.__all__:
+            return f"pullback.{module}.{name}"
+    return None
 
 
 loaders.append(_load_ufuncs_of_scipy)
+sparse_products.append(_product_with_sparse)
+namers.append(_name_in_scipy)
+
+
+def _load_checked() -> type[Any]:
+    from pullback.flow.nonfinite import Checked
+
+    return Checked
+
+
+def _load_verified() -> type[Any]:
+    from pullback.compiler.beside import Verified
+
+    return Verified
+
+
+options.loaders.update(nonfinite=_load_checked, verify=_load_verified)
 
 
 def __dir__() -> list[str]:

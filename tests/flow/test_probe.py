@@ -9,6 +9,7 @@ from tests.flow.problems import cross_entropy, network, problem, rows
 import pullback as pb
 from pullback import nn
 from pullback.errors import ArgumentError
+from pullback.flow.starts import redrawn
 
 
 def test_gain_of_sigmoid_layers_is_that_of_mean_field_theory():
@@ -148,3 +149,27 @@ def test_bad_calls_are_refused():
         pb.flow.probe(network(), cross_entropy, *rows())
     with pytest.raises(ArgumentError, match="not a function"):
         pb.flow.probe(3.0, network(), *rows())
+
+
+def test_steps_of_a_loop_are_layers():
+    rng = np.random.default_rng(0)
+    n_steps = 6
+
+    def loss(p, x):
+        def body(h, w):
+            h = np.tanh(h @ w)
+            return h, None
+
+        h, _ = pb.scan(body, x, p["ws"])
+        return np.mean((h @ p["v"]) ** 2)
+
+    p = {"ws": rng.normal(size=(n_steps, 8, 8)) * 0.02, "v": rng.normal(size=(8, 1))}
+    x = rng.normal(size=(32, 8))
+    found = pb.flow.diagnose(loss, p, x)
+    names = [layer.name for layer in found.probe.layers]
+    assert names == ["h[0]", "h[1]", "h[2]", "h[3]", "h[4]", "h"]
+    # Slopes of tanh near 0 are 1: the gain is that of the weights, 8 * 0.02**2 on average.
+    assert found.probe.gain == pytest.approx(8 * 0.02**2, rel=0.5)
+    assert found["vanishing gradient"].place == "h[0]"
+    drawn = redrawn(found.problem, rng)["ws"]
+    assert np.std(drawn) == pytest.approx(1 / np.sqrt(8), rel=0.15)

@@ -9,7 +9,7 @@ from tests.flow.problems import cross_entropy, network, rows
 import pullback as pb
 from pullback import nn
 from pullback.errors import ArgumentError, ShapeError
-from pullback.flow.recording import record
+from pullback.flow.recording import MAX_UNROLLED, record
 
 ACTIVATIONS = (nn.relu, nn.gelu, nn.elu, nn.sigmoid, nn.softplus, np.tanh)
 
@@ -118,3 +118,39 @@ def test_bad_losses_are_refused():
         record(lambda w, x: np.sum(x), {}, (np.ones(3),))
     with pytest.raises(ArgumentError, match="the name is"):
         pb.flow.tag(1.0, "")
+
+
+def recurrent(p, x):
+    def body(h, w):
+        h = np.tanh(h @ w)
+        return h, h * 2
+
+    h, doubled = pb.scan(body, x, p["ws"], reverse=p["reverse"])
+    bent = pb.cond(np.sum(h) > 0, lambda h: h**2, lambda h: h**3, h)
+    return np.mean(bent @ p["v"]) + np.sum(doubled[0])
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_loops_and_branches_are_looked_into(rng, reverse):
+    p = {"ws": rng.normal(size=(4, 3, 3)), "v": rng.normal(size=3)}
+    x = rng.normal(size=(5, 3))
+
+    def loss(p, x):
+        return recurrent({**p, "reverse": reverse}, x)
+
+    run = record(loss, p, (x,))
+    assert float(run.value) == pytest.approx(float(loss(p, x)), rel=1e-14)
+    expected = pb.grad(loss)(p, x)
+    for variable, leaf in zip(run.leaves, pb.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(run.gradient()[variable], leaf, rtol=1e-12)
+    names = [step.equation.primitive.name for step in run.steps]
+    assert names.count("tanh") == 4
+    assert {"scan", "cond"}.isdisjoint(names)
+
+
+def test_a_long_loop_stays_one_operation():
+    def loss(w, x):
+        return pb.scan(lambda c, x: (c * w + x, None), np.zeros(()), x)[0]
+
+    run = record(loss, np.array(0.5), (np.ones(MAX_UNROLLED + 1),))
+    assert [s.equation.primitive.name for s in run.steps] == ["scan"]

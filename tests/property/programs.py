@@ -56,14 +56,14 @@ def weighed(y):
 """
 GRAINED = [
     f"pullback.compiler.{name}.GRAIN"
-    for name in ("schedule.chunks", "schedule.stacks", "loops.convolutions")
+    for name in ("schedule.chunks", "schedule.stacks", "schedule.convolutions")
 ]
 GROUPS, CHAINS = "pullback.compiler.schedule.groups", "pullback.compiler.schedule.chains"
 ROWS = [f"{GROUPS}.{name}" for name in ("SHORTEST", "LEAST_ROWS", "LEAST_ELEMENTS")]
 ROWS += [f"{GROUPS}.{name}" for name in ("LEAST_CHANNELS", "SMALLEST")]
 ROWS += [f"{GROUPS}.{name}" for name in ("LEAST_IMAGES", "SMALL_PLANE")]
 UNITS = [f"{CHAINS}.{name}" for name in ("LEAST_CHUNKS", "LEAST_ROWS", "ROWS")]
-UNITS += ["pullback.compiler.program.iterations.LEAST_CHUNKS"]
+UNITS += ["pullback.compiler.schedule.bodies.LEAST_CHUNKS"]
 COPIES = {  # of small operands of products, for which maps are prologues
     "pullback.compiler.schedule.tiling.INNER": 4,
     "pullback.compiler.schedule.tiling.LARGE": 512,

@@ -7,7 +7,6 @@ compiled functions can be differentiated, batched and compiled again.
 
 from __future__ import annotations
 
-import importlib
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ import numpy as np
 
 from pullback import tree
 from pullback.compiler import executable
+from pullback.compiler.options import loaders
 from pullback.compiler.runtime.gc_pause import uncollected
 from pullback.compiler.runtime.pool import MOST_THREADS, n_threads
 from pullback.control.call import call
@@ -474,11 +474,10 @@ def compile(
     )
     native = Native(callbacks, threads, check_stages=check_stages)
     if verify is not None:  # loaded only on request
-        module = importlib.import_module("pullback.compiler.beside")
-        compiled: Compiled = module.Verified(fun, static, donated, native, verify)
+        compiled: Compiled = loaders["verify"]()(fun, static, donated, native, verify)
     else:
         compiled = Compiled(fun, static, donated, native)
-    if nonfinite:  # a floor above, loaded only on request
-        checked: Compiled = importlib.import_module("pullback.flow.nonfinite").Checked(compiled)
+    if nonfinite:
+        checked: Compiled = loaders["nonfinite"]()(compiled)
         return checked
     return compiled

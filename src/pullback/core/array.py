@@ -11,7 +11,12 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from pullback.core.foreign import plain_array, refuse_foreign_in, refuse_reading
+from pullback.core.foreign import (
+    answers_sparse,
+    plain_array,
+    refuse_foreign_in,
+    refuse_reading,
+)
 from pullback.core.source import here, is_shown
 from pullback.core.trace import EVALUATE, Handle, Trace
 from pullback.core.types import NUMBERS, Operation, Shape, is_differentiable, type_of
@@ -224,6 +229,8 @@ class Array(Handle):
         return self.value
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        if answers_sparse():  # what is no array in its eyes is asked for its own product
+            return np.array(None, dtype=object)
         plain = np.array(self._plain("the plain NumPy array"), dtype=dtype)
         plain.flags.writeable = False
         return plain

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from functools import lru_cache
 from types import FrameType
 from typing import Any
@@ -19,12 +20,20 @@ from pullback.core.source import Source, here, is_own
 from pullback.errors import ForeignArrayError
 
 __all__ = [
+    "answers_sparse",
     "has_own_rules",
+    "namers",
     "plain_array",
     "refuse_foreign",
     "refuse_foreign_in",
     "refuse_reading",
+    "sparse_products",
 ]
+
+# Called with a traced array, a sparse matrix and whether that stands on the left.
+sparse_products: list[Callable[[Any, Any, bool], Any]] = []
+# Called with a module of a library and a name in it: what to call in its place, or ``None``.
+namers: list[Callable[[str, str], str | None]] = []
 
 # What a subclass of ndarray may define without meaning another thing by its elements.
 BOOKKEEPING = {f"__{name}__" for name in (
@@ -38,11 +47,12 @@ OPERATORS = ("__array_ufunc__", "__array_function__", "__mul__", "__rmul__")
 WITHOUT_RULES = (np.generic, bool, int, float, complex, list, tuple, str, bytes)
 # Packages whose functions ask for plain arrays, and how to give them none that is traced.
 READERS = {
-    "numpy/ma/": ("numpy.ma", "keep the mask beside the values, and choose with np.where"),
-    "numpy/matrixlib/": ("numpy.matrix", "work with np.asarray(m), and multiply with @"),
-    "scipy/sparse/": ("scipy.sparse", "work with x.toarray()"),
-    "pandas/": ("pandas", "work with x.to_numpy(), on both sides of the operator"),
-    "xarray/": ("xarray", "take its bare array x.data, traced or not"),
+    "numpy.ma": "keep the mask beside the values, and choose with np.where",
+    "numpy.matrixlib": "work with np.asarray(m), and multiply with @",
+    "scipy.sparse": "multiply with @, or work with x.toarray()",
+    "scipy": "use NumPy's functions, or give it a rule with pullback.custom_vjp",
+    "pandas": "work with x.to_numpy(), on both sides of the operator",
+    "xarray": "take its bare array x.data, traced or not",
 }
 
 
@@ -86,7 +96,7 @@ def remedy(kind: type) -> str:
     if hasattr(kind, "to_numpy"):
         return "pass x.to_numpy(); align labels and fill missing values before that"
     if hasattr(kind, "toarray"):
-        return "pass x.toarray()"
+        return "multiply with @, or pass x.toarray()"
     if hasattr(kind, "detach"):
         return "pass x.detach().numpy()"
     return "pass np.array(x), if its bare elements are what is meant"
@@ -132,10 +142,11 @@ def refuse_reading() -> None:
     frame: FrameType | None = sys._getframe(1)
     found = None
     while frame is not None:
-        file = frame.f_code.co_filename.replace(os.sep, "/")
-        package = next((name for name in READERS if f"/{name}" in file), None)
+        module = frame.f_globals.get("__name__", "")
+        package = next((name for name in READERS if f"{module}.".startswith(f"{name}.")), None)
         if package is not None:
-            found = READERS[package]
+            shown = "numpy.matrix" if package == "numpy.matrixlib" else package
+            found = _called(frame) or found or (shown, READERS[package])
         elif not is_own(frame.f_code):
             break
         frame = frame.f_back
@@ -145,3 +156,22 @@ def refuse_reading() -> None:
             where=str(Source(frame.f_code, frame.f_lasti)),
             fix=found[1],
         )
+
+
+def _called(frame: FrameType) -> tuple[str, str] | None:
+    """The public function of a library that a frame belongs to, and what to call in its place."""
+    module, name = frame.f_globals.get("__name__", ""), frame.f_code.co_name
+    while "." in module:
+        module = module.rpartition(".")[0]
+        own = next((own for namer in namers if (own := namer(module, name))), None)
+        if own is not None:
+            return f"{module}.{name}", f"use {own}"
+    return None
+
+
+def answers_sparse() -> bool:
+    """Whether a sparse matrix asks if a traced array has a product of its own: then it has."""
+    frame = sys._getframe(2)
+    if frame.f_code.co_name != "_matmul_dispatch":
+        return False
+    return f"{os.sep}scipy{os.sep}sparse{os.sep}" in frame.f_code.co_filename

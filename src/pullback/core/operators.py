@@ -9,6 +9,7 @@ import numpy as np
 
 from pullback.core.alias import is_scalar, write
 from pullback.core.array import PLAIN, Array, operand, ufuncs
+from pullback.core.foreign import sparse_products
 from pullback.core.primitive import registry
 
 __all__: list[str] = []  # imported for what it does to Array
@@ -31,14 +32,22 @@ def _apply(ufunc: np.ufunc, a: Any, b: Any) -> Any:
 
 def _forward(ufunc: np.ufunc) -> Callable[..., Any]:
     def operator(self: Array, other: Any) -> Any:
-        return _apply(ufunc, self, other if type(other) in PLAIN else operand(other))
+        if type(other) not in PLAIN:
+            if hasattr(other, "tocoo"):
+                return _with_sparse(ufunc, self, other, False)
+            other = operand(other)
+        return _apply(ufunc, self, other)
 
     return operator
 
 
 def _reflected(ufunc: np.ufunc) -> Callable[..., Any]:
     def operator(self: Array, other: Any) -> Any:
-        return _apply(ufunc, other if type(other) in PLAIN else operand(other), self)
+        if type(other) not in PLAIN:
+            if hasattr(other, "tocoo"):
+                return _with_sparse(ufunc, self, other, True)
+            other = operand(other)
+        return _apply(ufunc, other, self)
 
     return operator
 
@@ -49,6 +58,15 @@ def _unary(ufunc: np.ufunc) -> Callable[..., Any]:
         return _as_number(y) if _is_weak(self) else y
 
     return operator
+
+
+def _with_sparse(ufunc: np.ufunc, x: Array, matrix: Any, reflected: bool) -> Any:
+    """``x @ matrix`` and ``matrix @ x``; what a matrix with traced values does otherwise is its."""
+    if ufunc is np.matmul:
+        return sparse_products[0](x, matrix, reflected)
+    if getattr(matrix, "__pullback_plain__", False):
+        return NotImplemented
+    return operand(matrix)
 
 
 def _in_place(ufunc: np.ufunc) -> Callable[..., Any]:

@@ -249,6 +249,7 @@ REMEDIES: tuple[Remedy, ...] = (
     Remedy("clip", "1", "grads = optim.clip_by_global_norm(grads, 1.0)", _recipe(clip=1.0), True),
     Remedy("lower learning rate", "x 0.1", "learning_rate / 10", _rate(0.1), True),
     Remedy("lower learning rate", "x 0.01", "learning_rate / 100", _rate(0.01), True),
+    Remedy("lower learning rate", "x 0.001", "learning_rate / 1000", _rate(0.001), True),
     Remedy("higher learning rate", "x 10", "learning_rate * 10", _rate(10.0), True),
     Remedy("higher learning rate", "x 100", "learning_rate * 100", _rate(100.0), True),
     Remedy(

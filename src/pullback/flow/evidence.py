@@ -101,9 +101,8 @@ class Evidence:
         for w in self.network.weighted:
             if w.output is self.network.output:
                 continue
-            value = np.asarray(self.run.values[w.weight], dtype=float)
-            fan_in = value.size // value.shape[0] if value.ndim > 2 else value.shape[0]
-            scale = float(np.sqrt(np.mean(value**2) * fan_in))
+            value = np.asarray(self.run.read(w.used), dtype=float)
+            scale = float(np.sqrt(np.mean(value**2) * w.fan_in))
             found.append((w.path, scale, kinds.get(w.output, "linear")))
         return found
 

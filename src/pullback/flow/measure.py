@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 
 from pullback import tree
 from pullback.core.graph import Variable
+from pullback.flow.certified import Bounds, certified_dead, unit_bounds
 from pullback.flow.measurements import LayerMeasure, ParameterMeasure, UnitMeasure
 from pullback.flow.problem import Problem
 from pullback.flow.recording import Operand, Recording
@@ -96,9 +98,17 @@ def unit_axis(ndim: int) -> int:
 def measure_units(network: Network) -> tuple[UnitMeasure, ...]:
     """Dead, dormant and saturated units of every activation before the output."""
     firsts = {w.output for w in network.weighted if w.signal not in network.signals}
-    return tuple(
-        _units(network, a, a.before in firsts) for a in network.hidden if a.after.type.ndim > 1
-    )
+    bounds: dict[Operand, Bounds] | None = None  # asked for once a unit is dead
+    found = []
+    for activation in network.hidden:
+        if activation.after.type.ndim > 1:
+            unit = _units(network, activation, activation.before in firsts)
+            if unit.dead:
+                bounds = unit_bounds(network) if bounds is None else bounds
+                sure = np.mean(certified_dead(network, activation, bounds))
+                unit = dataclasses.replace(unit, certified=float(sure))
+            found.append(unit)
+    return tuple(found)
 
 
 def _units(network: Network, activation: Activation, is_first: bool) -> UnitMeasure:

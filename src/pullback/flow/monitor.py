@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from pullback.pages.document import save
 __all__ = ["Monitor", "Sample"]
 
 WINDOW = 100
-ENOUGH = 20  # losses before a spike can be told
+ENOUGH = 20  # losses before a spike can be told, and from one look at the median to the next
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,11 @@ class Monitor:
     """Call it after every step of a training loop; it probes when its share of time allows.
 
     Every call looks at the loss (finite? a spike of 6 median absolute deviations over the median of
-    the last 100 steps?). A probe, forward and backward on at most ``max_rows`` rows, runs when all
-    probes so far and this one take at most ``share`` of the time since the first call; the first
-    runs at the second call, and its cost is paid before the next. The log holds at most
-    ``max_samples``: when it is full, every second sample is dropped and the spacing doubles.
+    the last 100 steps, which is computed every 20 steps?). A probe, forward and backward on at most
+    ``max_rows`` rows, runs when all probes so far and this one take at most ``share`` of the time
+    since the first call; the first runs at the second call, and its cost is paid before the next.
+    The log holds at most ``max_samples``: when it is full, every second sample is dropped and the
+    spacing doubles.
 
     Args:
         loss: ``loss(params, *batch)``, as for :func:`pullback.flow.probe`.
@@ -125,6 +126,8 @@ class Monitor:
         self._start: float | None = None
         self._cost = 0.0
         self._recent: deque[float] = deque(maxlen=WINDOW)
+        self._bar = math.inf
+        self._age = 0  # losses since the bar was computed
         self._found: dict[str, tuple[int, Finding]] = {}
 
     def __call__(self, params: Any, *batch: Any, value: Any = None) -> None:
@@ -216,28 +219,37 @@ class Monitor:
                 )
             )
             return
-        if len(self._recent) >= ENOUGH:
-            middle = float(np.median(self._recent))
-            width = float(np.median(np.abs(np.array(self._recent) - middle)))
-            bar = middle + limit("spike").value * max(width, 0.01 * abs(middle))
-            if value > bar and value > 2 * middle:
-                self._tell(
-                    Finding(
-                        "step size too large",
-                        "warning",
-                        certainty((value - middle) / max(bar - middle, 1e-300), 5),
-                        (
-                            f"the loss jumps to {value:.4g}; the median of the last "
-                            f"{len(self._recent)} steps is {middle:.4g}",
-                        ),
-                        value=value,
-                        threshold=limit("spike"),
-                        alternatives=("an outlier in this batch",),
-                        remedies=("clip", "lower learning rate", "warm-up"),
-                        advice="clip the gradient, or lower the learning rate",
-                    )
-                )
+        if value > self._bar:
+            self._tell(self._spike(value))
         self._recent.append(value)
+        self._age += 1
+        if self._age >= ENOUGH:
+            self._age = 0
+            self._bar = self._spike_bar()
+
+    def _spike_bar(self) -> float:
+        """The loss above which a step is a spike, from the last ``WINDOW`` steps."""
+        middle = median(self._recent)
+        width = median(abs(v - middle) for v in self._recent)
+        bar = middle + limit("spike").value * max(width, 0.01 * abs(middle))
+        return max(bar, 2 * middle)
+
+    def _spike(self, value: float) -> Finding:
+        middle = median(self._recent)
+        return Finding(
+            "step size too large",
+            "warning",
+            certainty((value - middle) / max(self._bar - middle, 1e-300), 5),
+            (
+                f"the loss jumps to {value:.4g}; the median of the last "
+                f"{len(self._recent)} steps is {middle:.4g}",
+            ),
+            value=value,
+            threshold=limit("spike"),
+            alternatives=("an outlier in this batch",),
+            remedies=("clip", "lower learning rate", "warm-up"),
+            advice="clip the gradient, or lower the learning rate",
+        )
 
     def _probe(self, params: Any, batch: tuple[Any, ...]) -> None:
         self.n_probes += 1
@@ -256,6 +268,13 @@ class Monitor:
         if finding.kind not in self._found:
             self._found[finding.kind] = (self.n_steps, finding)
             self.on_finding(self.n_steps, finding)
+
+
+def median(values: Iterable[float]) -> float:
+    """The middle value, by sorting: a tenth of the time of NumPy's for a hundred numbers."""
+    ordered = sorted(values)
+    n = len(ordered)
+    return 0.5 * (ordered[(n - 1) // 2] + ordered[n // 2])
 
 
 def _to_stderr(step: int, finding: Finding) -> None:

@@ -32,6 +32,8 @@ from pullback.transforms.vjp import VJPTrace, backward
 
 __all__ = ["Recording", "Step", "differentiate", "record", "tag"]
 
+MAX_UNROLLED = 256  # steps of a scan; longer ones stay one operation
+
 Operand = Variable | Literal
 Pull = Callable[[Sequence[Any]], list[Any]]
 
@@ -107,6 +109,7 @@ class FlowTrace(RecordTrace):
         self.branches: dict[Variable, str] = {}
         self.live: set[Variable] = set()
         self.steps: list[Step] = []
+        self.chains: list[list[Variable]] = []
         self.plain: dict[int, Variable] = {}
         self.where = ("", 0, "")
 
@@ -127,6 +130,10 @@ class FlowTrace(RecordTrace):
     def process(self, primitive: Primitive, args: Any, params: dict[str, Any]) -> Any:
         if primitive.name in ("call", "checkpoint"):
             return self.inline(args, params["graph"])
+        if primitive.name == "cond":
+            return self.inline(args[1:], params["branches"][int(bool(plain_value(args[0])))])
+        if primitive.name == "scan" and 0 < params["length"] <= MAX_UNROLLED:
+            return self.unroll(args, params)
         self.where = self.place()
         result = super().process(primitive, args, params)
         self.look()
@@ -147,6 +154,27 @@ class FlowTrace(RecordTrace):
             for step in self.steps[start:]:
                 step.equation = replace(step.equation, source=equation.source)
         return tuple(read(operand) for operand in graph.outputs)
+
+    def unroll(self, args: Sequence[Any], params: dict[str, Any]) -> Any:
+        """Run a ``scan`` step by step, and note the values that each carried array takes."""
+        start, n_carry = params["n_constants"], params["n_carry"]
+        constants, carry = args[:start], list(args[start : start + n_carry])
+        rows = args[start + n_carry :]
+        order = range(params["length"])
+        chains: list[list[Variable]] = [[] for _ in carry]
+        outputs = []
+        for i in reversed(order) if params["reverse"] else order:
+            found = self.inline([*constants, *carry, *(x[i] for x in rows)], params["body"])
+            carry = list(found[:n_carry])
+            outputs.append(found[n_carry:])
+            for chain, value in zip(chains, carry, strict=True):
+                variable = self.variable_of(value)
+                if variable is not None:
+                    chain.append(variable)
+        self.chains += chains
+        if params["reverse"]:
+            outputs.reverse()
+        return (*carry, *(np.stack(column) for column in zip(*outputs, strict=True)))
 
     def wrap(self, primitive: Primitive, outputs: Any, args: Any, params: dict[str, Any]) -> Any:
         equation = self.builder.equations[-1]
@@ -206,6 +234,13 @@ class FlowTrace(RecordTrace):
         return None
 
 
+def plain_value(value: Any) -> Any:
+    """The array behind traced ones."""
+    while type(value) is Array:
+        value = value.value
+    return value
+
+
 def is_layer_code(file: str) -> bool:
     return "pullback" in file and ("/nn/" in file or "\\nn\\" in file)
 
@@ -227,6 +262,10 @@ class Recording:
         self.steps = trace.steps
         self.values = trace.values
         self.names = trace.names
+        for chain in trace.chains:  # of a loop that carries the value called ``h``: h[0], h[1], ...
+            name = self.names.get(chain[-1], "carry") if chain else ""
+            for i, variable in enumerate(chain):
+                self.names.setdefault(variable, f"{name}[{i}]")
         self.tags = trace.tags
         self.branches = trace.branches
         self.live = trace.live

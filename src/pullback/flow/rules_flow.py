@@ -121,6 +121,11 @@ def dead(evidence: Evidence) -> list[Finding]:
                     f"{unit.dead:.0%} of {unit.n_units} {unit.kind} units have derivative 0 on all "
                     f"{unit.n_samples} samples; each is active with probability below "
                     f"{unit.bound:.2g} (95%)",
+                    *(
+                        [f"{unit.certified:.0%} are off for every input in the range of these rows"]
+                        if unit.certified
+                        else []
+                    ),
                     stays,
                 ),
                 place=unit.path,

@@ -57,8 +57,14 @@ def redrawn(problem: Problem, rng: np.random.Generator, scheme: str = "scaled") 
     network = _network(problem)
     leaves, structure = tree.flatten(problem.params)
     new = [np.array(leaf) for leaf in leaves]
-    for at, _, kind in _weighted_leaves(network):
-        new[at] = _draw(rng, new[at], reference_gain(kind), scheme)
+    for at, w, kind in _weighted_leaves(network):
+        gain = reference_gain(kind)
+        if new[at].ndim > 2 and not w.is_conv:  # matrices, of which each step of a loop takes one
+            parts = new[at].reshape(-1, *new[at].shape[-2:])
+            drawn = np.stack([_draw(rng, part, gain, scheme) for part in parts])
+            new[at] = drawn.reshape(new[at].shape)
+        else:
+            new[at] = _draw(rng, new[at], gain, scheme)
     for at in _biases(network):
         new[at] = np.zeros_like(new[at])
     return tree.unflatten(structure, new)

@@ -50,6 +50,9 @@ class Weighted:
         at: position of the product; ``end`` of the last addition of a bias to it.
         signal: what enters; ``output`` what leaves, bias included.
         weight: the leaf variable, and ``path`` its path.
+        used: what the product reads of the weight: itself, its transpose, a part of it.
+        fan_in: how many numbers of the signal each number of the result combines.
+        is_conv: whether it is a convolution.
     """
 
     at: int
@@ -58,6 +61,9 @@ class Weighted:
     output: Variable
     weight: Variable
     path: str
+    used: Operand
+    fan_in: int
+    is_conv: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,7 +153,15 @@ class Network:
                 assert leaf is not None
                 output, end = self._with_bias(equation.outputs[0], at)
                 path = self.run.leaves[leaf]
-                found.append(Weighted(at, end, rest[0], output, leaf, path))
+                shape, is_conv = given[0].type.shape, equation.primitive.name == "conv"
+                if is_conv:
+                    fan_in = given[0].type.size // shape[0]
+                else:
+                    is_right = given[0] is equation.inputs[1] and len(shape) > 1
+                    fan_in = shape[-2] if is_right else shape[-1]
+                found.append(
+                    Weighted(at, end, rest[0], output, leaf, path, given[0], fan_in, is_conv)
+                )
         return found
 
     def _with_bias(self, output: Variable, at: int) -> tuple[Variable, int]:

@@ -24,7 +24,7 @@ class LayerSummary:
         path: where it is in the network, such as ``layers[0]``.
         kind: its class, or the name of its function.
         input, output: dtype and shape, such as ``float32[32,10]``.
-        parameters: numbers in it.
+        parameters: numbers in it, running statistics included.
         flops: floating-point operations of the call.
         activation_bytes: bytes of its output.
     """

@@ -15,17 +15,13 @@ from scipy import special
 from pullback.core.source import here
 from pullback.errors import ArgumentError
 from pullback.ops.identity import stop_gradient
-from pullback.scipy import ufuncs
+from pullback.scipy import bessel, incomplete, ufuncs  # noqa: F401 - enter SciPy's ufuncs
+from pullback.scipy.names import names_of
 
 __all__ = ["log_softmax", "logsumexp", "multigammaln", "polygamma", "sinc", "softmax", "zeta"]
 
 
-def __getattr__(name: str) -> Any:
-    return getattr(special, name)
-
-
-def __dir__() -> list[str]:
-    return dir(special)
+__getattr__, __dir__ = names_of(special)
 
 
 def logsumexp(

@@ -21,6 +21,7 @@ import numpy as np
 from pullback.core.source import here
 from pullback.errors import ArgumentError
 from pullback.ops.special import expit, xlogy
+from pullback.scipy import incomplete as i
 from pullback.scipy import ufuncs as f
 
 __all__ = [
@@ -210,9 +211,9 @@ t = Continuous(
     logpdf=lambda x, df: (
         -0.5 * (df + 1) * np.log1p(x * x / df) - f.betaln(0.5 * df, 0.5) - 0.5 * np.log(df)
     ),
-    cdf=lambda x, df: f.stdtr(df, x),
-    sf=lambda x, df: f.stdtr(df, -x),
-    ppf=lambda q, df: f.stdtrit(df, q),
+    cdf=lambda x, df: i.stdtr(df, x),
+    sf=lambda x, df: i.stdtr(df, -x),
+    ppf=lambda q, df: i.stdtrit(df, q),
 )
 cauchy = Continuous(
     "cauchy",
@@ -232,25 +233,25 @@ expon = Continuous(
 gamma = Continuous(
     "gamma",
     logpdf=lambda x, a: xlogy(a - 1, x) - x - f.gammaln(a),
-    cdf=lambda x, a: f.gammainc(a, x),
-    sf=lambda x, a: f.gammaincc(a, x),
-    ppf=lambda q, a: f.gammaincinv(a, q),
+    cdf=lambda x, a: i.gammainc(a, x),
+    sf=lambda x, a: i.gammaincc(a, x),
+    ppf=lambda q, a: i.gammaincinv(a, q),
     support=(0, INFINITY),
 )
 chi2 = Continuous(
     "chi2",
     logpdf=lambda x, df: gamma.logpdf(x, 0.5 * df, 0, 2.0),
-    cdf=lambda x, df: f.chdtr(df, x),
-    sf=lambda x, df: f.chdtrc(df, x),
-    ppf=lambda q, df: 2 * f.gammaincinv(0.5 * df, q),
+    cdf=lambda x, df: i.chdtr(df, x),
+    sf=lambda x, df: i.chdtrc(df, x),
+    ppf=lambda q, df: 2 * i.gammaincinv(0.5 * df, q),
     support=(0, INFINITY),
 )
 beta = Continuous(
     "beta",
     logpdf=lambda x, a, b: xlogy(a - 1, x) + f.xlog1py(b - 1, -x) - f.betaln(a, b),
-    cdf=lambda x, a, b: f.betainc(a, b, x),
-    sf=lambda x, a, b: f.betaincc(a, b, x),
-    ppf=lambda q, a, b: f.betaincinv(a, b, q),
+    cdf=lambda x, a, b: i.betainc(a, b, x),
+    sf=lambda x, a, b: i.betaincc(a, b, x),
+    ppf=lambda q, a, b: i.betaincinv(a, b, q),
     support=(0, 1),
 )
 uniform = Continuous(
@@ -306,7 +307,7 @@ pareto = Continuous(
 poisson = Discrete(
     "poisson",
     logpmf=lambda k, mu: xlogy(k, mu) - f.gammaln(k + 1) - mu,
-    cdf=lambda k, mu: f.pdtr(k, mu),
+    cdf=lambda k, mu: i.pdtr(k, mu),
     support=(0, INFINITY),
 )
 # The support (0, 0) stands for one that ends at the first shape parameter.
@@ -320,7 +321,7 @@ binom = Discrete(
         + f.xlog1py(n - k, -p)
     ),
     cdf=lambda k, n, p: np.where(
-        k >= n, 1.0, f.betaincc(np.minimum(k, n - 1) + 1, np.maximum(n - k, 1), p)
+        k >= n, 1.0, i.betaincc(np.minimum(k, n - 1) + 1, np.maximum(n - k, 1), p)
     ),
     support=(0, 0),
 )
@@ -335,6 +336,6 @@ nbinom = Discrete(
     logpmf=lambda k, n, p: (
         f.gammaln(k + n) - f.gammaln(k + 1) - f.gammaln(n) + n * np.log(p) + f.xlog1py(k, -p)
     ),
-    cdf=lambda k, n, p: f.betainc(n, k + 1, p),
+    cdf=lambda k, n, p: i.betainc(n, k + 1, p),
     support=(0, INFINITY),
 )

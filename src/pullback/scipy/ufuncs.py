@@ -17,9 +17,9 @@ import numpy as np
 from scipy import special
 
 from pullback.core.array import ufuncs
-from pullback.core.primitive import MISSING, NO_DERIVATIVE, Marker, Primitive
+from pullback.core.primitive import MISSING, Marker, Primitive
 from pullback.ops.families import elementwise
-from pullback.ops.special import erf, xlogy
+from pullback.ops.special import erf
 
 __all__: list[str] = []
 
@@ -111,73 +111,6 @@ poch: Primitive = define(
     lambda x1, x2, y: y * (psi(x1 + x2) - psi(x1)),
     lambda x1, x2, y: y * psi(x1 + x2),
     domain=(POSITIVE, POSITIVE),
-)
-
-
-def _gamma_density(a: Any, x: Any) -> Any:
-    """DLMF 8.8.13, in logarithms."""
-    safe = np.where(x > 0, x, 1.0)
-    return np.where(x > 0, np.exp((a - 1) * np.log(safe) - safe - gammaln(a)), 0.0)
-
-
-gammainc: Primitive = define(
-    "gammainc",
-    "y = P(a, x), the regularised lower incomplete gamma function",
-    MISSING,
-    lambda x1, x2: _gamma_density(x1, x2),
-    domain=(POSITIVE, POSITIVE),
-)
-gammaincc: Primitive = define(
-    "gammaincc",
-    "y = Q(a, x) = 1 - P(a, x)",
-    MISSING,
-    lambda x1, x2: -_gamma_density(x1, x2),
-    domain=(POSITIVE, POSITIVE),
-)
-gammaincinv: Primitive = define(
-    "gammaincinv",
-    "y with P(a, y) = x",
-    MISSING,
-    lambda x1, y: 1 / _gamma_density(x1, y),
-    domain=(POSITIVE, UNIT),
-)
-gammainccinv: Primitive = define(
-    "gammainccinv",
-    "y with Q(a, y) = x",
-    MISSING,
-    lambda x1, y: -1 / _gamma_density(x1, y),
-    domain=(POSITIVE, UNIT),
-)
-
-
-def _beta_density(a: Any, b: Any, x: Any) -> Any:
-    """DLMF 8.17.1, in logarithms."""
-    return np.exp(xlogy(a - 1, x) + xlog1py(b - 1, -x) - betaln(a, b))
-
-
-betainc: Primitive = define(
-    "betainc",
-    "y = I_x(a, b), the regularised incomplete beta function",
-    MISSING,
-    MISSING,
-    lambda x1, x2, x3: _beta_density(x1, x2, x3),
-    domain=(POSITIVE, POSITIVE, UNIT),
-)
-betaincc: Primitive = define(
-    "betaincc",
-    "y = 1 - I_x(a, b)",
-    MISSING,
-    MISSING,
-    lambda x1, x2, x3: -_beta_density(x1, x2, x3),
-    domain=(POSITIVE, POSITIVE, UNIT),
-)
-betaincinv: Primitive = define(
-    "betaincinv",
-    "y with I_y(a, b) = x",
-    MISSING,
-    MISSING,
-    lambda x1, x2, y: 1 / _beta_density(x1, x2, y),
-    domain=(POSITIVE, POSITIVE, UNIT),
 )
 
 # -- error functions and the normal distribution (DLMF 7) ------------------------------------------
@@ -386,82 +319,6 @@ ellipeinc: Primitive = define(
     domain=((0.2, 1.4), UNIT),
 )
 
-# -- Bessel functions (DLMF 10.6, 10.29) ----------------------------------------------------------
-jv: Primitive = define(
-    "jv",
-    "y = J_v(x)",
-    MISSING,
-    lambda x1, x2: 0.5 * (jv(x1 - 1, x2) - jv(x1 + 1, x2)),
-    domain=(POSITIVE, POSITIVE),
-)
-ufuncs["jn"] = jv
-yv: Primitive = define(
-    "yv",
-    "y = Y_v(x)",
-    MISSING,
-    lambda x1, x2: 0.5 * (yv(x1 - 1, x2) - yv(x1 + 1, x2)),
-    domain=(POSITIVE, POSITIVE),
-)
-ufuncs["yn"] = yv
-iv: Primitive = define(
-    "iv",
-    "y = I_v(x)",
-    MISSING,
-    lambda x1, x2: 0.5 * (iv(x1 - 1, x2) + iv(x1 + 1, x2)),
-    domain=(POSITIVE, POSITIVE),
-)
-ive: Primitive = define(
-    "ive",
-    "y = e^-|x| I_v(x)",
-    MISSING,
-    lambda x1, x2, y: 0.5 * (ive(x1 - 1, x2) + ive(x1 + 1, x2)) - np.sign(x2) * y,
-    domain=(POSITIVE, POSITIVE),
-)
-kv: Primitive = define(
-    "kv",
-    "y = K_v(x)",
-    MISSING,
-    lambda x1, x2: -0.5 * (kv(x1 - 1, x2) + kv(x1 + 1, x2)),
-    domain=(POSITIVE, POSITIVE),
-)
-ufuncs["kn"] = kv
-kve: Primitive = define(
-    "kve",
-    "y = e^x K_v(x)",
-    MISSING,
-    lambda x1, x2, y: y - 0.5 * (kve(x1 - 1, x2) + kve(x1 + 1, x2)),
-    domain=(POSITIVE, POSITIVE),
-)
-j0: Primitive = define("j0", "y = J_0(x)", lambda x: -j1(x))
-j1: Primitive = define("j1", "y = J_1(x)", lambda x: 0.5 * (j0(x) - jv(2.0, x)))
-y0: Primitive = define("y0", "y = Y_0(x)", lambda x: -y1(x), domain=(POSITIVE,))
-y1: Primitive = define("y1", "y = Y_1(x)", lambda x: 0.5 * (y0(x) - yv(2.0, x)), domain=(POSITIVE,))
-i0: Primitive = define("i0", "y = I_0(x)", lambda x: i1(x))
-i1: Primitive = define("i1", "y = I_1(x)", lambda x: 0.5 * (i0(x) + iv(2.0, x)))
-i0e: Primitive = define(
-    "i0e", "y = e^-|x| I_0(x)", lambda x, y: i1e(x) - np.sign(x) * y, domain=(POSITIVE,)
-)
-i1e: Primitive = define(
-    "i1e",
-    "y = e^-|x| I_1(x)",
-    lambda x, y: 0.5 * (i0e(x) + ive(2.0, x)) - np.sign(x) * y,
-    domain=(POSITIVE,),
-)
-k0: Primitive = define("k0", "y = K_0(x)", lambda x: -k1(x), domain=(POSITIVE,))
-k1: Primitive = define(
-    "k1", "y = K_1(x)", lambda x: -0.5 * (k0(x) + kv(2.0, x)), domain=(POSITIVE,)
-)
-k0e: Primitive = define("k0e", "y = e^x K_0(x)", lambda x, y: y - k1e(x), domain=(POSITIVE,))
-k1e: Primitive = define(
-    "k1e", "y = e^x K_1(x)", lambda x, y: y - 0.5 * (k0e(x) + kve(2.0, x)), domain=(POSITIVE,)
-)
-struve: Primitive = define(
-    "struve",
-    "y = H_v(x)",
-    MISSING,
-    lambda x1, x2, y: struve(x1 - 1, x2) - x1 / x2 * y,  # DLMF 11.4.29
-    domain=(POSITIVE, POSITIVE),
-)
 # -- hypergeometric functions (DLMF 13.3, 15.5, 16.3) ----------------------------------------------
 hyp0f1: Primitive = define(
     "hyp0f1",
@@ -532,62 +389,4 @@ eval_laguerre: Primitive = define(
     MISSING,
     lambda x1, x2: -eval_genlaguerre(x1 - 1, 1.0, x2),
     domain=(N, POSITIVE),
-)
-
-# -- distributions --------------------------------------------------------------------------------
-pdtr: Primitive = define(
-    "pdtr",
-    "y = sum of Poisson probabilities up to k, of mean m",
-    NO_DERIVATIVE,
-    lambda x1, x2: -_gamma_density(np.floor(x1) + 1, x2),
-    domain=((1.5, 4.5), POSITIVE),
-)
-pdtrc: Primitive = define(
-    "pdtrc",
-    "y = 1 - pdtr",
-    NO_DERIVATIVE,
-    lambda x1, x2: _gamma_density(np.floor(x1) + 1, x2),
-    domain=((1.5, 4.5), POSITIVE),
-)
-chdtr: Primitive = define(
-    "chdtr",
-    "y = chi-square probability left of x, for v degrees of freedom",
-    MISSING,
-    lambda x1, x2: 0.5 * _gamma_density(0.5 * x1, 0.5 * x2),
-    domain=(POSITIVE, POSITIVE),
-)
-chdtrc: Primitive = define(
-    "chdtrc",
-    "y = 1 - chdtr",
-    MISSING,
-    lambda x1, x2: -0.5 * _gamma_density(0.5 * x1, 0.5 * x2),
-    domain=(POSITIVE, POSITIVE),
-)
-chdtri: Primitive = define(
-    "chdtri",
-    "y with chdtrc(v, y) = x",
-    MISSING,
-    lambda x1, y: -2 / _gamma_density(0.5 * x1, 0.5 * y),
-    domain=(POSITIVE, UNIT),
-)
-
-
-def _student_density(df: Any, t: Any) -> Any:
-    log = -0.5 * (df + 1) * np.log1p(t * t / df) - betaln(0.5 * df, 0.5)
-    return np.exp(log) / np.sqrt(df)
-
-
-stdtr: Primitive = define(
-    "stdtr",
-    "y = Student's probability left of t, for df degrees of freedom",
-    MISSING,
-    lambda x1, x2: _student_density(x1, x2),
-    domain=(POSITIVE, ANY),
-)
-stdtrit: Primitive = define(
-    "stdtrit",
-    "y with stdtr(df, y) = x",
-    MISSING,
-    lambda x1, y: 1 / _student_density(x1, y),
-    domain=(POSITIVE, UNIT),
 )

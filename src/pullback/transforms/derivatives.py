@@ -31,7 +31,6 @@ from pullback.transforms.vjp import Node, VJPTrace, backward
 __all__ = ["grad", "jvp", "linearize", "stop_gradient", "value_and_grad", "vjp"]
 
 Function = Callable[..., Any]
-LEAF = tree.flatten(0.0)[1]
 
 
 def as_leaf(value: Any, path: str) -> Any:
@@ -119,7 +118,7 @@ class Reverse:
             if has_aux:
                 result, self.aux = split_aux(result)
             outputs, self.out_structure = (
-                ([result], LEAF) if type(result) is Array else tree.flatten(result)
+                ([result], tree.leaf()) if type(result) is Array else tree.flatten(result)
             )
             self.outputs = [self.strip(trace, y) for y in outputs]
             self.nodes = [node_of(trace, y) for y in outputs]

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import optree
 
 from pullback import tree
 from pullback.core.array import Array, as_array
@@ -134,13 +133,8 @@ def spread(prefix: Any, full: Any, what: str) -> list[int | None]:
         prefix = tuple(prefix)
     try:
         axes: list[int | None] = []
-        optree.tree_map(
-            lambda axis, part: axes.extend([axis] * len(tree.leaves(part))),
-            prefix,
-            full,
-            is_leaf=lambda x: x is None or isinstance(x, int),
-            namespace=tree.NAMESPACE,
-            none_is_leaf=True,
+        tree.map_prefix(
+            lambda axis, part: axes.extend([axis] * len(tree.leaves(part))), prefix, full
         )
         return axes
     except ValueError as error:

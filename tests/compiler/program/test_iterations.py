@@ -102,7 +102,7 @@ def test_steps_that_need_much_memory_follow_each_other(monkeypatch):
     f = each(lambda x: np.sum(np.sort(np.outer(x, x), axis=0)))
     x = np.ascontiguousarray(X[:, 0])
     assert chunks(f, x) == ["9"]
-    monkeypatch.setattr(sys.modules["pullback.compiler.program.iterations"], "MOST_BYTES", 1 << 13)
+    monkeypatch.setattr(sys.modules["pullback.compiler.schedule.bodies"], "MOST_BYTES", 1 << 13)
     assert chunks(f, x) == ["1"]
     check(f, x)
 
