@@ -151,7 +151,8 @@ OPERATORS |= {f"__{name}__" for name in OTHERS.split()}
 
 def test_every_attribute_is_looked_at() -> None:
     listed = {*USES, *REFUSED, *PYTHON, *OPERATORS}
-    assert set(dir(np.ndarray)) - listed == set()
+    private = {"_set_dtype", "_set_shape"}  # NumPy's own, since 2.5
+    assert set(dir(np.ndarray)) - listed - private == set()
 
 
 @pytest.mark.parametrize("name", USES)
@@ -254,6 +255,11 @@ ROWS: dict[str, tuple[Any, Any]] = {
 @pytest.mark.parametrize("name", ROWS)
 def test_what_it_has_is_numpys_too(name: str) -> None:
     look, x = ROWS[name]
+    if name == "cross" and np.lib.NumpyVersion(np.__version__) >= "2.5.0":
+        for run in (lambda: look(x), lambda: seen(look, x)):
+            with pytest.raises(ValueError, match="3"):
+                run()
+        return
     np.testing.assert_allclose(plain(seen(look, x)), look(x), rtol=1e-14)
 
 

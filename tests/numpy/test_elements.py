@@ -62,6 +62,7 @@ CASES = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:numpy.fix is deprecated:DeprecationWarning")
 @pytest.mark.parametrize("name", CASES)
 def test_composed_functions(name: str) -> None:
     check(CASES[name], X, Y, staged=name != "i0")

@@ -274,3 +274,18 @@ def test_residuals_are_freed_while_the_gradient_sweeps_back() -> None:
     tracemalloc.stop()
     first, last = held
     assert first - last > (steps - 2) * 8 * n
+
+
+@pytest.mark.parametrize("wrap", [lambda f: f, pb.compile])
+@pytest.mark.parametrize(
+    "f",
+    [np.mean, np.var, np.std, np.median, np.average, lambda x: np.linalg.norm(x, 3.5)],
+)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_nothing_depends_on_no_elements(f, wrap):
+    """Both modes say so: duality holds with the empty gradient of reverse mode."""
+    whole = lambda x: f(x[:0]) + x[1]
+    push = wrap(lambda x, t: pb.jvp(whole, (x,), (t,))[1])
+    t = np.array([2.0, 3.0])
+    assert push(np.ones(2), t) == t @ pb.grad(whole)(np.ones(2)) == 3.0
+    assert wrap(lambda x: pb.jvp(f, (x,), (x,))[1])(np.zeros(0)) == 0

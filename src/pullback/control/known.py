@@ -15,6 +15,7 @@ from pullback import tree
 from pullback.control.call import front_batch
 from pullback.control.checkpoint import pull_again, run_again
 from pullback.control.graphs import batch_graph, jvp_graph
+from pullback.core.array import as_array
 from pullback.core.graph import Graph, GraphBuilder
 from pullback.core.primitive import ForwardRule, Primitive, Sample, registry
 from pullback.core.types import ArrayType, is_differentiable, type_of
@@ -40,10 +41,11 @@ def known(values: Sequence[Any], fun: Callable[..., Sequence[Any]], *operands: A
     >>> float(pb.grad(root)(4.0))
     0.25
     """
-    leaves, structure = tree.flatten(operands)
+    values = list(map(as_array, values))
+    leaves, structure = tree.flatten(tree.map(as_array, operands))
 
     def flat(*xs: Any) -> list[Any]:
-        return list(fun(*tree.unflatten(structure, xs)))
+        return list(map(as_array, fun(*tree.unflatten(structure, xs))))
 
     staged = stage(flat, [type_of(x) for x in leaves], "known")
     assert staged.graph.output_types == list(map(type_of, values)), "values of other types"

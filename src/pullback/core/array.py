@@ -19,7 +19,7 @@ from pullback.core.foreign import (
 )
 from pullback.core.source import here, is_shown
 from pullback.core.trace import EVALUATE, Handle, Trace
-from pullback.core.types import Operation, Shape, is_differentiable, type_of
+from pullback.core.types import NUMBERS, Operation, Shape, is_differentiable, type_of
 from pullback.errors import LeakedTracerError, TracedValueError, UnsupportedError
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "remedies",
     "ufunc_methods",
     "ufuncs",
+    "weakly",
 ]
 
 # NumPy's names -> traced functions; filled by the floors above while they are imported.
@@ -307,8 +308,14 @@ def operand(value: Any) -> Any:
 
 
 def as_array(value: Any, path: str = "an operand") -> Any:
-    """``value`` with a shape and a dtype: arrays and NumPy's scalars stay as they are."""
-    if type(value) is Array or isinstance(value, np.generic):
+    """``value`` with a shape and a dtype of its own: arrays and NumPy's scalars stay as they are.
+
+    A number of Python is one no more: it promotes as an array does, traced or not.
+    """
+    if type(value) is Array:
+        weak = value.traced_by.is_weak(value)
+        return methods["astype"](value, value.dtype) if weak else value
+    if isinstance(value, np.generic):
         return value
     return plain_array(value, path)
 
@@ -339,13 +346,21 @@ def bind(primitive: Operation, args: Any, params: dict[str, Any]) -> Any:
                     if trace.level > top.level:
                         top = trace
     if top is None:
-        return primitive.numpy(*args, **params)
+        return primitive.numpy(*weakly(args), **params)
     if not top.alive:
         args = _revived(top, args)
         return bind(primitive, args, params)
     if mixed:
         args = [a if type(a) is not Array or a.traced_by is top else a.constant() for a in args]
     return top.process(primitive, args, params)
+
+
+def weakly(args: Any) -> Any:
+    """Operands with Python's numbers for those that traces hold, which promote like these."""
+    for a in args:
+        if type(a) is not np.ndarray and type(a) in NUMBERS:
+            return [b.item() if type(b) in NUMBERS else b for b in args]
+    return args
 
 
 def _revived(trace: Any, args: Any) -> list[Any]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from pullback.core.primitive import Primitive
 from pullback.core.source import Source
-from pullback.core.types import ArrayType, type_of
+from pullback.core.types import NUMBERS, ArrayType, type_of
 from pullback.errors import PullbackError
 
 __all__ = ["Equation", "Graph", "GraphBuilder", "Literal", "Variable"]
@@ -35,7 +35,7 @@ class Literal:
     __slots__ = ("type", "value")
 
     def __init__(self, value: Any) -> None:
-        self.value = value
+        self.value = value.item() if type(value) in NUMBERS else value
         self.type = type_of(value)
 
 

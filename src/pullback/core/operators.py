@@ -10,8 +10,24 @@ import numpy as np
 from pullback.core.alias import is_scalar, write
 from pullback.core.array import PLAIN, Array, operand, ufuncs
 from pullback.core.foreign import sparse_products
+from pullback.core.primitive import registry
 
 __all__: list[str] = []  # imported for what it does to Array
+
+
+def _is_weak(value: Any) -> bool:
+    kind = type(value)
+    return value.traced_by.is_weak(value) if kind is Array else kind in (int, float, complex)
+
+
+def _as_number(y: Any) -> Any:
+    return registry["number"](y) if type(y) is Array else y.item()
+
+
+def _apply(ufunc: np.ufunc, a: Any, b: Any) -> Any:
+    """An operator: unlike a function of NumPy, it makes of Python's numbers one of these."""
+    y = ufuncs[ufunc](a, b)
+    return _as_number(y) if _is_weak(a) and _is_weak(b) else y
 
 
 def _forward(ufunc: np.ufunc) -> Callable[..., Any]:
@@ -20,7 +36,7 @@ def _forward(ufunc: np.ufunc) -> Callable[..., Any]:
             if hasattr(other, "tocoo"):
                 return _with_sparse(ufunc, self, other, False)
             other = operand(other)
-        return ufuncs[ufunc](self, other)
+        return _apply(ufunc, self, other)
 
     return operator
 
@@ -31,7 +47,15 @@ def _reflected(ufunc: np.ufunc) -> Callable[..., Any]:
             if hasattr(other, "tocoo"):
                 return _with_sparse(ufunc, self, other, True)
             other = operand(other)
-        return ufuncs[ufunc](other, self)
+        return _apply(ufunc, other, self)
+
+    return operator
+
+
+def _unary(ufunc: np.ufunc) -> Callable[..., Any]:
+    def operator(self: Array) -> Any:
+        y = ufuncs[ufunc](self)
+        return _as_number(y) if _is_weak(self) else y
 
     return operator
 
@@ -47,7 +71,7 @@ def _with_sparse(ufunc: np.ufunc, x: Array, matrix: Any, reflected: bool) -> Any
 
 def _in_place(ufunc: np.ufunc) -> Callable[..., Any]:
     def operator(self: Array, other: Any) -> Any:
-        new = ufuncs[ufunc](self, other if type(other) in PLAIN else operand(other))
+        new = _apply(ufunc, self, other if type(other) in PLAIN else operand(other))
         if is_scalar(self):  # the name is rebound, not the value
             self.traced_by.wrote(self)
             return new
@@ -95,7 +119,7 @@ def _install_operators() -> None:
     for name, ufunc in compare.items():
         setattr(Array, f"__{name}__", _forward(ufunc))
     for name, ufunc in unary.items():
-        setattr(Array, f"__{name}__", lambda self, ufunc=ufunc: ufuncs[ufunc](self))
+        setattr(Array, f"__{name}__", _unary(ufunc))
 
 
 _install_operators()

@@ -19,7 +19,7 @@ import numpy as np
 
 from pullback.core.refusals import located
 from pullback.core.strides import Strides, stand_in
-from pullback.core.types import ArrayType, Shape, type_of
+from pullback.core.types import NUMBERS, ArrayType, Shape, type_of
 from pullback.errors import PullbackError
 
 __all__ = ["EVALUATE", "Handle", "Trace", "current_trace", "outermost", "overlay"]
@@ -108,6 +108,13 @@ class Trace:
     def shape_of(self, array: Any) -> Shape:
         shape: Shape = array.value.shape
         return shape
+
+    def is_weak(self, array: Any) -> bool:
+        """Whether ``array`` is a number of Python, which does not widen what it meets."""
+        value = array.value
+        if isinstance(value, Handle):
+            return value.traced_by.is_weak(value)
+        return type(value) in NUMBERS
 
     def strides_of(self, array: Any) -> Strides:
         """Where NumPy would put the elements of an array that is no view."""

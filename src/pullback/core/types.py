@@ -10,7 +10,16 @@ import numpy as np
 from pullback.core.foreign import refuse_foreign
 from pullback.errors import DTypeError
 
-__all__ = ["ArrayType", "Operation", "Shape", "is_differentiable", "type_of"]
+__all__ = [
+    "NUMBERS",
+    "PYTHONS",
+    "ArrayType",
+    "Operation",
+    "Shape",
+    "as_number",
+    "is_differentiable",
+    "type_of",
+]
 
 Shape = tuple[int, ...]
 
@@ -58,6 +67,27 @@ class ArrayType:
         return f"{self.dtype}[{','.join(map(str, self.shape))}]"
 
 
+class Number(np.float64):
+    """A Python float under a trace: computes as NumPy's scalars do, promotes as Python's."""
+
+    __slots__ = ()
+
+
+class ComplexNumber(np.complex128):
+    """A Python complex number under a trace."""
+
+    __slots__ = ()
+
+
+NUMBERS = {Number, ComplexNumber}  # evaluation hands them to NumPy as ``item()``
+PYTHONS = {np.dtype(float): Number, np.dtype(complex): ComplexNumber, np.dtype(int): int}
+
+
+def as_number(value: Any) -> Any:
+    """A scalar that Python has, too, as a number that promotes so; all else as it is."""
+    return PYTHONS.get(value.dtype, np.asarray)(value) if not np.ndim(value) else value
+
+
 def type_of(value: Any) -> ArrayType:
     """Type of an array, a traced array, a NumPy scalar or a Python scalar.
 
@@ -68,6 +98,11 @@ def type_of(value: Any) -> ArrayType:
         return ArrayType(value.shape, value.dtype)
     if isinstance(value, (bool, int, float, complex)) and not isinstance(value, np.generic):
         return ArrayType((), np.asarray(value).dtype, weak=True)
+    if type(value) in NUMBERS:
+        return ArrayType((), value.dtype, weak=True)
+    if hasattr(value, "traced_by"):
+        traced: ArrayType = value.traced_by.type_of(value)
+        return traced
     refuse_foreign(type(value))
     dtype = getattr(value, "dtype", None)
     if not isinstance(dtype, np.dtype) or dtype.kind not in "biufc":

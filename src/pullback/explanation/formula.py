@@ -129,7 +129,8 @@ def constant(value: Any, shape: Shape) -> Text:
 def expression(equation: Equation, operands: Sequence[Text]) -> Text:
     """The equation's (first) output in terms of the texts of its operands."""
     primitive, out = equation.primitive, equation.outputs[0].type
-    if primitive.name == "astype" and equation.inputs[0].type.dtype == out.dtype:
+    same = primitive.name == "astype" and equation.inputs[0].type.dtype == out.dtype
+    if same or primitive.name == "number":
         return operands[0]
     if primitive.name == "reshape":
         return _reshape(equation, operands[0])

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 from pullback.core.array import Array, operand
+from pullback.core.types import type_of
 from pullback.numpy.arguments import concrete, normalize_axis, unsupported
 from pullback.numpy.elements import as_float
 from pullback.numpy.products import vector_norm
@@ -24,6 +26,14 @@ Eigh: Any = type(np.linalg.eigh(_ONE))
 QR: Any = type(np.linalg.qr(_ONE))
 Slogdet: Any = type(np.linalg.slogdet(_ONE))
 SVD: Any = type(np.linalg.svd(_ONE))
+
+
+def as_matrices(a: Any) -> Any:
+    """``a`` as floating-point matrices; refuses what has fewer than two axes, as NumPy does."""
+    a = as_float(a)
+    if a.ndim < 2:
+        raise linalg.no_matrix(type_of(a))
+    return a
 
 
 # -- linear systems -------------------------------------------------------------------------------
@@ -57,7 +67,7 @@ def tensorsolve(a: Any, b: Any, axes: Any = None) -> Any:
 
 @implements(np.linalg.pinv)
 def pinv(a: Any, rcond: Any = None, hermitian: bool = False, *, rtol: Any = np._NoValue) -> Any:
-    a = as_float(a)
+    a = as_matrices(a)
     if rcond is not None and rtol is not np._NoValue:
         raise ValueError("`rtol` and `rcond` can't be both set.")
     if rcond is None:
@@ -125,12 +135,18 @@ def eigvalsh(a: Any, UPLO: str = "L") -> Any:  # noqa: N803
     return eigh(a, UPLO)[0]
 
 
+@cache
+def _eig_is_complex() -> bool:
+    """Whether this NumPy gives complex eigenvalues whatever they are."""
+    return np.linalg.eigvals(np.ones((1, 1))).dtype.kind == "c"
+
+
 @implements(np.linalg.eig)
 def eig(a: Any) -> Any:
-    """Real where NumPy's is: where all eigenvalues of a real matrix are real."""
+    """Real where NumPy's is: before 2.5, where all eigenvalues of a real matrix are real."""
     a = as_float(a)
     w, v = decompositions.eig(a)
-    if a.dtype.kind != "c":
+    if a.dtype.kind != "c" and not _eig_is_complex():
         purpose = "whether all eigenvalues are real, for the dtype of np.linalg.eig,"
         if concrete(np.all(np.equal(np.imag(w), 0)), purpose):
             w, v = np.real(w), np.real(v)
@@ -146,7 +162,7 @@ def eigvals(a: Any) -> Any:
 def svd(
     a: Any, full_matrices: bool = True, compute_uv: bool = True, hermitian: bool = False
 ) -> Any:
-    a = as_float(a)
+    a = as_matrices(a)
     if hermitian:
         a = linalg.mirrored(a)
     u, s, vh = decompositions.svd(a, full=bool(full_matrices and compute_uv))
@@ -161,7 +177,7 @@ def svdvals(x: Any, /) -> Any:
 @implements(np.linalg.qr)
 def qr(a: Any, mode: str = "reduced") -> Any:
     """Of a wide matrix, the first columns are factored and the others multiplied by ``q^H``."""
-    a = as_float(a)
+    a = as_matrices(a)
     m, n = a.shape[-2:]
     if mode == "raw" or (mode == "complete" and m > n):
         raise unsupported(f"qr with mode={mode!r} of a matrix of shape {(m, n)}", "use 'reduced'")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
+from functools import cache
 from string import ascii_letters
 from typing import Any
 
@@ -126,6 +128,17 @@ def kron(a: Any, b: Any) -> Any:
     return np.reshape(spread * other, [m * n for m, n in zip(a.shape, b.shape, strict=True)])
 
 
+@cache
+def _crosses_planes() -> bool:
+    """Whether this NumPy takes vectors of length 2: since 2.5 it refuses them."""
+    with warnings.catch_warnings(action="ignore"):
+        try:
+            np.cross((1, 0), (0, 1))
+        except ValueError:
+            return False
+    return True
+
+
 @implements(np.cross)
 def cross(
     a: Any, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: int | None = None
@@ -133,10 +146,11 @@ def cross(
     if axis is not None:
         axisa = axisb = axisc = axis
     a, b = _last(operand(a), axisa), _last(operand(b), axisb)
-    if a.shape[-1] == b.shape[-1] == 2:
+    if a.shape[-1] == b.shape[-1] == 2 and _crosses_planes():
         return a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
     if a.shape[-1] != 3 or b.shape[-1] != 3:
-        raise ValueError("cross: both arrays must hold vectors of length 3, or both of length 2")
+        more = ", or both of length 2" if _crosses_planes() else ""
+        raise ValueError(f"cross: both arrays must hold vectors of length 3{more}")
     (a0, a1, a2), (b0, b1, b2) = ((x[..., 0], x[..., 1], x[..., 2]) for x in (a, b))
     return np.stack([a1 * b2 - a2 * b1, a2 * b0 - a0 * b2, a0 * b1 - a1 * b0], axis=axisc)
 

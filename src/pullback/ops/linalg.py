@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from pullback.core.primitive import ZERO, Primitive, Rule, Sample
+from pullback.core.source import here
 from pullback.core.types import ArrayType, is_differentiable, type_of
 from pullback.ops.families import cast, conjugate, draw, move_axis, unbroadcast
 from pullback.ops.openblas import solve_triangle
@@ -72,9 +73,18 @@ def _matrices(rng: np.random.Generator, dtype: np.dtype[Any], *shape: int) -> An
     return (x + dagger(x) + 2 * np.eye(shape[-1])).astype(dtype)
 
 
+def no_matrix(x: ArrayType) -> np.linalg.LinAlgError:
+    """NumPy's refusal of a vector or a number in place of a matrix, with the user's line."""
+    return np.linalg.LinAlgError(
+        f"{x.ndim}-dimensional array given. Array must be at least two-dimensional: {x}, {here()}"
+    )
+
+
 def square(x: ArrayType) -> ArrayType:
     """``x`` itself, if it is a type of square matrices."""
-    if x.ndim < 2 or x.shape[-1] != x.shape[-2]:
+    if x.ndim < 2:
+        raise no_matrix(x)
+    if x.shape[-1] != x.shape[-2]:
         raise ValueError(f"expected square matrices, not {x}")
     return x
 

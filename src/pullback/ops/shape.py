@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pullback.core.primitive import Primitive, Sample
-from pullback.core.types import ArrayType
+from pullback.core.types import PYTHONS, ArrayType, as_number
 from pullback.ops.families import cast, draw, linear, move_axis, unbroadcast
 
 __all__ = ["inverse"]
@@ -83,6 +83,19 @@ broadcast_to = linear(
 def _batch_astype(args: Any, axes: Any, params: Any) -> Any:
     return astype(args[0], **params), axes[0]
 
+
+number: Primitive = linear(
+    "number",
+    as_number,
+    doc="y = x, which promotes as a number of Python does: what operators make of such numbers",
+    family="elementwise",
+    scalar=lambda b, x: x,
+    traits=("exact",),
+    type_rule=lambda x: ArrayType(x.shape, x.dtype, not x.shape and x.dtype in PYTHONS),
+    transpose=lambda ct: ct,
+    batch=lambda args, axes, params: (number(*args), axes[0]),
+    samples=lambda rng, dtype: [Sample((draw(rng, dtype),))] if dtype.kind in "fc" else [],
+)
 
 astype = linear(
     "astype",

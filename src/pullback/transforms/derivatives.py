@@ -14,7 +14,7 @@ from pullback.core.alias import as_arguments, sharing
 from pullback.core.array import Array, as_array
 from pullback.core.source import here
 from pullback.core.trace import EVALUATE
-from pullback.core.types import ArrayType, is_differentiable, type_of
+from pullback.core.types import NUMBERS, ArrayType, as_number, is_differentiable, type_of
 from pullback.core.wrapper import Wrapper
 from pullback.errors import (
     ArgumentError,
@@ -42,6 +42,8 @@ def as_leaf(value: Any, path: str) -> Any:
         result: Any = value.value if value.traced_by is EVALUATE else value
     else:
         result = as_array(value, path)
+        if type(value) in (float, complex):
+            result = as_number(result)
     if not is_differentiable(result.dtype):
         if result.dtype.kind not in "biu":
             raise unlike_numbers(value, path)
@@ -85,7 +87,7 @@ def as_leaves(args: Any, names: str) -> tuple[list[Any], tree.TreeDef]:
 def released(value: Any) -> Any:
     """An output of a finished transform: buffers become plain arrays, tracers new handles."""
     if type(value) is not Array:
-        return value
+        return value.dtype.type(value) if type(value) in NUMBERS else value
     if value.alias is not None:
         value.alias.refresh(value)
     return (

@@ -38,7 +38,8 @@ class JVPTrace(Trace):
         return self.dual(y, y_dot)
 
     def dual(self, y: Any, y_dot: Any) -> Any:
-        return y if y_dot is None else Array(self, y, y_dot)
+        """``y`` with its tangent; one without elements is zero, as nothing depends on it."""
+        return y if y_dot is None or 0 in y_dot.shape else Array(self, y, y_dot)
 
 
 def zeros(type: Any) -> Any:
@@ -55,9 +56,9 @@ def jvp_flat(
     """
     with JVPTrace() as trace:
         duals = [
-            p if t is None else Array(trace, p, t) for p, t in zip(primals, tangents, strict=True)
+            p if t is None else trace.dual(p, t) for p, t in zip(primals, tangents, strict=True)
         ]
-        own = [k for k, t in enumerate(tangents) if t is not None]
+        own = [k for k, x in enumerate(duals) if type(x) is Array and x.traced_by is trace]
         as_arguments([duals[k] for k in own], [primals[k] for k in own])
         outputs = function(*duals)
         for y in outputs:

@@ -135,6 +135,10 @@ class StageTrace(Trace):
         shape: Shape = array.aux.type.shape
         return shape
 
+    def is_weak(self, array: Array) -> bool:
+        weak: bool = array.aux.type.weak
+        return weak
+
     def strides_of(self, array: Array) -> Strides:
         return self.derived(array.aux)
 

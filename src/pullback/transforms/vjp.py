@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from pullback.core.array import Array, bind
+from pullback.core.array import Array, bind, weakly
 from pullback.core.guard import Guard
 from pullback.core.primitive import OUTPUT, ForwardRule, Primitive, Rule, refusal
 from pullback.core.source import here
@@ -183,7 +183,7 @@ class VJPTrace(Trace):
         return Array(self, value, node)
 
     def type_of(self, array: Array) -> ArrayType:
-        return ArrayType(array.aux.shape, array.aux.dtype)
+        return ArrayType(array.aux.shape, array.aux.dtype, self.is_weak(array))
 
     def dtype_of(self, array: Array) -> np.dtype[Any]:
         dtype: np.dtype[Any] = array.aux.dtype
@@ -230,7 +230,7 @@ class VJPTrace(Trace):
         """Apply ``primitive`` one level further out; NumPy's errors get the user's line."""
         try:
             if self.level == 1:
-                return primitive.numpy(*primals, **params)
+                return primitive.numpy(*weakly(primals), **params)
             return bind(primitive, primals, params)
         except (PullbackError, np.linalg.LinAlgError):
             raise

@@ -124,7 +124,8 @@ def fold(equation: Equation, makers: Makers) -> Equation | Operand | None:
             )
     except (ValueError, OverflowError):
         return None  # raised where it is evaluated, if it is
-    return _repeated(equation, np.asarray(value)[()])
+    value = np.asarray(value)[()]
+    return _repeated(equation, value.item() if equation.outputs[0].type.weak else value)
 
 
 def _repeated(equation: Equation, value: Any) -> Equation | Operand:
