@@ -1,7 +1,7 @@
 """Long loops backward in little memory: some states are kept, the others computed again.
 
-:func:`checkpoint_loop` is for a step that is plain Python. Known limit: ``scan`` keeps the residuals
-of all its steps; a body under ``checkpoint`` keeps its carry only.
+:func:`checkpoint_loop` is for a step that is plain Python. Known limit: ``scan`` keeps what
+all its steps leave for the backward pass; a body under ``checkpoint`` leaves its carry only.
 """
 
 from __future__ import annotations
