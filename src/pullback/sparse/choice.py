@@ -142,6 +142,9 @@ class Chosen(Wrapper):
         self.dense = Jacobian(fun, argnums, plain, holomorphic)
         self.known: dict[Any, Compressed | None] = {}  # None: too many entries
 
+    def action(self) -> str:
+        return "jacobian"
+
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         value, choice = self.chosen(args, kwargs)
         return (value, choice) if self.explain else value
