@@ -13,6 +13,7 @@ import pullback as pb
 
 ROOT = Path(__file__).parent.parent
 SCRIPTS = sorted((ROOT / "examples" / "gallery").glob("*.py"))
+LESSONS = sorted((ROOT / "examples" / "lessons").glob("*.py"))
 
 
 @pytest.fixture
@@ -58,6 +59,15 @@ def test_examples_are_short_and_say_what_they_show(site, script):
     assert title
     assert text
     assert f'"{script.stem}.png"' in script.read_text()
+
+
+@pytest.mark.parametrize("lesson", LESSONS, ids=lambda s: s.stem)
+def test_lessons_write_pages_that_a_chapter_leads_to(site, lesson, tmp_path):
+    page = tmp_path / "page.html"
+    site("gallery").run(lesson, page)
+    assert page.read_text().startswith("<!doctype html>")
+    chapters = [p.read_text() for p in (ROOT / "docs" / "learn").glob("*.md")]
+    assert sum(f'href="../lessons/{lesson.stem}.html"' in text for text in chapters) == 1
 
 
 def test_a_broken_example_stops_the_build(site, tmp_path):

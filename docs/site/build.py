@@ -42,6 +42,7 @@ def build(out: Path) -> None:
         with tempfile.TemporaryDirectory() as made:
             notebooks.write(source, Path(made))
             shutil.copytree(made, out / "_notebooks", dirs_exist_ok=True)
+        gallery.write_lessons(out / "lessons")
         sphinx = [sys.executable, "-m", "sphinx", "-b", "html", "-W", "--keep-going", "-q"]
         subprocess.run([*sphinx, "-j", "2", "-c", HERE, source, out], check=True)
 

@@ -9,7 +9,9 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-EXAMPLES = Path(__file__).parents[2] / "examples" / "gallery"
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples" / "gallery"
+LESSONS = ROOT / "examples" / "lessons"
 
 
 def write(folder: Path) -> None:
@@ -38,6 +40,13 @@ def write(folder: Path) -> None:
     )
 
 
+def write_lessons(folder: Path) -> None:
+    """Run every lesson: each writes a page of its own, to which the chapters lead."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for script in sorted(LESSONS.glob("*.py")):
+        run(script, folder / f"{script.stem}.html")
+
+
 def described(script: Path) -> tuple[str, str]:
     """The first line of the docstring, and the rest of it."""
     title, _, text = (ast.get_docstring(ast.parse(script.read_text())) or "").partition("\n")
@@ -45,7 +54,7 @@ def described(script: Path) -> tuple[str, str]:
 
 
 def run(script: Path, picture: Path) -> str:
-    """What the script prints; it writes ``picture``."""
+    """What the script prints; it writes ``picture``, or a page."""
     environment = {**os.environ, "MPLBACKEND": "Agg"}
     command = [sys.executable, str(script), str(picture)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

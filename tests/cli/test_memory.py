@@ -32,6 +32,9 @@ def test_a_function_of_a_file(tmp_path):
     assert "kept for backward" in out
     assert "model.py:6 in loss" in out
     assert "budget against time" in out
+    page = tmp_path / "memory.html"
+    assert f"wrote {page}" in run(f"{path}:loss", "--html", str(page))
+    assert "MB held while each operation runs" in page.read_text()
     assert "kept for backward    0 B" in run(f"{path}:loss", "--forward", "--shapes", "w:4,4 x:9,4")
 
 

@@ -28,6 +28,9 @@ def memory(
     forward: Annotated[
         bool, typer.Option("--forward", help="The function as it is, not its gradient.")
     ] = False,
+    html: Annotated[
+        str, typer.Option("--html", help="Also write a page with bytes over time.")
+    ] = "",
     measure: Annotated[bool, typer.Option("--measure", help="Run it, and measure.")] = False,
     budget: Annotated[
         str, typer.Option("--budget", help="Print the plan for so much memory, e.g. '200 MB'.")
@@ -53,7 +56,10 @@ def memory(
     args = arguments(module, path, names, shapes, seed)
     is_plain = not isinstance(function, Differentiated | Compiled)
     fun: Callable[..., Any] = value_and_grad(function) if is_plain and not forward else function
-    print(report_memory(fun, *args, measure=measure))
+    report = report_memory(fun, *args, measure=measure)
+    print(report)
+    if html:
+        print(f"wrote {report.save(html)}")
     if budget:
         from_fun = fun.fun if isinstance(fun, Compiled) else fun
         print(plan_of(from_fun, budget, args))

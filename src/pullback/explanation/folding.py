@@ -16,7 +16,7 @@ from pullback.explanation.rows import Row
 __all__ = ["Fold", "folded"]
 
 LONGEST = 40  # rows of a period
-LEAST = 4  # repetitions: fewer are shown
+LEAST = 8  # repetitions: fewer are shown
 NUMBER = re.compile(r"#\d+|\[\d+\]|\b(d?[a-z])\d+\b")
 
 

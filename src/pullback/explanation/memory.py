@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import tracemalloc
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from pullback import tree
@@ -14,6 +16,8 @@ from pullback.compiler.jit import compile as compile_function
 from pullback.core.graph import Equation, Variable
 from pullback.core.types import type_of
 from pullback.errors import StagingError
+from pullback.explanation.memory_page import memory_page, summary
+from pullback.pages.document import fragment, save
 from pullback.planner.lifetimes import Lifetimes, lifetimes
 from pullback.planner.simulate import Timeline, timeline
 
@@ -55,7 +59,9 @@ class MemoryReport:
 
     ``eager`` is the run in NumPy, ``compiled`` the bytes that a compiled call allocates: its arena
     and its results (``None`` without llvmlite). ``measured_eager`` and ``measured_compiled`` are
-    the peaks that :mod:`tracemalloc` saw, if ``measure=True`` asked for them.
+    the peaks that :mod:`tracemalloc` saw, if ``measure=True`` asked for them. ``held`` has the
+    bytes of the eager run while each of its operations runs, the first ``n_forward`` of which are
+    the forward pass.
     """
 
     name: str
@@ -67,6 +73,19 @@ class MemoryReport:
     arena: int | None
     measured_eager: int | None = None
     measured_compiled: int | None = None
+    held: tuple[int, ...] = ()
+    n_forward: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as what ``json.dumps`` takes, bytes at each operation included."""
+        return asdict(self)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write one self-contained page: bytes over time, what is kept by line, the peak."""
+        return save(path, memory_page(self, str(self)))
+
+    def _repr_html_(self) -> str:
+        return fragment(summary(self))
 
     @property
     def kept_bytes(self) -> int:
@@ -157,6 +176,8 @@ def memory(
         arena=arena,
         measured_eager=_measure(plain, args, kwargs) if measure else None,
         measured_compiled=_measure(compiled, args, kwargs) if measure and has_engine() else None,
+        held=tuple(map(int, moments.held)),
+        n_forward=run.n_forward,
     )
 
 
