@@ -72,7 +72,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10, help="of each remedy")
     parser.add_argument("--steps", type=int, default=30, help="of each run")
     parser.add_argument("--only", nargs="*", help="names of faults")
+    parser.add_argument("--quick", action="store_true", help="one fault, two seeds, five steps")
     args = parser.parse_args()
+    if args.quick:
+        args.only, args.seeds, args.steps = args.only or [next(iter(FAULTS))], 2, 5
     np.seterr(all="ignore")
     print(
         "| fault | finding | best remedy | loss / control (95%) | better | place again | order "

@@ -82,11 +82,13 @@ class Clock:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=20.0, help="for each row")
+    parser.add_argument("--quick", action="store_true", help="half a second for each row")
     args = parser.parse_args()
+    seconds = 0.5 if args.quick else args.seconds
     print("| network | step | longer by | own account | probes |\n|---|---|--:|--:|--:|")
     for name, widths in WIDTHS.items():
         for compiled in (False, True):
-            longer, own, probes = measure(widths, compiled, args.seconds)
+            longer, own, probes = measure(widths, compiled, seconds)
             kind = "compiled" if compiled else "eager"
             print(f"| {name} | {kind} | {longer:.1%} | {own:.1%} | {probes} |", flush=True)
 

@@ -130,7 +130,7 @@ def test_a_benchmark_prints_its_table(name):
     command += ["--only", only[name]] if name in only else []
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert re.search(r"^ *---[- ]*\n.*\d", done.stdout, re.MULTILINE), done.stdout
+    assert re.search(r"^[ |]*---[-:| ]*\n.*\d", done.stdout, re.MULTILINE), done.stdout
 
 
 def test_figures_are_written_into_copies_of_the_pages(tmp_path, monkeypatch):

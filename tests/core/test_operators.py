@@ -101,3 +101,16 @@ def test_what_leaves_a_transform_is_a_scalar_of_numpy() -> None:
     assert pb.value_and_grad(lambda c: np.sum(np.abs(c * c * z)))(1 + 1j)[0].dtype == np.float32
     with np.errstate(divide="ignore"):  # Python would raise ZeroDivisionError
         assert pb.grad(np.log)(0.0) == np.inf
+
+
+def test_rules_may_index_a_number_that_python_gave():
+    """NumPy's scalars can be indexed, Python's cannot: a rule is code for both."""
+    rule = pb.custom_jvp(lambda x: np.sin(x))
+    rule.defjvp(
+        lambda primals, tangents: (
+            np.sin(primals[0]),
+            np.sum(np.cos(primals[0])[..., None] * np.ones(1), axis=-1) * tangents[0],
+        )
+    )
+    np.testing.assert_allclose(pb.grad(pb.grad(rule))(0.7), -np.sin(0.7), rtol=1e-14)
+    np.testing.assert_allclose(pb.grad(lambda x: np.expand_dims(x, 0)[0] * x)(3.0), 6.0)

@@ -76,12 +76,15 @@ def shaken(graph: Graph, args: list[Any], run: int) -> list[Any]:
         moves = equation.primitive.family in ("linear", "index", "general")
         for variable, part in zip(equation.outputs, parts, strict=True):
             y = np.asarray(part)
-            if y.dtype.kind == "f" and not moves and not is_exact(equation.primitive.name, y):
+            exact = moves or (y.dtype.kind == "f" and is_exact(equation.primitive.name, y))
+            if y.dtype.kind in "fc" and not exact:
                 sign = [-1.0, 1.0][run] if run < 2 else rng.uniform(-1, 1, y.shape)
                 off = ROUNDING * np.finfo(y.dtype).eps
                 if equation.primitive.family == "reduction":  # NumPy may add one after the other
                     off *= max(np.size(operands[0]) / max(y.size, 1), 1) ** 0.5
-                y = (y * (1 + off * sign)).astype(y.dtype)
+                # A part of a complex product is rounded on the scale of the whole number.
+                far = y if y.dtype.kind == "f" else np.abs(y) * (1 + 1j)
+                y = (y + far * (off * sign)).astype(y.dtype)
             if y.dtype.kind == "f" and equation.primitive.name in OF_EITHER_SIGN:
                 y = np.where(y == 0, np.copysign(y, run % 2 - 0.5), y)
             values[variable] = y

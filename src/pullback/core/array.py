@@ -292,6 +292,7 @@ def refusal_of(name: str) -> AttributeError:
     return AttributeError(str(error))
 
 
+MOVING = ("index", "linear")  # families of operations that move elements or add them up
 PLAIN = {Array, np.ndarray, bool, int, float, complex, np.float64, np.float32, np.int64, np.int32}
 PLAIN |= {np.bool_, np.complex128, np.complex64}
 
@@ -346,7 +347,7 @@ def bind(primitive: Operation, args: Any, params: dict[str, Any]) -> Any:
                     if trace.level > top.level:
                         top = trace
     if top is None:
-        return primitive.numpy(*weakly(args), **params)
+        return primitive.numpy(*weakly(primitive, args), **params)
     if not top.alive:
         args = _revived(top, args)
         return bind(primitive, args, params)
@@ -355,8 +356,13 @@ def bind(primitive: Operation, args: Any, params: dict[str, Any]) -> Any:
     return top.process(primitive, args, params)
 
 
-def weakly(args: Any) -> Any:
-    """Operands with Python's numbers for those that traces hold, which promote like these."""
+def weakly(primitive: Operation, args: Any) -> Any:
+    """Operands with Python's numbers for those that traces hold, which promote like these.
+
+    What moves elements promotes nothing, and a rule may index a number: it stays NumPy's scalar.
+    """
+    if primitive.family in MOVING:
+        return args
     for a in args:
         if type(a) is not np.ndarray and type(a) in NUMBERS:
             return [b.item() if type(b) in NUMBERS else b for b in args]

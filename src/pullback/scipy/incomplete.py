@@ -354,7 +354,7 @@ bdtr: Primitive = define(
     NO_DERIVATIVE,
     MISSING,
     lambda x1, x2, x3: -_beta_density(np.floor(x1) + 1, x2 - np.floor(x1), x3),
-    domain=((1.0, 1.9), (4.0, 4.0), UNIT),
+    domain=((1.2, 1.8), (4.0, 4.0), UNIT),
 )
 nbdtr: Primitive = define(
     "nbdtr",
@@ -362,5 +362,5 @@ nbdtr: Primitive = define(
     NO_DERIVATIVE,
     MISSING,
     lambda x1, x2, x3: _beta_density(x2, np.floor(x1) + 1, x3),
-    domain=((2.0, 2.0), (3.0, 3.0), UNIT),
+    domain=((2.3, 2.7), (3.0, 3.0), UNIT),
 )

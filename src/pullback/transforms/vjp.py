@@ -230,7 +230,7 @@ class VJPTrace(Trace):
         """Apply ``primitive`` one level further out; NumPy's errors get the user's line."""
         try:
             if self.level == 1:
-                return primitive.numpy(*weakly(primals), **params)
+                return primitive.numpy(*weakly(primitive, primals), **params)
             return bind(primitive, primals, params)
         except (PullbackError, np.linalg.LinAlgError):
             raise

@@ -14,6 +14,7 @@ from pullback.compiler import executable
 from pullback.compiler.llvm import assembler
 from pullback.compiler.llvm.builder import I8, I64, POINTER, Module, ir
 from pullback.compiler.program.table import Member, emit_chain
+from pullback.compiler.schedule.scratch import ChainScratch
 
 RNG = np.random.default_rng(0)
 STACK = 4, 6
@@ -283,8 +284,11 @@ def test_chunks_of_a_chain_have_memory_of_their_own():
         build.store(place, row)
         build.ret_void()
         functions.append(function)
-    members = [Member(f, 1, *size) for f, size in zip(functions, sizes, strict=True)]
-    chain, end = emit_chain(module, [*members, members[2]], n_chunks)
+    members = [Member(f, 1) for f in functions]
+    n_bytes, are_cut = zip(*sizes, sizes[2], strict=True)
+    # Cut ones share 480 bytes a chunk; each other has its own part, the third and its equal one.
+    scratch = ChainScratch(list(n_bytes), list(are_cut), 480, [0, 0, 1920, 0, 2176, 1920], 2304)
+    chain, end = emit_chain(module, [*members, members[2]], n_chunks, scratch), scratch.n_bytes
     chain.linkage = ""
     assert end == 1920 + 256 + 128
     code = executable.load(assembler.compiled(str(module)))
