@@ -168,3 +168,13 @@ def test_operations_without_a_forward_rule_are_named() -> None:
     reverse_only.defvjp(lambda x: (x**2, x), lambda x, ct: (2 * x * ct,))
     with pytest.raises(NotDifferentiableError, match="reverse_only"):
         along(reverse_only, 1.0, 2)
+
+
+def test_series_of_numbers_that_python_gave():
+    def f(x):
+        return np.sin(x) + 0.5 * x / (1 + x * x)
+
+    value, series = pb.jet(f, (0.8,), ((1.0, 0.0, 0.0),))
+    plain, expected = pb.jet(f, (np.array(0.8),), (tuple(map(np.array, (1.0, 0.0, 0.0))),))
+    np.testing.assert_allclose(value, plain, rtol=1e-15)
+    np.testing.assert_allclose(series, expected, rtol=1e-14)

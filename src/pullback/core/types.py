@@ -85,7 +85,7 @@ PYTHONS = {np.dtype(float): Number, np.dtype(complex): ComplexNumber, np.dtype(i
 
 def as_number(value: Any) -> Any:
     """A scalar that Python has, too, as a number that promotes so; all else as it is."""
-    return PYTHONS.get(value.dtype, np.asarray)(value) if not np.ndim(value) else value
+    return value if np.ndim(value) else PYTHONS.get(np.asarray(value).dtype, np.asarray)(value)
 
 
 def type_of(value: Any) -> ArrayType:
