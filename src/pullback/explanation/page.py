@@ -121,9 +121,12 @@ class Walk:
 
     def steps(self) -> Iterator[dict[str, Any]]:
         """Every step of both passes as JSON; of repetitions the first and the last."""
-        for title, rows in (("Forward pass", self.forward), ("Backward pass", self.backward)):
+        for title, parts in (
+            ("Forward pass", self.parts),
+            ("Backward pass", folded(self.backward)),
+        ):
             is_back = title.startswith("Back")
-            shown = [part for part in folded(rows) if isinstance(part, Row)]
+            shown = [part for part in parts if isinstance(part, Row)]
             nodes = _nodes(shown, self.names) if is_back else [row.name for row in shown]
             for number, (row, node) in enumerate(zip(shown, nodes, strict=True), 1):
                 yield {

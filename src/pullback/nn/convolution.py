@@ -313,14 +313,49 @@ def _pads(
 
 
 @dataclasses.dataclass
-class _Conv:
+class _Filters:
+    """What convolutions and transposed ones share: ``layout`` says which channels come first."""
+
     weight: Any
     bias: Any
+    layout: ClassVar[str]
+
+    @classmethod
+    def drawn(
+        cls,
+        rng: Any,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Size,
+        groups: int,
+        initializer: Callable[..., Any],
+        dtype: DTypeLike,
+    ) -> tuple[Any, Any]:
+        """A random weight, and a bias of zeros."""
+        if groups < 1 or in_channels % groups or out_channels % groups:
+            raise ArgumentError(
+                f"{cls.__name__}: {in_channels} channels to {out_channels} in {groups} groups",
+                fix="make both numbers of channels multiples of groups",
+            )
+        kernel = sizes(cls.__name__, "kernel_size", kernel_size, len(cls.layout) - 2)
+        channels = {"i": in_channels, "o": out_channels}
+        first, second = (channels[axis] for axis in cls.layout[:2])
+        shape = (first, second // groups, *kernel)
+        return initializer(rng, shape, layout=cls.layout, dtype=dtype), np.zeros(
+            out_channels, dtype
+        )
+
+    def biased(self, y: Any) -> Any:
+        """``y`` with the bias of its channel added."""
+        return y + np.reshape(self.bias, (-1, *(1,) * (len(self.layout) - 2)))
+
+
+@dataclasses.dataclass
+class _Conv(_Filters):
     stride: Size = 1
     padding: Padding = 0
     dilation: Size = 1
     groups: int = 1
-    layout: ClassVar[str]
 
     @classmethod
     def init(
@@ -345,16 +380,9 @@ class _Conv:
         Raises:
             ArgumentError: if channels are not a multiple of ``groups``, or a size is less than 1.
         """
-        if groups < 1 or in_channels % groups or out_channels % groups:
-            raise ArgumentError(
-                f"{cls.__name__}: {in_channels} channels to {out_channels} in {groups} groups",
-                fix="make both numbers of channels multiples of groups",
-            )
-        kernel = sizes(cls.__name__, "kernel_size", kernel_size, len(cls.layout) - 2)
-        weight = initializer(
-            rng, (out_channels, in_channels // groups, *kernel), layout=cls.layout, dtype=dtype
+        weight, bias = cls.drawn(
+            rng, in_channels, out_channels, kernel_size, groups, initializer, dtype
         )
-        bias = np.zeros(out_channels, dtype)
         return cls(weight, bias, stride, padding, dilation, groups)
 
     def __call__(self, x: Any) -> Any:
@@ -366,7 +394,7 @@ class _Conv:
             dilation=self.dilation,
             groups=self.groups,
         )
-        return y + np.reshape(self.bias, (-1, *(1,) * (len(self.layout) - 2)))
+        return self.biased(y)
 
 
 @dataclasses.dataclass
@@ -415,15 +443,12 @@ class Conv2d(_Conv):
 
 
 @dataclasses.dataclass
-class _ConvTranspose:
-    weight: Any
-    bias: Any
+class _ConvTranspose(_Filters):
     stride: Size = 1
     padding: Padding = 0
     output_padding: int | Sequence[int] = 0
     dilation: Size = 1
     groups: int = 1
-    layout: ClassVar[str]
 
     @classmethod
     def init(
@@ -449,15 +474,9 @@ class _ConvTranspose:
         Raises:
             ArgumentError: if channels are not a multiple of ``groups``, or a size is less than 1.
         """
-        if groups < 1 or in_channels % groups or out_channels % groups:
-            raise ArgumentError(
-                f"{cls.__name__}: {in_channels} channels to {out_channels} in {groups} groups",
-                fix="make both numbers of channels multiples of groups",
-            )
-        kernel = sizes(cls.__name__, "kernel_size", kernel_size, len(cls.layout) - 2)
-        shape = (in_channels, out_channels // groups, *kernel)
-        weight = initializer(rng, shape, layout=cls.layout, dtype=dtype)
-        bias = np.zeros(out_channels, dtype)
+        weight, bias = cls.drawn(
+            rng, in_channels, out_channels, kernel_size, groups, initializer, dtype
+        )
         return cls(weight, bias, stride, padding, output_padding, dilation, groups)
 
     def __call__(self, x: Any) -> Any:
@@ -470,7 +489,7 @@ class _ConvTranspose:
             dilation=self.dilation,
             groups=self.groups,
         )
-        return y + np.reshape(self.bias, (-1, *(1,) * (len(self.layout) - 2)))
+        return self.biased(y)
 
 
 @dataclasses.dataclass

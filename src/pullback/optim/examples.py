@@ -140,18 +140,9 @@ def example_norms(loss: Function, params: Any, *batch: Any) -> Any:
     leaves, structure = as_leaves(params, "params")
 
     def norm(*example: Any) -> Any:
-        trace = FactorTrace()
-        run = Reverse(
-            lambda *xs: loss(tree.unflatten(structure, xs), *example),
-            leaves,
-            tree.flatten(tuple(leaves))[1],
-            trace=trace,
-        )
-        scalar_output(run, loss)
-        (node,) = run.nodes
-        if node is None:
+        trace, run, formed = swept(loss, leaves, structure, example)
+        if run.nodes[0] is None:
             return np.zeros(())
-        formed = backward([(node, np.ones((), node.dtype))], run.inputs)
         squares = [
             square(ct, trace.pairs(leaf), leaf.shape)
             for ct, leaf in zip(formed, run.inputs, strict=True)
@@ -159,6 +150,22 @@ def example_norms(loss: Function, params: Any, *batch: Any) -> Any:
         return np.sqrt(sum(squares[1:], squares[0]))
 
     return vmap(norm)(*batch)
+
+
+def swept(
+    loss: Function, leaves: Sequence[Any], structure: tree.TreeDef, example: Sequence[Any]
+) -> tuple[FactorTrace, Reverse, list[Any]]:
+    """Both passes of one example: factors are noted, and what has none is formed for each leaf."""
+    trace = FactorTrace()
+    run = Reverse(
+        lambda *xs: loss(tree.unflatten(structure, xs), *example),
+        leaves,
+        tree.flatten(tuple(leaves))[1],
+        trace=trace,
+    )
+    scalar_output(run, loss)
+    seeds = [(node, np.ones((), node.dtype)) for node in run.nodes if node is not None]
+    return trace, run, backward(seeds, run.inputs)
 
 
 def clipped_gradient(loss: Function, params: Any, *batch: Any, max_norm: float) -> tuple[Any, Any]:

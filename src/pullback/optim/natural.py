@@ -23,17 +23,14 @@ from scipy.sparse.linalg import LinearOperator, cg
 
 from pullback import tree
 from pullback.optim.base import Optimizer, number
-from pullback.optim.examples import FactorTrace
+from pullback.optim.examples import swept
 from pullback.transforms.derivatives import (
-    Reverse,
     as_leaves,
     grad,
     jvp,
     linearize,
-    scalar_output,
     vjp,
 )
-from pullback.transforms.vjp import backward
 from pullback.transforms.vmap import vmap
 
 __all__ = ["KFACState", "kfac", "natural_gradient"]
@@ -211,17 +208,7 @@ def factors(loss: Function, params: Any, *batch: Any) -> tuple[Any, Any]:
     leaves, structure = as_leaves(params, "params")
 
     def of_one(*example: Any) -> tuple[list[Any], list[Any]]:
-        trace = FactorTrace()
-        run = Reverse(
-            lambda *xs: loss(tree.unflatten(structure, xs), *example),
-            leaves,
-            tree.flatten(tuple(leaves))[1],
-            trace=trace,
-        )
-        scalar_output(run, loss)
-        formed = backward(
-            [(node, np.ones((), node.dtype)) for node in run.nodes if node is not None], run.inputs
-        )
+        trace, run, formed = swept(loss, leaves, structure, example)
         pairs = [
             moments(ct, trace.pairs(leaf), leaf)
             for ct, leaf in zip(formed, run.inputs, strict=True)

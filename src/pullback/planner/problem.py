@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from pullback.analysis.cost import equation_cost
 from pullback.core.graph import Equation, Graph, Literal, Operand, Variable
-from pullback.planner.simulate import equation_working
+from pullback.planner.simulate import Profile, equation_working
 from pullback.planner.working import Owners
 
 __all__ = ["GraphProblem", "Operation", "Problem", "Simulation", "seconds", "seconds_for"]
@@ -34,19 +34,11 @@ class Operation:
 
 
 @dataclass(frozen=True, slots=True)
-class Simulation:
+class Simulation(Profile):
     """What a sequence holds at each of its places, and what it costs in all."""
 
     held: tuple[int, ...]
     cost: float
-
-    @property
-    def peak(self) -> int:
-        return max(self.held, default=0)
-
-    @property
-    def at(self) -> int:
-        return max(range(len(self.held)), key=self.held.__getitem__, default=0)
 
 
 @dataclass(frozen=True, slots=True)

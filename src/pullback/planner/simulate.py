@@ -15,13 +15,30 @@ from pullback.core.graph import Equation, Graph, Variable
 from pullback.planner.working import Owners, working_bytes
 from pullback.transforms.passes.pipeline import bodies
 
-__all__ = ["Timeline", "equation_working", "peak_bytes", "timeline"]
+__all__ = ["Profile", "Timeline", "equation_working", "peak_bytes", "timeline"]
 
 REPEATED = ("scan", "while_loop")
 
 
+class Profile:
+    """What is ``held``, in bytes, at each place of a run."""
+
+    __slots__ = ()
+    held: tuple[int, ...]
+
+    @property
+    def peak(self) -> int:
+        """The most bytes held at once."""
+        return max(self.held, default=0)
+
+    @property
+    def at(self) -> int:
+        """The number of the place at which most bytes are held."""
+        return max(range(len(self.held)), key=self.held.__getitem__, default=0)
+
+
 @dataclass(frozen=True, slots=True)
-class Timeline:
+class Timeline(Profile):
     """``held[i]``: bytes while equation ``i`` runs; ``working[i]`` is its working memory among it.
 
     ``made`` and ``freed`` are the equations after which memory is there and is gone again.
@@ -33,16 +50,6 @@ class Timeline:
     made: dict[Variable, int]
     freed: dict[Variable, int]
     owner: Owners
-
-    @property
-    def peak(self) -> int:
-        """The most bytes held at once."""
-        return max(self.held, default=0)
-
-    @property
-    def at(self) -> int:
-        """The number of the equation that runs when most bytes are held."""
-        return max(range(len(self.held)), key=self.held.__getitem__, default=0)
 
     def alive(self, at: int) -> list[Variable]:
         """Memory that is held while equation ``at`` runs, the largest first."""
